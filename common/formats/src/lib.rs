@@ -1,0 +1,6 @@
+//! Profile formats: bytes from the network to flat profiles, and the normalised record that the WAL keeps.
+//!
+//! Each file is one format. Every decoder is a total function: bounded memory, no panic, linear time. Must not know: limits
+//! of tenants beyond what is passed in, labels' meaning, async.
+
+pub mod record;

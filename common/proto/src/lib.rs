@@ -1,0 +1,1 @@
+//! Generated wire types; nothing here is written by hand but conversions.

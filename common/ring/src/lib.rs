@@ -1,0 +1,1 @@
+//! Pure placement: (schedule, tenant, key, profile time) to the cell that takes a record.

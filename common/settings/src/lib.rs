@@ -1,0 +1,1 @@
+//! Flags, YAML file and environment to settings; per-tenant overrides.

@@ -1,0 +1,16 @@
+//! The kernel: ids, time, errors, limits and units that every other crate speaks in.
+//!
+//! Owns the words shared by all crates. Must not know: any wire format, any profile format, tokio, disks or sockets.
+
+pub mod clock;
+pub mod error;
+pub mod ids;
+pub mod limits;
+pub mod range_read;
+pub mod units;
+
+pub use clock::{Clock, SystemClock, TimeRange, TimestampNs};
+pub use error::{BoxError, Classify, ErrorKind, Retry};
+pub use ids::{BlockId, CellId, DiskId, Incarnation, InstanceId, JournalId, MemberId, Position, Rid, TenantId};
+pub use limits::{LimitsSource, TenantLimits};
+pub use range_read::RangeRead;

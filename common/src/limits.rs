@@ -1,0 +1,191 @@
+//! Per-tenant limits with the reference's keys, units and defaults (api-semantics §4). A limit of 0 is off unless said.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::TenantId;
+use crate::units::GoDuration;
+
+/// All limits of one tenant. Field names are the YAML keys under `limits:`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TenantLimits {
+    /// MiB per second of labels and uncompressed profiles that a tenant may push.
+    pub ingestion_rate_mb: f64,
+    /// MiB that may be pushed at once.
+    pub ingestion_burst_size_mb: f64,
+    /// MiB of one request body, after decompression.
+    pub ingestion_body_limit_mb: f64,
+    /// Profiles of one request that are worked on at once.
+    pub push_max_concurrency: u32,
+    /// Bytes of a label name.
+    pub max_label_name_length: usize,
+    /// Bytes of a label value.
+    pub max_label_value_length: usize,
+    /// Labels of a series; here 0 does not switch the limit off.
+    pub max_label_names_per_series: usize,
+    /// Sessions kept apart in a series; 0 strips the session label.
+    pub max_sessions_per_series: u32,
+    /// Accepts any non-empty UTF-8 label name as it is.
+    pub disable_label_sanitization: bool,
+    /// Adds a label that keeps the order of labels.
+    pub enforce_labels_order: bool,
+    /// Bytes of one uncompressed profile.
+    pub max_profile_size_bytes: usize,
+    /// Samples of one profile.
+    pub max_profile_stacktrace_samples: usize,
+    /// Labels of one sample.
+    pub max_profile_stacktrace_sample_labels: usize,
+    /// Frames of one stack; deeper stacks lose their leaf side.
+    pub max_profile_stacktrace_depth: usize,
+    /// Bytes of one string of a profile; longer ones keep their tail.
+    pub max_profile_symbol_value_length: usize,
+    /// Profiles older than this are refused.
+    pub reject_older_than: GoDuration,
+    /// Profiles further ahead than this are refused.
+    pub reject_newer_than: GoDuration,
+    /// Prometheus relabelling rules for series.
+    pub ingestion_relabeling_rules: Vec<RelabelRule>,
+    /// Where the built-in rules stand: `first`, `last` or `disabled`.
+    pub ingestion_relabeling_default_rules_position: DefaultRulesPosition,
+    /// Rules that drop sample types.
+    pub sample_type_relabeling_rules: Vec<RelabelRule>,
+    /// Active series per ingester.
+    pub max_local_series_per_tenant: usize,
+    /// Active series of the tenant over all ingesters.
+    pub max_global_series_per_tenant: usize,
+    /// How far back a query may look.
+    pub max_query_lookback: GoDuration,
+    /// How long a range a query may ask for.
+    pub max_query_length: GoDuration,
+    /// Sub-queries at once.
+    pub max_query_parallelism: u32,
+    /// Whether AnalyzeQuery answers.
+    pub query_analysis_enabled: bool,
+    /// Whether AnalyzeQuery counts series.
+    pub query_analysis_series_enabled: bool,
+    /// Nodes of a flame graph when the request does not say.
+    pub max_flamegraph_nodes_default: i64,
+    /// Most nodes that a request may ask for.
+    pub max_flamegraph_nodes_max: i64,
+    /// Applies the two limits above to merged pprof too.
+    pub max_flamegraph_nodes_on_select_merge_profile: bool,
+    /// Days and hours that published data is kept; 0 is for ever.
+    pub compactor_blocks_retention_period: GoDuration,
+}
+
+impl Default for TenantLimits {
+    fn default() -> Self {
+        Self {
+            ingestion_rate_mb: 4.0,
+            ingestion_burst_size_mb: 2.0,
+            ingestion_body_limit_mb: 256.0,
+            push_max_concurrency: 256,
+            max_label_name_length: 1024,
+            max_label_value_length: 2048,
+            max_label_names_per_series: 30,
+            max_sessions_per_series: 0,
+            disable_label_sanitization: true,
+            enforce_labels_order: false,
+            max_profile_size_bytes: 4 << 20,
+            max_profile_stacktrace_samples: 16_000,
+            max_profile_stacktrace_sample_labels: 100,
+            max_profile_stacktrace_depth: 1000,
+            max_profile_symbol_value_length: 65_535,
+            reject_older_than: GoDuration::from_secs(3600),
+            reject_newer_than: GoDuration::from_secs(600),
+            ingestion_relabeling_rules: Vec::new(),
+            ingestion_relabeling_default_rules_position: DefaultRulesPosition::First,
+            sample_type_relabeling_rules: Vec::new(),
+            max_local_series_per_tenant: 0,
+            max_global_series_per_tenant: 5000,
+            max_query_lookback: GoDuration::from_secs(7 * 86_400),
+            max_query_length: GoDuration::from_secs(86_400),
+            max_query_parallelism: 0,
+            query_analysis_enabled: true,
+            query_analysis_series_enabled: false,
+            max_flamegraph_nodes_default: 8192,
+            max_flamegraph_nodes_max: 1_048_576,
+            max_flamegraph_nodes_on_select_merge_profile: false,
+            compactor_blocks_retention_period: GoDuration::from_secs(0),
+        }
+    }
+}
+
+/// Where the built-in relabelling rules stand among the configured ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DefaultRulesPosition {
+    /// Before them.
+    First,
+    /// After them.
+    Last,
+    /// Nowhere.
+    Disabled,
+}
+
+/// One Prometheus relabelling rule, as in its configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RelabelRule {
+    /// Labels whose values are joined.
+    pub source_labels: Vec<String>,
+    /// What joins them.
+    pub separator: String,
+    /// Matched against the joined value, anchored at both ends.
+    pub regex: String,
+    /// Used by `hashmod`.
+    pub modulus: u64,
+    /// The label that is written.
+    pub target_label: String,
+    /// What is written; `$1` names a capture.
+    pub replacement: String,
+    /// What the rule does.
+    pub action: RelabelAction,
+}
+
+impl Default for RelabelRule {
+    fn default() -> Self {
+        Self {
+            source_labels: Vec::new(),
+            separator: ";".to_owned(),
+            regex: "(.*)".to_owned(),
+            modulus: 0,
+            target_label: String::new(),
+            replacement: "$1".to_owned(),
+            action: RelabelAction::Replace,
+        }
+    }
+}
+
+/// Prometheus' relabelling actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names are Prometheus' and say what they do")]
+pub enum RelabelAction {
+    Replace,
+    Keep,
+    Drop,
+    LabelMap,
+    LabelDrop,
+    LabelKeep,
+    HashMod,
+    Lowercase,
+    Uppercase,
+    KeepEqual,
+    DropEqual,
+}
+
+/// Gives the limits of a tenant as they are now.
+pub trait LimitsSource: Send + Sync + std::fmt::Debug {
+    /// The tenant's limits.
+    fn limits(&self, tenant: &TenantId) -> Arc<TenantLimits>;
+}
+
+/// The same limits for every tenant.
+impl LimitsSource for Arc<TenantLimits> {
+    fn limits(&self, _tenant: &TenantId) -> Arc<TenantLimits> {
+        Self::clone(self)
+    }
+}

@@ -1,0 +1,1 @@
+//! Builders of profiles, seeds and fakes for tests.

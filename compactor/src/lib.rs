@@ -1,0 +1,1 @@
+//! Collects what no root names any more; merges and retention come here.

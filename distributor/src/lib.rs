@@ -1,0 +1,1 @@
+//! Takes pushes, validates, normalises, splits, and sends records to ingesters.

@@ -1,0 +1,1 @@
+//! Makes profiles durable and queryable at once, cuts blocks, publishes them.

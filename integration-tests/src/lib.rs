@@ -1,0 +1,1 @@
+//! Real processes: push, kill, restart, conformance, real clients.

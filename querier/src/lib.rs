@@ -1,0 +1,1 @@
+//! Serves every read API: plans, asks heads and blocks, merges, renders.

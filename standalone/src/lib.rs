@@ -1,0 +1,1 @@
+//! Hearth on one machine: all roles in one process, and the command line.
