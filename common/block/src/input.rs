@@ -31,7 +31,11 @@ pub struct BlockSpec {
 impl BlockSpec {
     /// The id: xxh3-128 over kind, tenant, day, level and sources; no clock, host or random number enters.
     pub fn id(&self) -> BlockId {
-        todo!()
+        let mut text = format!("hearth block\n{}\n{}\n{}\n", self.tenant, self.day, self.level);
+        for SourceRange { journal, after, upto } in &self.sources {
+            text.push_str(&format!("{journal} {} {}\n", after.0, upto.0));
+        }
+        BlockId(xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
     }
 }
 
@@ -146,4 +150,19 @@ pub trait UnitSource: Send + Sync {
     fn series(&self) -> Vec<Labels>;
     /// Visits the profiles of one series that lie in the UTC day, in any order. May be called more than once.
     fn profiles(&self, series: usize, day: i32, visit: &mut dyn FnMut(&ProfileRow<'_>));
+    /// As [`UnitSource::profiles`], only rows of one sample type. The writer visits once for each type: a source that can
+    /// skip the rows of other types without decoding them should.
+    fn profiles_of_type(
+        &self,
+        series: usize,
+        day: i32,
+        sample_type: [&str; 4],
+        visit: &mut dyn FnMut(&ProfileRow<'_>),
+    ) {
+        self.profiles(series, day, &mut |row| {
+            if row.sample_type == sample_type {
+                visit(row);
+            }
+        });
+    }
 }

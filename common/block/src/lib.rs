@@ -4,7 +4,24 @@
 //! `RangeRead`).
 
 pub mod entry;
+pub mod error;
 pub mod input;
+pub mod read;
+pub mod write;
 
 pub use entry::{BlockEntry, ObjectEntry};
+pub use error::BlockError;
 pub use input::{BlockSpec, SourceRange};
+pub use read::{BlockReader, Prepared};
+pub use write::{EncodedBlock, WriteOptions, write_block};
+
+/// Major version of the format; part of `created_by` and of every entry.
+pub const FORMAT_MAJOR: u16 = 1;
+/// Name of the index object.
+pub const INDEX: &str = "index";
+/// Name of the profile table.
+pub const PROFILES: &str = "profiles.parquet";
+/// Name of the sample table.
+pub const SAMPLES: &str = "samples.parquet";
+/// Name of the span table.
+pub const SPANS: &str = "spans.parquet";
