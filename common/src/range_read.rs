@@ -29,7 +29,11 @@ impl RangeRead for InMemory {
         let cut = |range: &Range<u64>| -> Result<Bytes, BoxError> {
             let (start, end) = (usize::try_from(range.start)?, usize::try_from(range.end)?);
             if start > end || end > self.0.len() {
-                return Err(format!("range {start}..{end} is outside of an object of {} bytes", self.0.len()).into());
+                return Err(format!(
+                    "range {start}..{end} is outside of an object of {} bytes",
+                    self.0.len()
+                )
+                .into());
             }
             Ok(self.0.slice(start..end))
         };

@@ -27,7 +27,8 @@ impl GoDuration {
 
     /// Parses `1h30m`, `1.5h`, `7d`, `2w`, `1y`, `0`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let bad = || format!("'{text}' is not a duration: write a number and a unit, such as 90s, 1h30m or 7d");
+        let bad =
+            || format!("'{text}' is not a duration: write a number and a unit, such as 90s, 1h30m or 7d");
         if text == "0" {
             return Ok(Self::default());
         }
@@ -172,7 +173,11 @@ fn humanise(bytes: u64, base: f64, units: &[&str]) -> String {
         unit += 1;
     }
     let rounded = (value * 10.0 + 0.5).floor() / 10.0;
-    if rounded < 10.0 { format!("{rounded:.1} {}", units[unit]) } else { format!("{rounded:.0} {}", units[unit]) }
+    if rounded < 10.0 {
+        format!("{rounded:.1} {}", units[unit])
+    } else {
+        format!("{rounded:.0} {}", units[unit])
+    }
 }
 
 #[cfg(test)]
