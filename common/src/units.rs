@@ -111,7 +111,7 @@ impl fmt::Display for GoDuration {
             ("ms", 1, false),
         ];
         for (unit, unit_ms, only_exact) in units {
-            if only_exact && ms % unit_ms != 0 {
+            if only_exact && !ms.is_multiple_of(unit_ms) {
                 continue;
             }
             let count = ms / unit_ms;
