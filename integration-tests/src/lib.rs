@@ -1,1 +1,13 @@
-//! Real processes: push, kill, restart, conformance, real clients.
+//! What the tests of real processes share: starting `hearth`, pushing profiles with known sums, asking for totals.
+//!
+//! Knows Hearth only from outside: its command line and its wire.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test support: a failure here fails the test")]
+
+pub mod api;
+pub mod process;
+pub mod profile;
+pub mod shared;
+
+pub use api::Api;
+pub use process::Hearth;
