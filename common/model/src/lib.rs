@@ -4,14 +4,19 @@
 //! Owns every merge: partial answers come from heads and blocks in any order and any split, and merge to the same whole.
 //! Must not know: wire messages, disks, clocks, async.
 
+pub mod diff;
+pub mod flamegraph;
 pub mod labels;
+mod layout;
 pub mod name_tree;
 pub mod points;
+pub mod pprof_export;
 pub mod pprof_merge;
 pub mod profile_type;
 pub mod question;
 pub mod selector;
 pub mod spans;
+pub mod tree_bytes;
 
 pub use labels::Labels;
 pub use name_tree::NameTree;

@@ -30,6 +30,12 @@ pub struct InvalidProfileType {
     pub text: String,
 }
 
+impl hearth_common::Classify for InvalidProfileType {
+    fn kind(&self) -> hearth_common::ErrorKind {
+        hearth_common::ErrorKind::InvalidArgument
+    }
+}
+
 impl ProfileType {
     /// Parses an id; a sixth part (historically `delta`) is accepted and ignored.
     pub fn parse(text: &str) -> Result<Self, InvalidProfileType> {
@@ -44,7 +50,13 @@ impl ProfileType {
     }
 
     /// A type from its parts.
-    pub fn new(name: &str, sample_type: &str, sample_unit: &str, period_type: &str, period_unit: &str) -> Self {
+    pub fn new(
+        name: &str,
+        sample_type: &str,
+        sample_unit: &str,
+        period_type: &str,
+        period_unit: &str,
+    ) -> Self {
         Self {
             name: Arc::from(name),
             sample_type: Arc::from(sample_type),
@@ -76,7 +88,8 @@ impl PartialOrd for ProfileType {
 impl Ord for ProfileType {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         let bytes = |t: &Self| {
-            let parts = [&t.name, &t.sample_type, &t.sample_unit, &t.period_type, &t.period_unit].map(Arc::clone);
+            let parts =
+                [&t.name, &t.sample_type, &t.sample_unit, &t.period_type, &t.period_unit].map(Arc::clone);
             parts.into_iter().flat_map(|part| part.bytes().chain([b':']).collect::<Vec<u8>>())
         };
         bytes(self).cmp(bytes(other))

@@ -137,7 +137,9 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
     /// The sum of values does not fit in 63 bits.
-    #[error("the sum of the selected values does not fit in 63 bits: ask for a shorter range or fewer series")]
+    #[error(
+        "the sum of the selected values does not fit in 63 bits: ask for a shorter range or fewer series"
+    )]
     Overflow,
     /// Answers to two different questions were merged: a defect.
     #[error("answers of different kinds cannot be merged")]

@@ -53,8 +53,8 @@ impl PartialEq for Matcher {
 
 impl Selector {
     /// Parses PromQL's selector grammar (prometheus 3, UTF-8 names in quotes).
-    pub fn parse(_text: &str) -> Result<Self, InvalidSelector> {
-        todo!()
+    pub fn parse(text: &str) -> Result<Self, InvalidSelector> {
+        Parser { text, at: 0 }.selector()
     }
 
     /// Whether a label set (derived labels included) is selected.
@@ -84,6 +84,279 @@ impl Matcher {
             MatchOp::NotEqual => value != self.value,
             MatchOp::Regex(regex) => regex.is_match(value),
             MatchOp::NotRegex(regex) => !regex.is_match(value),
+        }
+    }
+}
+
+/// Longest selector that is read, in bytes.
+const SELECTOR_BYTES_MAX: usize = 1 << 20;
+/// Largest compiled regular expression, in bytes.
+const REGEX_BYTES_MAX: usize = 4 << 20;
+
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Parser<'_> {
+    fn selector(mut self) -> Result<Selector, InvalidSelector> {
+        if self.text.len() > SELECTOR_BYTES_MAX {
+            return Err(self.error("selector is longer than 1 MiB"));
+        }
+        let mut selector = Selector::default();
+        self.skip_space();
+        if let Some(name) = self.word(true) {
+            selector.matchers.push(Matcher { name: "__name__".to_owned(), op: MatchOp::Equal, value: name });
+            self.skip_space();
+        } else if self.peek() != Some('{') {
+            return Err(self.unexpected("expected a selector such as {service_name=\"x\"}"));
+        }
+        if self.eat("{") {
+            self.matchers(&mut selector)?;
+            self.skip_space();
+        }
+        if self.at < self.text.len() {
+            return Err(self.unexpected("expected the end of the selector"));
+        }
+        Ok(selector)
+    }
+
+    fn matchers(&mut self, selector: &mut Selector) -> Result<(), InvalidSelector> {
+        loop {
+            self.skip_space();
+            if self.eat("}") {
+                return Ok(());
+            }
+            let matcher = self.matcher()?;
+            let named_twice =
+                matcher.name == "__name__" && selector.matchers.first().is_some_and(|m| m.name == "__name__");
+            if named_twice && self.text.trim_start().chars().next().is_some_and(|c| c != '{') {
+                return Err(self.error("metric name must not be set twice"));
+            }
+            selector.matchers.push(matcher);
+            self.skip_space();
+            if !self.eat(",") && self.peek() != Some('}') {
+                return Err(self.unexpected("expected \",\" or \"}\""));
+            }
+        }
+    }
+
+    fn matcher(&mut self) -> Result<Matcher, InvalidSelector> {
+        let quoted = matches!(self.peek(), Some('"' | '\'' | '`'));
+        let name = match quoted {
+            true => self.quoted()?,
+            false => self.word(false).ok_or_else(|| self.unexpected("expected a label name or \"}\""))?,
+        };
+        self.skip_space();
+        let operator = ["=~", "!~", "!=", "="].into_iter().find(|operator| self.eat(operator));
+        let Some(operator) = operator else {
+            // A quoted name alone is the metric's name: `{"name"}`.
+            if quoted && matches!(self.peek(), Some(',' | '}')) {
+                return Ok(Matcher { name: "__name__".to_owned(), op: MatchOp::Equal, value: name });
+            }
+            return Err(self.unexpected("expected label matching operator"));
+        };
+        self.skip_space();
+        if !matches!(self.peek(), Some('"' | '\'' | '`')) {
+            return Err(self.unexpected("expected a quoted string"));
+        }
+        let value = self.quoted()?;
+        let op = match operator {
+            "=" => MatchOp::Equal,
+            "!=" => MatchOp::NotEqual,
+            "=~" => MatchOp::Regex(self.regex(&value)?),
+            _ => MatchOp::NotRegex(self.regex(&value)?),
+        };
+        Ok(Matcher { name, op, value })
+    }
+
+    fn regex(&self, pattern: &str) -> Result<regex::Regex, InvalidSelector> {
+        // As Prometheus: anchored, and a dot matches a newline too.
+        regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
+            .size_limit(REGEX_BYTES_MAX)
+            .build()
+            .map_err(|error| self.error(&format!("error parsing regexp: {error}")))
+    }
+
+    fn word(&mut self, colons: bool) -> Option<String> {
+        let rest = &self.text[self.at..];
+        let first = rest.chars().next()?;
+        if !(first.is_ascii_alphabetic() || first == '_' || (colons && first == ':')) {
+            return None;
+        }
+        let inside = |c: char| c.is_ascii_alphanumeric() || c == '_' || (colons && c == ':');
+        let end = rest.find(|c| !inside(c)).unwrap_or(rest.len());
+        self.at += end;
+        Some(rest[..end].to_owned())
+    }
+
+    /// A string in any of PromQL's three quotes; Go's escapes in the first two.
+    fn quoted(&mut self) -> Result<String, InvalidSelector> {
+        let quote = self.next().ok_or_else(|| self.unexpected("expected a string"))?;
+        let mut bytes = Vec::new();
+        loop {
+            match self.next() {
+                None => return Err(self.error("unterminated quoted string")),
+                Some('\n') if quote != '`' => return Err(self.error("unterminated quoted string")),
+                Some(c) if c == quote => break,
+                Some('\\') if quote != '`' => self.escape(quote, &mut bytes)?,
+                Some(c) => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        String::from_utf8(bytes).map_err(|_| self.error("string is not valid UTF-8"))
+    }
+
+    fn escape(&mut self, quote: char, bytes: &mut Vec<u8>) -> Result<(), InvalidSelector> {
+        let unknown = |parser: &Self| parser.error("unknown escape sequence in a quoted string");
+        let c = self.next().ok_or_else(|| self.error("unterminated quoted string"))?;
+        let simple = match c {
+            'a' => 7,
+            'b' => 8,
+            'f' => 12,
+            'n' => b'\n',
+            'r' => b'\r',
+            't' => b'\t',
+            'v' => 11,
+            '\\' => b'\\',
+            c if c == quote => c as u8,
+            'x' => self.digits(2, 16).and_then(|n| u8::try_from(n).ok()).ok_or_else(|| unknown(self))?,
+            '0'..='7' => {
+                self.at -= 1;
+                self.digits(3, 8).and_then(|n| u8::try_from(n).ok()).ok_or_else(|| unknown(self))?
+            }
+            'u' | 'U' => {
+                let length = if c == 'u' { 4 } else { 8 };
+                let code = self.digits(length, 16).and_then(char::from_u32).ok_or_else(|| unknown(self))?;
+                bytes.extend_from_slice(code.encode_utf8(&mut [0; 4]).as_bytes());
+                return Ok(());
+            }
+            _ => return Err(unknown(self)),
+        };
+        bytes.push(simple);
+        Ok(())
+    }
+
+    fn digits(&mut self, count: usize, radix: u32) -> Option<u32> {
+        let digits = self.text.get(self.at..self.at + count)?;
+        if !digits.chars().all(|c| c.is_digit(radix)) {
+            return None;
+        }
+        self.at += count;
+        u32::from_str_radix(digits, radix).ok()
+    }
+
+    fn skip_space(&mut self) {
+        loop {
+            let rest = &self.text[self.at..];
+            self.at += rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r']).len();
+            if self.peek() != Some('#') {
+                return;
+            }
+            let comment = &self.text[self.at..];
+            self.at += comment.find('\n').unwrap_or(comment.len());
+        }
+    }
+
+    fn eat(&mut self, token: &str) -> bool {
+        let found = self.text[self.at..].starts_with(token);
+        if found {
+            self.at += token.len();
+        }
+        found
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.text[self.at..].chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let c = self.peek()?;
+        self.at += c.len_utf8();
+        Some(c)
+    }
+
+    fn unexpected(&self, expected: &str) -> InvalidSelector {
+        match self.peek() {
+            Some(c) => self.error(&format!("unexpected character: {c:?}, {expected}")),
+            None => self.error(&format!("unexpected end of input, {expected}")),
+        }
+    }
+
+    fn error(&self, what: &str) -> InvalidSelector {
+        InvalidSelector { column: self.text[..self.at].chars().count() + 1, what: what.to_owned() }
+    }
+}
+
+impl hearth_common::Classify for InvalidSelector {
+    fn kind(&self) -> hearth_common::ErrorKind {
+        hearth_common::ErrorKind::InvalidArgument
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, want: &[(&str, &str, &str)]) {
+        let selector = Selector::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let operator = |m: &Matcher| match m.op {
+            MatchOp::Equal => "=",
+            MatchOp::NotEqual => "!=",
+            MatchOp::Regex(_) => "=~",
+            MatchOp::NotRegex(_) => "!~",
+        };
+        let got: Vec<_> = selector.matchers.iter().map(|m| (&*m.name, operator(m), &*m.value)).collect();
+        assert_eq!(got, want, "{text}");
+    }
+
+    #[test]
+    fn selectors_of_promql() {
+        check("{}", &[]);
+        check(" { } # all", &[]);
+        check("up", &[("__name__", "=", "up")]);
+        check("a:b:c{}", &[("__name__", "=", "a:b:c")]);
+        check(
+            r#"{a="b", c!='d',e=~`f\.g`,h!~"i|j",}"#,
+            &[("a", "=", "b"), ("c", "!=", "d"), ("e", "=~", r"f\.g"), ("h", "!~", "i|j")],
+        );
+        check(r#"{"größe.x"="v"}"#, &[("größe.x", "=", "v")]);
+        check(r#"{"name", a="\x41\u00e9\n"}"#, &[("__name__", "=", "name"), ("a", "=", "Aé\n")]);
+    }
+
+    #[test]
+    fn what_is_no_selector() {
+        for bad in [
+            "",
+            "{",
+            "}",
+            "{a}",
+            "{a=}",
+            "{a=b}",
+            "{a=\"b}",
+            "{a=~\"(\"}",
+            "nope{",
+            "{a=\"b\"} x",
+            "{a=\"b\" c=\"d\"}",
+            "{a==\"b\"}",
+            "x{__name__=\"y\"}",
+            "{\"a\":1}",
+        ] {
+            assert!(Selector::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_absent_label_is_the_empty_string_and_regexes_are_anchored() {
+        let labels = Labels::from_pairs([("service_name", "shop"), ("pod", "shop-a")]);
+        for (text, want) in [
+            (r#"{pod=~"shop"}"#, false),
+            (r#"{pod=~"shop.*"}"#, true),
+            (r#"{zone=""}"#, true),
+            (r#"{zone!="x"}"#, true),
+            (r#"{zone=~".+"}"#, false),
+            (r#"{pod!~"a|b", service_name="shop"}"#, true),
+        ] {
+            assert_eq!(Selector::parse(text).expect("valid").matches(&labels), want, "{text}");
         }
     }
 }
