@@ -1,1 +1,22 @@
-//! Flags, YAML file and environment to settings; per-tenant overrides.
+//! Settings as data: defaults, then the YAML file, then the environment, then flags; later layers win key by key.
+//!
+//! Owns the names of all keys, how a wrong one is reported, and how the effective settings are printed. Builds nothing
+//! and opens nothing but the file itself; must not know which component uses which key.
+
+mod env;
+mod error;
+mod file;
+mod layers;
+mod model;
+mod nearest;
+mod overrides;
+mod redact;
+mod size;
+
+pub use env::{ENV_PREFIX, variable_name};
+pub use error::Error;
+pub use layers::{Layers, Loaded};
+pub use model::{Compactor, Ingester, Log, LogFormat, Querier, Settings, Wal};
+pub use overrides::TenantOverrides;
+pub use redact::REDACTED;
+pub use size::ByteSize;

@@ -1,0 +1,150 @@
+//! Puts the layers on top of each other and checks the result.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::nearest::nearest;
+use crate::{Settings, env, file, redact};
+
+/// Where settings come from. Later layers win, key by key.
+#[derive(Debug, Clone, Default)]
+pub struct Layers {
+    /// The YAML file, if any.
+    pub file: Option<PathBuf>,
+    /// The environment, as (name, value).
+    pub environment: Vec<(String, String)>,
+    /// Flags, as (what to call it in an error, key, value).
+    pub flags: Vec<(String, String, String)>,
+}
+
+/// The result.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What is in force.
+    pub settings: Settings,
+    /// For the log: variables that look mistyped.
+    pub warnings: Vec<String>,
+}
+
+impl Layers {
+    /// Loads all layers.
+    pub fn load(self) -> Result<Loaded, Error> {
+        let base: Settings = match &self.file {
+            Some(path) => file::read(path)?,
+            None => Settings::default(),
+        };
+        let mut tree = tree_of(&base);
+        let (from_environment, warnings) = env::assignments(self.environment, &keys(&tree));
+        let mut assignments: Vec<(String, String, String)> =
+            from_environment.into_iter().map(|(key, value)| (env::variable_name(&key), key, value)).collect();
+        assignments.extend(self.flags);
+        let mut settings = base;
+        for (origin, key, value) in assignments {
+            settings = assign(&mut tree, &origin, &key, &value)?;
+        }
+        check(&settings)?;
+        Ok(Loaded { settings, warnings })
+    }
+}
+
+impl Settings {
+    /// Parses the text of a file; `path` is only named in errors.
+    pub fn from_yaml(path: &Path, text: &str) -> Result<Self, Error> {
+        let settings = file::parse(path, text)?;
+        check(&settings)?;
+        Ok(settings)
+    }
+
+    /// The settings as YAML, secrets hidden.
+    pub fn to_yaml(&self) -> String {
+        let mut tree = tree_of(self);
+        redact::redact(&mut tree);
+        serde_saphyr::to_string(&tree).expect("a tree of strings, numbers, lists and maps is YAML")
+    }
+}
+
+fn tree_of(settings: &Settings) -> Value {
+    serde_json::to_value(settings).expect("settings have string keys and finite numbers only")
+}
+
+/// All keys that hold a value, as dotted paths.
+fn keys(tree: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    collect_keys(tree, "", &mut found);
+    found
+}
+
+fn collect_keys(tree: &Value, path: &str, found: &mut Vec<String>) {
+    match tree {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                collect_keys(value, &path, found);
+            }
+        }
+        _ => found.push(path.to_owned()),
+    }
+}
+
+/// Sets one key and reads the whole again, so that the value is checked by the type of its key.
+fn assign(tree: &mut Value, origin: &str, key: &str, text: &str) -> Result<Settings, Error> {
+    let pointer = format!("/{}", key.replace('.', "/"));
+    let known = keys(tree);
+    let Some(place) = tree.pointer_mut(&pointer).filter(|place| !place.is_object()) else {
+        let suggestion = nearest(key, known.iter().map(String::as_str)).map(str::to_owned);
+        return Err(Error::UnknownSetting { origin: origin.to_owned(), key: key.to_owned(), suggestion });
+    };
+    // The text of a key that holds text is taken as it is; else it is read as YAML: 5, true, [a, b].
+    let parsed = serde_saphyr::from_str::<Value>(text).ok().filter(|value| !value.is_null());
+    let as_text = Value::String(text.to_owned());
+    *place = if place.is_string() { as_text } else { parsed.unwrap_or(as_text) };
+    Settings::deserialize_tree(tree).map_err(|message| Error::Value {
+        origin: origin.to_owned(),
+        key: key.to_owned(),
+        value: text.to_owned(),
+        message,
+    })
+}
+
+impl Settings {
+    fn deserialize_tree(tree: &Value) -> Result<Self, String> {
+        serde::Deserialize::deserialize(tree).map_err(|error: serde_json::Error| error.to_string())
+    }
+}
+
+/// What a type cannot say.
+fn check(settings: &Settings) -> Result<(), Error> {
+    let invalid =
+        |key, value: &dyn ToString, message| Err(Error::Invalid { key, value: value.to_string(), message });
+    let Settings { listen, wal, ingester, .. } = settings;
+    if !listen.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        return invalid(
+            "listen",
+            listen,
+            "write an address and a port, such as 127.0.0.1:4040 or 0.0.0.0:4040",
+        );
+    }
+    if wal.segment_bytes.0 < 64 << 10 {
+        return invalid("wal.segment_bytes", &wal.segment_bytes, "a segment has at least 64KiB");
+    }
+    if wal.quota_bytes.0 < wal.segment_bytes.0.saturating_mul(2) {
+        return invalid("wal.quota_bytes", &wal.quota_bytes, "room for at least two segments is needed");
+    }
+    if ingester.cut_age.is_zero() || ingester.cut_age_max < ingester.cut_age {
+        return invalid(
+            "ingester.cut_age",
+            &ingester.cut_age,
+            "it is above 0 and at most ingester.cut_age_max",
+        );
+    }
+    if ingester.cut_bytes.0 < 1 << 20 {
+        return invalid(
+            "ingester.cut_bytes",
+            &ingester.cut_bytes,
+            "a head is allowed to grow to at least 1MiB",
+        );
+    }
+    Ok(())
+}

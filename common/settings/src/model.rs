@@ -1,0 +1,182 @@
+//! Every key with its default and its meaning. Field names are the YAML keys.
+
+use std::path::PathBuf;
+
+use hearth_common::TenantLimits;
+use hearth_common::units::GoDuration;
+use serde::{Deserialize, Serialize};
+
+use crate::size::ByteSize;
+
+/// All settings of one process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Address and port of the one listener. The default answers this machine only; `0.0.0.0:4040` answers all.
+    pub listen: String,
+    /// Folder of the write-ahead log, of caches and, unless `object_store` says otherwise, of the store.
+    pub data_dir: PathBuf,
+    /// Where published data lives: `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…`. Empty: `data_dir`/store.
+    pub object_store: String,
+    /// Tells tenants apart by the header `X-Scope-OrgID`; off, all requests are the tenant `anonymous`.
+    pub multitenancy: bool,
+    /// A YAML file with limits of single tenants: `overrides: {tenant-a: {ingestion_rate_mb: 10}}`. Empty: none.
+    pub overrides_file: PathBuf,
+    /// How long a stop waits for requests under way before it flushes.
+    pub shutdown_grace: GoDuration,
+    /// Limits of every tenant that `overrides_file` does not name.
+    pub limits: TenantLimits,
+    /// The write-ahead log.
+    pub wal: Wal,
+    /// When heads are cut into blocks.
+    pub ingester: Ingester,
+    /// Queries.
+    pub querier: Querier,
+    /// Upkeep of published data.
+    pub compactor: Compactor,
+    /// Logs.
+    pub log: Log,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:4040".to_owned(),
+            data_dir: PathBuf::from("hearth-data"),
+            object_store: String::new(),
+            multitenancy: false,
+            overrides_file: PathBuf::new(),
+            shutdown_grace: GoDuration::from_secs(10),
+            limits: TenantLimits::default(),
+            wal: Wal::default(),
+            ingester: Ingester::default(),
+            querier: Querier::default(),
+            compactor: Compactor::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The URL of the object store that is really used.
+    pub fn object_store_url(&self) -> String {
+        if !self.object_store.is_empty() {
+            return self.object_store.clone();
+        }
+        let store = self.data_dir.join("store");
+        let absolute = std::path::absolute(&store).unwrap_or(store);
+        format!("file://{}", absolute.display())
+    }
+}
+
+/// The write-ahead log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wal {
+    /// A new segment file is begun before one would grow beyond this.
+    pub segment_bytes: ByteSize,
+    /// Most bytes of all segments; a push beyond it is refused until data has been published.
+    pub quota_bytes: ByteSize,
+    /// Bytes of the disk that stay free; a push that would use them is refused.
+    pub reserve_bytes: ByteSize,
+    /// Most bytes that wait for the disk at once.
+    pub queue_bytes: ByteSize,
+}
+
+impl Default for Wal {
+    fn default() -> Self {
+        Self {
+            segment_bytes: ByteSize::mib(64),
+            quota_bytes: ByteSize::mib(8 << 10),
+            reserve_bytes: ByteSize::mib(256),
+            queue_bytes: ByteSize::mib(64),
+        }
+    }
+}
+
+/// When heads are cut into blocks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ingester {
+    /// A tenant's head of this size is cut at once.
+    pub cut_bytes: ByteSize,
+    /// A head of this age is cut if it has `cut_min_bytes`.
+    pub cut_age: GoDuration,
+    /// Heads smaller than this wait for `cut_age_max`: tiny objects cost more than they hold.
+    pub cut_min_bytes: ByteSize,
+    /// A head of this age is cut whatever its size.
+    pub cut_age_max: GoDuration,
+    /// How long published blocks stay on the local disk, to answer without the object store.
+    pub keep_blocks: GoDuration,
+    /// How long the identity of a pushed profile is known after its first arrival: a retry within it counts once.
+    pub remember_pushes: GoDuration,
+}
+
+impl Default for Ingester {
+    fn default() -> Self {
+        Self {
+            cut_bytes: ByteSize::mib(192),
+            cut_age: GoDuration::from_secs(15 * 60),
+            cut_min_bytes: ByteSize::mib(1),
+            cut_age_max: GoDuration::from_secs(3600),
+            keep_blocks: GoDuration::from_secs(2 * 3600),
+            remember_pushes: GoDuration::from_secs(45 * 60),
+        }
+    }
+}
+
+/// Queries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Querier {
+    /// Memory for parts of blocks that were read before.
+    pub cache_bytes: ByteSize,
+    /// A query that takes longer is given up.
+    pub timeout: GoDuration,
+}
+
+impl Default for Querier {
+    fn default() -> Self {
+        Self { cache_bytes: ByteSize::mib(256), timeout: GoDuration::from_secs(60) }
+    }
+}
+
+/// Upkeep of published data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Compactor {
+    /// Pause between two rounds of retention and collection; 0 switches them off.
+    pub interval: GoDuration,
+}
+
+impl Default for Compactor {
+    fn default() -> Self {
+        Self { interval: GoDuration::from_secs(15 * 60) }
+    }
+}
+
+/// Logs, on standard error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or per module: `info,hearth_wal=debug`.
+    pub level: String,
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// `time level module: message key=value`.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,100 @@
+//! Limits of single tenants on top of the limits of all.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use hearth_common::{LimitsSource, TenantId, TenantLimits};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::file;
+use crate::nearest::nearest;
+
+/// The limits of every tenant: those named in the overrides file, and all others.
+#[derive(Debug, Clone)]
+pub struct TenantOverrides {
+    default: Arc<TenantLimits>,
+    tenants: BTreeMap<String, Arc<TenantLimits>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Document {
+    overrides: BTreeMap<String, BTreeMap<String, Value>>,
+}
+
+impl TenantOverrides {
+    /// The same limits for all.
+    pub fn none(default: TenantLimits) -> Self {
+        Self { default: Arc::new(default), tenants: BTreeMap::new() }
+    }
+
+    /// Reads `overrides: {tenant: {key: value}}`; what a tenant's entry does not name it has from `default`.
+    pub fn read(path: &Path, default: TenantLimits) -> Result<Self, Error> {
+        Self::merge(path, file::read(path)?, default)
+    }
+
+    fn merge(path: &Path, document: Document, default: TenantLimits) -> Result<Self, Error> {
+        let base = serde_json::to_value(&default).expect("limits have string keys and finite numbers only");
+        let mut tenants = BTreeMap::new();
+        for (tenant, entry) in document.overrides {
+            let mut tree = base.clone();
+            for (key, value) in entry {
+                let known = tree.as_object_mut().expect("limits are a map");
+                if !known.contains_key(&key) {
+                    let suggestion = nearest(&key, known.keys().map(String::as_str)).map(str::to_owned);
+                    let key = format!("overrides.{tenant}.{key}");
+                    return Err(Error::UnknownSetting {
+                        origin: path.display().to_string(),
+                        key,
+                        suggestion,
+                    });
+                }
+                known.insert(key, value);
+            }
+            let limits: TenantLimits = serde_json::from_value(tree).map_err(|error| Error::File {
+                path: path.to_owned(),
+                line: 0,
+                message: format!("overrides.{tenant}: {error}"),
+            })?;
+            tenants.insert(tenant, Arc::new(limits));
+        }
+        Ok(Self { default: Arc::new(default), tenants })
+    }
+}
+
+impl LimitsSource for TenantOverrides {
+    fn limits(&self, tenant: &TenantId) -> Arc<TenantLimits> {
+        Arc::clone(self.tenants.get(tenant.as_str()).unwrap_or(&self.default))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_inherits_what_its_entry_does_not_name() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("overrides.yaml");
+        std::fs::write(&path, "overrides:\n  a: {ingestion_rate_mb: 10, max_query_length: 2d}\n")
+            .expect("written");
+        let default = TenantLimits { ingestion_burst_size_mb: 7.0, ..TenantLimits::default() };
+        let overrides = TenantOverrides::read(&path, default.clone()).expect("valid");
+        let a = overrides.limits(&TenantId::parse("a").expect("valid"));
+        assert_eq!((a.ingestion_rate_mb, a.ingestion_burst_size_mb), (10.0, 7.0));
+        assert_eq!(*overrides.limits(&TenantId::anonymous()), default);
+
+        std::fs::write(&path, "overrides:\n  a: {ingestion_rat_mb: 10}\n").expect("written");
+        let error = TenantOverrides::read(&path, default.clone()).expect_err("a wrong key").to_string();
+        assert!(
+            error.contains("overrides.a.ingestion_rat_mb") && error.contains("'ingestion_rate_mb'"),
+            "{error}"
+        );
+        std::fs::write(&path, "overrides:\n  a: {max_query_length: x}\n").expect("written");
+        let error = TenantOverrides::read(&path, default).expect_err("a wrong value").to_string();
+        assert!(error.contains("overrides.a: 'x' is not a duration"), "{error}");
+    }
+}
