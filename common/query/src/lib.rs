@@ -1,7 +1,11 @@
-//! The way of a question over roots and journals: the seam to heads, what a query needs from where, and how parts merge.
+//! The way of a question over roots and journals: ranges and limits, which blocks it needs, and the seam to heads.
 //!
 //! Must not know: wire messages, sockets, object stores.
 
 pub mod fetch;
+pub mod nodes;
+pub mod plan;
+pub mod range;
 
 pub use fetch::{FetchAnswer, FetchError, FetchRequest, HeadSource, JournalAnswer};
+pub use range::{AskedRange, RangeError};

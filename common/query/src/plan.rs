@@ -1,0 +1,94 @@
+//! Which blocks a question needs: by time, type and service, without opening any.
+
+use std::sync::Arc;
+
+use hearth_block::BlockEntry;
+use hearth_common::TimeRange;
+use hearth_model::{Question, Selector, labels};
+
+/// Blocks that may hold rows of the answer, in the order given.
+pub fn blocks_for(question: &Question, blocks: &[Arc<BlockEntry>]) -> Vec<Arc<BlockEntry>> {
+    blocks.iter().filter(|block| may_answer(question, block)).map(Arc::clone).collect()
+}
+
+fn may_answer(question: &Question, block: &BlockEntry) -> bool {
+    let span = TimeRange { start: block.min_time, end: block.max_time };
+    if question.range().is_some_and(|range| !range.overlaps(span)) {
+        return false;
+    }
+    match question {
+        Question::Tree(query) | Question::Pprof(query) | Question::Points { query, .. } => {
+            block.types.binary_search(&query.profile_type.id()).is_ok() && may_hold(&query.selector, block)
+        }
+        Question::LabelNames { matchers, .. }
+        | Question::LabelValues { matchers, .. }
+        | Question::Series { matchers, .. } => {
+            matchers.is_empty() || matchers.iter().any(|selector| may_hold(selector, block))
+        }
+        Question::Estimate { selector, .. } => may_hold(selector, block),
+        Question::ProfileTypes { .. } | Question::Stats => true,
+    }
+}
+
+/// Whether a block's services and types can satisfy a selector.
+fn may_hold(selector: &Selector, block: &BlockEntry) -> bool {
+    let service = selector.equal_to(labels::SERVICE_NAME).or_else(|| selector.equal_to(labels::SERVICE_NAME_COPY));
+    let service_fits = service.is_none_or(|s| *block.first_service <= *s && *s <= *block.last_service);
+    let ty = selector.equal_to(labels::PROFILE_TYPE);
+    service_fits && ty.is_none_or(|ty| block.types.iter().any(|known| known == ty))
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_common::{BlockId, TimestampNs};
+    use hearth_model::{ProfileQuery, ProfileType};
+
+    use super::*;
+
+    fn block(min: i64, max: i64, services: (&str, &str)) -> Arc<BlockEntry> {
+        Arc::new(BlockEntry {
+            id: BlockId(1),
+            attempt: "a".to_owned(),
+            format: 1,
+            day: 0,
+            level: 0,
+            min_time: TimestampNs(min),
+            max_time: TimestampNs(max),
+            first_service: services.0.to_owned(),
+            last_service: services.1.to_owned(),
+            types: vec!["cpu:cpu:ns:cpu:ns".to_owned()],
+            objects: Vec::new(),
+            index_directory_offset: 0,
+            profiles: 1,
+            samples: 1,
+            series: 1,
+            units: 1,
+            sources: Vec::new(),
+        })
+    }
+
+    fn tree(ty: &str, selector: &str, start: i64, end: i64) -> Question {
+        Question::Tree(ProfileQuery {
+            profile_type: ProfileType::parse(ty).expect("valid"),
+            selector: Selector::parse(selector).expect("valid"),
+            range: TimeRange { start: TimestampNs(start), end: TimestampNs(end) },
+            call_site: Vec::new(),
+            spans: None,
+            profile_ids: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn blocks_are_pruned_by_time_type_and_service() {
+        let blocks = [block(10, 20, ("a", "f")), block(21, 30, ("g", "z"))];
+        let count = |question: &Question| blocks_for(question, &blocks).len();
+        let cpu = "cpu:cpu:ns:cpu:ns";
+        assert_eq!(count(&tree(cpu, "{}", 0, 100)), 2);
+        assert_eq!(count(&tree(cpu, "{}", 20, 20)), 1);
+        assert_eq!(count(&tree(cpu, "{}", 31, 99)), 0);
+        assert_eq!(count(&tree(cpu, r#"{service_name="b"}"#, 0, 100)), 1);
+        assert_eq!(count(&tree(cpu, r#"{service_name=~"b"}"#, 0, 100)), 2, "a regex prunes nothing here");
+        assert_eq!(count(&tree("other:cpu:ns:cpu:ns", "{}", 0, 100)), 0);
+        assert_eq!(count(&Question::Stats), 2);
+    }
+}
