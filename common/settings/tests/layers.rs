@@ -62,7 +62,7 @@ fn a_wrong_value_is_named_with_its_line() {
         ("limits:\n  max_label_names_per_series: many\n", 2, "many"),
         ("wal:\n  quota_bytes: 3 bananas\n", 2, "'3 bananas' is not a size"),
         ("multitenancy: perhaps\n", 1, ""),
-        ("a: [\n", 2, ""),
+        ("wal: [\n", 1, "mapping"),
         ("listen: x\nlisten: y\n", 2, ""),
     ] {
         let error = yaml(text).unwrap_err();

@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// All gates of a process. Clones share.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<Mutex<Vec<(&'static str, Option<String>)>>>);
+pub struct Readiness(Arc<Mutex<Vec<State>>>);
+
+/// A part and why it is not ready.
+type State = (&'static str, Option<String>);
 
 /// One part's word on whether it is ready; closed at first.
 #[derive(Debug, Clone)]
