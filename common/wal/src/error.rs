@@ -12,7 +12,9 @@ use crate::SegmentNo;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WalError {
     /// Too many bytes wait for the disk.
-    #[error("{queued} bytes wait to be written to the log, limit {limit}: the disk is slower than the pushes")]
+    #[error(
+        "{queued} bytes wait to be written to the log, limit {limit}: the disk is slower than the pushes"
+    )]
     QueueFull {
         /// Bytes that wait, with the refused entry.
         queued: usize,
@@ -20,7 +22,9 @@ pub enum WalError {
         limit: usize,
     },
     /// All segments together reached the quota.
-    #[error("the log holds {bytes} bytes, quota {quota}: wait until blocks are published, or raise the quota")]
+    #[error(
+        "the log holds {bytes} bytes, quota {quota}: wait until blocks are published, or raise the quota"
+    )]
     Full {
         /// Bytes on disk and queued, with the refused entry.
         bytes: u64,
@@ -28,7 +32,9 @@ pub enum WalError {
         quota: u64,
     },
     /// The file system is nearly full.
-    #[error("{free} bytes are free on the log's disk, {reserve} must stay free: make room or enlarge the disk")]
+    #[error(
+        "{free} bytes are free on the log's disk, {reserve} must stay free: make room or enlarge the disk"
+    )]
     DiskFull {
         /// Bytes free, as last seen, less what was taken since.
         free: u64,
@@ -89,7 +95,9 @@ impl WalError {
 impl Classify for WalError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::QueueFull { .. } | Self::Full { .. } | Self::DiskFull { .. } => ErrorKind::ResourceExhausted,
+            Self::QueueFull { .. } | Self::Full { .. } | Self::DiskFull { .. } => {
+                ErrorKind::ResourceExhausted
+            }
             Self::TooLong { .. } => ErrorKind::InvalidArgument,
             Self::Stopped { .. } | Self::Closed | Self::Io { .. } => ErrorKind::Unavailable,
             Self::Option { .. } => ErrorKind::FailedPrecondition,

@@ -179,7 +179,9 @@ mod tests {
     #[test]
     fn file_names_read_back() {
         assert_eq!(parse_file_name(&file_name(SegmentNo(12))), Some(SegmentNo(12)));
-        for other in ["12.wal", "0000000000000000001x.wal", "00000000000000000012.tmp", "99999999999999999999.wal"] {
+        for other in
+            ["12.wal", "0000000000000000001x.wal", "00000000000000000012.tmp", "99999999999999999999.wal"]
+        {
             assert_eq!(parse_file_name(other), None, "{other}");
         }
     }

@@ -92,7 +92,8 @@ impl Wal {
     ) -> Result<(Self, Replay), WalError> {
         check_options(&options, &preamble)?;
         let recovered = recover(&*disk)?;
-        let free_bytes = disk.free_bytes().map_err(|error| WalError::io("ask for the free space of", "", error))?;
+        let free_bytes =
+            disk.free_bytes().map_err(|error| WalError::io("ask for the free space of", "", error))?;
         let state = State {
             queue: std::collections::VecDeque::new(),
             waiting_bytes: 0,

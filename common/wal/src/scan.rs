@@ -59,7 +59,8 @@ impl Scan {
     fn resync(&mut self, file: &[u8]) -> Found {
         let from = self.at;
         let most = self.expected + ((file.len() - from) / ENTRY_HEADER_BYTES) as u64;
-        let kind = if file.len() - from < ENTRY_HEADER_BYTES { DamageKind::Short } else { DamageKind::EntryHeader };
+        let kind =
+            if file.len() - from < ENTRY_HEADER_BYTES { DamageKind::Short } else { DamageKind::EntryHeader };
         let mut at = from + 1;
         while at + ENTRY_HEADER_BYTES <= file.len() {
             let lsn = u64_at(file, at + 8);

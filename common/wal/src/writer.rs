@@ -105,14 +105,20 @@ impl Writer {
             let missing = io::Error::other("no segment is open");
             return Err(WalError::io("write", &self.name, missing));
         };
-        let bytes = write_all(&mut **file, &stage, &parts).map_err(|e| WalError::io("write", &self.name, e))?;
+        let bytes =
+            write_all(&mut **file, &stage, &parts).map_err(|e| WalError::io("write", &self.name, e))?;
         drop(parts);
         self.stage = stage;
         self.stage.shrink_to(STAGE_KEEP_BYTES);
         let written = clock.monotonic();
         file.sync_data().map_err(|e| WalError::io("sync", &self.name, e))?;
         let synced = clock.monotonic();
-        Ok(GroupWritten { entries: group.len() as u64, bytes, write: written - started, sync: synced - written })
+        Ok(GroupWritten {
+            entries: group.len() as u64,
+            bytes,
+            write: written - started,
+            sync: synced - written,
+        })
     }
 
     /// A segment appears under its name only when its header is on disk, so that a damaged header is never taken for one
@@ -129,9 +135,11 @@ impl Writer {
         self.name = file_name(first.segment);
         let temporary = format!("{}{TEMPORARY_SUFFIX}", self.name);
         let failed = |doing| move |error| WalError::io(doing, &temporary, error);
-        let mut file = self.disk.create(&format!("{}{TEMPORARY_SUFFIX}", self.name)).map_err(failed("create"))?;
+        let mut file =
+            self.disk.create(&format!("{}{TEMPORARY_SUFFIX}", self.name)).map_err(failed("create"))?;
         let whole = 0..header.len();
-        write_all(&mut *file, &header, &[Part::Staged(whole)]).map_err(|e| WalError::io("write", &self.name, e))?;
+        write_all(&mut *file, &header, &[Part::Staged(whole)])
+            .map_err(|e| WalError::io("write", &self.name, e))?;
         file.sync_data().map_err(|e| WalError::io("sync", &self.name, e))?;
         self.disk
             .rename(&format!("{}{TEMPORARY_SUFFIX}", self.name), &self.name)
@@ -231,7 +239,9 @@ fn write_all(file: &mut dyn SegmentFile, stage: &[u8], parts: &[Part<'_>]) -> io
             match file.append(slices) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(taken) => {
-                    left = left.checked_sub(taken).ok_or_else(|| io::Error::other("more was written than given"))?;
+                    left = left
+                        .checked_sub(taken)
+                        .ok_or_else(|| io::Error::other("more was written than given"))?;
                     IoSlice::advance_slices(&mut slices, taken);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

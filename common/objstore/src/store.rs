@@ -1,0 +1,433 @@
+//! The store and its operations.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use hearth_common::TimestampNs;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use prometheus_client::registry::Registry;
+
+use crate::error::{StoreError, StoreErrorKind};
+use crate::faults::Fault;
+use crate::folder;
+use crate::metrics::{Metrics, Operation};
+use crate::open::StoreOptions;
+
+/// Above this a remote upload goes in parts.
+const MULTIPART_ABOVE_BYTES: usize = 16 << 20;
+/// Length of such a part.
+const PART_BYTES: usize = 8 << 20;
+/// Parts on their way at once.
+const PARTS_AT_ONCE: usize = 4;
+/// Most entries of one listing.
+const LIST_MAX: usize = 4_000_000;
+
+/// An open object store. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) backend: Arc<dyn ObjectStore>,
+    pub(crate) folder: Option<Arc<LocalFileSystem>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) options: StoreOptions,
+}
+
+/// What becomes an object: one buffer, or several that are written one after the other.
+#[derive(Debug, Clone)]
+pub struct Payload(pub Vec<Bytes>);
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self(vec![bytes])
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(vec![Bytes::from(bytes)])
+    }
+}
+
+impl From<Vec<Bytes>> for Payload {
+    fn from(parts: Vec<Bytes>) -> Self {
+        Self(parts)
+    }
+}
+
+impl Payload {
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What the store said to a put-if-absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// The object is ours.
+    Created,
+    /// An object of that name exists. It may be *ours*: a store may repeat a request whose answer was lost. Compare a
+    /// nonce in the body (design: replication A21).
+    AlreadyExists,
+}
+
+/// What a listing or a head says of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Its key.
+    pub key: String,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was written, by the store's clock.
+    pub modified: TimestampNs,
+}
+
+impl Store {
+    /// Reads a whole object of at most `limit` bytes.
+    pub async fn get(&self, key: &str, limit: u64) -> Result<Bytes, StoreError> {
+        let op = Operation::Get;
+        let path = parse(op, key)?;
+        self.observed(op, key, |bytes: &Bytes| bytes.len() as u64, async {
+            if let Some(folder) = &self.inner.folder {
+                let file =
+                    folder.path_to_filesystem(&path).map_err(|e| StoreError::from_backend(op, key, e))?;
+                let read = folder::blocking(move || folder::read_whole(&file, limit)).await;
+                return read.map_err(|e| local(op, key, e));
+            }
+            let failed = |e| StoreError::from_backend(op, key, e);
+            let found = self.inner.backend.get_opts(&path, GetOptions::default()).await.map_err(failed)?;
+            let bytes = found.meta.size;
+            if bytes > limit {
+                return Err(StoreError::new(op, key, StoreErrorKind::TooLarge { bytes, limit }));
+            }
+            found.bytes().await.map_err(failed)
+        })
+        .await
+    }
+
+    /// Reads ranges of an object, in the order given; each answer has exactly its range's length.
+    pub async fn get_ranges(&self, key: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
+        let op = Operation::GetRange;
+        let path = parse(op, key)?;
+        let sum = |all: &Vec<Bytes>| all.iter().map(|b| b.len() as u64).sum();
+        self.observed(op, key, sum, async {
+            if let Some(folder) = &self.inner.folder {
+                let file =
+                    folder.path_to_filesystem(&path).map_err(|e| StoreError::from_backend(op, key, e))?;
+                let ranges = ranges.to_vec();
+                let read = folder::blocking(move || folder::read_ranges(&file, &ranges)).await;
+                return read.map_err(|e| local(op, key, e));
+            }
+            // Stores refuse empty ranges, or answer them with everything.
+            let wanted: Vec<_> = ranges.iter().filter(|r| !r.is_empty()).cloned().collect();
+            let got = match wanted.is_empty() {
+                true => Vec::new(),
+                false => self
+                    .inner
+                    .backend
+                    .get_ranges(&path, &wanted)
+                    .await
+                    .map_err(|e| StoreError::from_backend(op, key, e))?,
+            };
+            let mut got = got.into_iter();
+            let answer = |range: &Range<u64>| {
+                let bytes = if range.is_empty() { Some(Bytes::new()) } else { got.next() };
+                let exact = bytes.filter(|b| b.len() as u64 == range.end.saturating_sub(range.start));
+                exact.ok_or_else(|| StoreError::new(op, key, StoreErrorKind::OutOfRange))
+            };
+            ranges.iter().map(answer).collect()
+        })
+        .await
+    }
+
+    /// Asks for an object's length and date.
+    pub async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+        let op = Operation::Attributes;
+        let path = parse(op, key)?;
+        self.observed(op, key, |_: &ObjectInfo| 0, async {
+            let meta =
+                self.inner.backend.head(&path).await.map_err(|e| StoreError::from_backend(op, key, e))?;
+            Ok(info(&meta))
+        })
+        .await
+    }
+
+    /// Whether an object exists.
+    pub async fn exists(&self, key: &str) -> Result<bool, StoreError> {
+        match self.head(key).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes an object, replacing one of the same key. For keys that nobody else writes. On `Ok` it is durable.
+    pub async fn put(&self, key: &str, payload: impl Into<Payload>) -> Result<(), StoreError> {
+        let op = Operation::Upload;
+        let path = parse(op, key)?;
+        let payload = payload.into();
+        let (bytes, store) = (payload.len(), self.clone());
+        let owned = key.to_owned();
+        let write = async move {
+            if bytes > MULTIPART_ABOVE_BYTES && store.inner.folder.is_none() {
+                return store.put_in_parts(&path, &owned, payload).await;
+            }
+            let body = PutPayload::from_iter(payload.0);
+            let put = store.inner.backend.put_opts(&path, body, PutMode::Overwrite.into()).await;
+            put.map(|_| ()).map_err(|e| StoreError::from_backend(op, &owned, e))
+        };
+        self.observed_write(op, key, bytes as u64, write).await
+    }
+
+    async fn put_in_parts(&self, path: &Path, key: &str, payload: Payload) -> Result<(), StoreError> {
+        let failed = |e| StoreError::from_backend(Operation::Upload, key, e);
+        let mut upload = self.inner.backend.put_multipart(path).await.map_err(failed)?;
+        let parts: Vec<_> =
+            cut(payload.0, PART_BYTES).into_iter().map(|part| upload.put_part(part)).collect();
+        let sent = futures::stream::iter(parts).buffered(PARTS_AT_ONCE).try_collect::<Vec<()>>().await;
+        let done = match sent {
+            Ok(_) => upload.complete().await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        if done.is_err() {
+            // The store's own clean-up of unfinished uploads is the fallback.
+            let _ = upload.abort().await;
+        }
+        done.map_err(failed)
+    }
+
+    /// Writes an object unless one of that key exists. An error with [`StoreError::outcome_unknown`] means that it may
+    /// exist now, or later.
+    pub async fn put_if_absent(
+        &self,
+        key: &str,
+        payload: impl Into<Payload>,
+    ) -> Result<PutOutcome, StoreError> {
+        let op = Operation::Create;
+        let path = parse(op, key)?;
+        let payload = payload.into();
+        let (bytes, backend, owned) = (payload.len(), Arc::clone(&self.inner.backend), key.to_owned());
+        let write = async move {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            match backend.put_opts(&path, PutPayload::from_iter(payload.0), options).await {
+                Ok(_) => Ok(PutOutcome::Created),
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                    Ok(PutOutcome::AlreadyExists)
+                }
+                Err(error) => Err(StoreError::from_backend(op, &owned, error)),
+            }
+        };
+        self.observed_write(op, key, bytes as u64, write).await
+    }
+
+    /// All objects below a prefix of whole segments, sorted by key.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        let op = Operation::Iter;
+        let path = parse(op, prefix)?;
+        self.observed(op, prefix, |_: &Vec<ObjectInfo>| 0, async {
+            let mut all = Vec::new();
+            let mut entries = self.inner.backend.list(Some(&path));
+            while let Some(meta) = entries.next().await {
+                match meta {
+                    Ok(meta) => all.push(info(&meta)),
+                    // Removed between the folder's listing and the look at the file.
+                    Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(StoreError::from_backend(op, prefix, error)),
+                }
+                if all.len() > LIST_MAX {
+                    let kind = StoreErrorKind::TooLarge { bytes: all.len() as u64, limit: LIST_MAX as u64 };
+                    return Err(StoreError::new(op, prefix, kind));
+                }
+            }
+            all.sort_by(|a, b| a.key.cmp(&b.key));
+            Ok(all)
+        })
+        .await
+    }
+
+    /// The names of the folders directly below a prefix, sorted.
+    pub async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let op = Operation::Iter;
+        let path = parse(op, prefix)?;
+        self.observed(op, prefix, |_: &Vec<String>| 0, async {
+            let listed = match self.inner.backend.list_with_delimiter(Some(&path)).await {
+                Ok(listed) => listed,
+                Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
+                Err(error) => return Err(StoreError::from_backend(op, prefix, error)),
+            };
+            let name = |path: &Path| path.filename().map(str::to_owned);
+            let mut names: Vec<String> = listed.common_prefixes.iter().filter_map(name).collect();
+            names.sort();
+            Ok(names)
+        })
+        .await
+    }
+
+    /// Removes objects one after the other, in the order given: when it stops with an error, everything before is gone
+    /// and everything behind is there. Objects that do not exist are no error.
+    pub async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        let op = Operation::Delete;
+        for key in keys {
+            let path = parse(op, key)?;
+            let (backend, owned) = (Arc::clone(&self.inner.backend), key.clone());
+            let remove = async move {
+                match backend.delete(&path).await {
+                    Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                    Err(error) => Err(StoreError::from_backend(op, &owned, error)),
+                }
+            };
+            self.observed_write(op, key, 0, remove).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds this store's metrics to a registry.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.inner.metrics.register(registry);
+    }
+
+    /// A read: decides its fault, counts it, measures it.
+    async fn observed<T>(
+        &self,
+        op: Operation,
+        key: &str,
+        bytes: impl Fn(&T) -> u64,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let started = self.inner.options.clock.monotonic();
+        let result = match self.fault(op, key).await {
+            Fault::None => call.await,
+            _ => Err(injected(op, key)),
+        };
+        let took = self.inner.options.clock.monotonic().saturating_sub(started);
+        let failed = result.as_ref().is_err_and(|e| !e.is_not_found());
+        self.inner.metrics.record(op, took, failed, result.as_ref().map_or(0, bytes));
+        result
+    }
+
+    /// A write: as a read, but it may be applied although it fails.
+    async fn observed_write<T: Injected>(
+        &self,
+        op: Operation,
+        key: &str,
+        bytes: u64,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let started = self.inner.options.clock.monotonic();
+        let result = match self.fault(op, key).await {
+            Fault::None => call.await,
+            Fault::FailBefore => Err(injected(op, key)),
+            Fault::FailAfter => call.await.and_then(|_| Err(injected(op, key))),
+            Fault::ReportExists => call.await.and_then(|_| T::exists().ok_or_else(|| injected(op, key))),
+            Fault::FailThenApply { turns } => {
+                tokio::spawn(async move {
+                    for _ in 0..turns {
+                        tokio::task::yield_now().await;
+                    }
+                    let _ = call.await;
+                });
+                Err(injected(op, key))
+            }
+        };
+        let took = self.inner.options.clock.monotonic().saturating_sub(started);
+        self.inner.metrics.record(op, took, result.is_err(), if result.is_ok() { bytes } else { 0 });
+        result
+    }
+
+    async fn fault(&self, op: Operation, key: &str) -> Fault {
+        match &self.inner.options.faults {
+            Some(faults) => faults.next(op, key).await,
+            None => Fault::None,
+        }
+    }
+}
+
+/// The answer of a write under [`Fault::ReportExists`].
+trait Injected: Send + 'static {
+    fn exists() -> Option<Self>
+    where
+        Self: Sized;
+}
+
+impl Injected for () {
+    fn exists() -> Option<Self> {
+        None
+    }
+}
+
+impl Injected for PutOutcome {
+    fn exists() -> Option<Self> {
+        Some(Self::AlreadyExists)
+    }
+}
+
+fn injected(op: Operation, key: &str) -> StoreError {
+    StoreError::caused(op, key, StoreErrorKind::Unavailable, "injected fault")
+}
+
+fn parse(op: Operation, key: &str) -> Result<Path, StoreError> {
+    Path::parse(key).map_err(|e| StoreError::caused(op, key, StoreErrorKind::InvalidKey, e))
+}
+
+fn local(op: Operation, key: &str, error: folder::LocalError) -> StoreError {
+    match error.1 {
+        Some(source) => StoreError::caused(op, key, error.0, source),
+        None => StoreError::new(op, key, error.0),
+    }
+}
+
+fn info(meta: &object_store::ObjectMeta) -> ObjectInfo {
+    let ns = meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX);
+    ObjectInfo { key: meta.location.to_string(), bytes: meta.size, modified: TimestampNs(ns) }
+}
+
+/// Cuts buffers into payloads of `part_bytes`, the last one shorter, without copying.
+fn cut(buffers: Vec<Bytes>, part_bytes: usize) -> Vec<PutPayload> {
+    let mut parts = Vec::new();
+    let (mut part, mut filled) = (Vec::new(), 0);
+    for mut buffer in buffers {
+        while !buffer.is_empty() {
+            let taken = buffer.split_to(buffer.len().min(part_bytes - filled));
+            filled += taken.len();
+            part.push(taken);
+            if filled == part_bytes {
+                parts.push(PutPayload::from_iter(std::mem::take(&mut part)));
+                filled = 0;
+            }
+        }
+    }
+    if !part.is_empty() {
+        parts.push(PutPayload::from_iter(part));
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_hold_every_byte_in_order() {
+        let buffers: Vec<Bytes> =
+            [3usize, 0, 10, 1, 7].iter().map(|n| Bytes::from(vec![*n as u8; *n])).collect();
+        let whole: Vec<u8> = buffers.concat();
+        let parts = cut(buffers, 4);
+        let lengths: Vec<usize> = parts.iter().map(PutPayload::content_length).collect();
+        assert_eq!(lengths, [4, 4, 4, 4, 4, 1]);
+        let joined: Vec<u8> = parts.iter().flat_map(|p| p.iter()).flat_map(|b| b.to_vec()).collect();
+        assert_eq!(joined, whole);
+    }
+}
