@@ -3,5 +3,6 @@
 //! Each file is one format. Every decoder is a total function: bounded memory, no panic, linear time. Must not know: limits
 //! of tenants beyond what is passed in, labels' meaning, async.
 
+pub mod gunzip;
 pub mod pprof;
 pub mod record;

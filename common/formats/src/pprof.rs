@@ -111,3 +111,323 @@ pub struct Pprof<'a> {
     pub default_sample_type: i64,
     pub comments: Vec<i64>,
 }
+
+/// The bytes are no pprof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PprofError {
+    /// A field goes past the end of its message.
+    #[error("profile is cut off at byte {0}")]
+    Truncated(usize),
+    /// A number is longer than 64 bits.
+    #[error("number at byte {0} is longer than 64 bits")]
+    Number(usize),
+    /// A wire type that protobuf does not have, or that the field cannot have.
+    #[error("wire type {wire} of field {field} at byte {at} is not that of a profile")]
+    WireType {
+        /// The field's number.
+        field: u64,
+        /// The wire type.
+        wire: u8,
+        /// Where.
+        at: usize,
+    },
+    /// More than 4 GiB of bytes or entries.
+    #[error("profile is larger than 4 GiB")]
+    TooLarge,
+}
+
+type Result<T> = std::result::Result<T, PprofError>;
+
+impl<'a> Pprof<'a> {
+    /// Parses a profile; what was held before is gone. On an error the content is unspecified. Linear in the input; no
+    /// array grows beyond the number of input bytes.
+    pub fn parse(&mut self, bytes: &'a [u8]) -> Result<()> {
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(PprofError::TooLarge);
+        }
+        self.clear();
+        let mut reader = Reader { bytes, at: 0, end: bytes.len() };
+        while let Some((field, wire)) = reader.key()? {
+            match (field, wire) {
+                (1, LEN) => {
+                    let value_type = value_type(reader.message()?)?;
+                    self.sample_types.push(value_type);
+                }
+                (2, LEN) => self.sample(reader.message()?)?,
+                (3, LEN) => self.mappings.push(mapping(reader.message()?)?),
+                (4, LEN) => self.location(reader.message()?)?,
+                (5, LEN) => self.functions.push(function(reader.message()?)?),
+                (6, LEN) => {
+                    let text = reader.message()?;
+                    self.strings.push(&text.bytes[text.at..text.end]);
+                }
+                (9, VARINT) => self.time_ns = reader.varint()? as i64,
+                (10, VARINT) => self.duration_ns = reader.varint()? as i64,
+                (11, LEN) => self.period_type = Some(value_type(reader.message()?)?),
+                (12, VARINT) => self.period = reader.varint()? as i64,
+                (13, LEN) => reader.message()?.packed(&mut self.comments, |n| n as i64)?,
+                (13, VARINT) => self.comments.push(reader.varint()? as i64),
+                (14, VARINT) => self.default_sample_type = reader.varint()? as i64,
+                (1..=6 | 9..=14, wire) => return Err(reader.wire_type(field, wire)),
+                (field, wire) => reader.skip(field, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties all arrays; keeps their capacity.
+    pub fn clear(&mut self) {
+        self.strings.clear();
+        self.sample_types.clear();
+        self.samples.clear();
+        self.location_ids.clear();
+        self.values.clear();
+        self.labels.clear();
+        self.mappings.clear();
+        self.locations.clear();
+        self.lines.clear();
+        self.functions.clear();
+        self.comments.clear();
+        self.period_type = None;
+        self.period = 0;
+        self.time_ns = 0;
+        self.duration_ns = 0;
+        self.default_sample_type = 0;
+    }
+
+    /// The same arrays, emptied, for bytes of another lifetime: nothing is allocated again.
+    pub fn recycle<'b>(mut self) -> Pprof<'b> {
+        self.clear();
+        Pprof {
+            // Collecting an emptied vector into one of the same layout reuses its allocation.
+            strings: self.strings.into_iter().map(|_| -> &'b [u8] { &[] }).collect(),
+            sample_types: self.sample_types,
+            samples: self.samples,
+            location_ids: self.location_ids,
+            values: self.values,
+            labels: self.labels,
+            mappings: self.mappings,
+            locations: self.locations,
+            lines: self.lines,
+            functions: self.functions,
+            comments: self.comments,
+            ..Pprof::default()
+        }
+    }
+
+    fn sample(&mut self, mut reader: Reader<'_>) -> Result<()> {
+        let mut sample = Sample {
+            first_location: self.location_ids.len() as u32,
+            first_value: self.values.len() as u32,
+            first_label: self.labels.len() as u32,
+            ..Sample::default()
+        };
+        while let Some((field, wire)) = reader.key()? {
+            match (field, wire) {
+                (1, LEN) => reader.message()?.packed(&mut self.location_ids, |n| n)?,
+                (1, VARINT) => self.location_ids.push(reader.varint()?),
+                (2, LEN) => reader.message()?.packed(&mut self.values, |n| n as i64)?,
+                (2, VARINT) => self.values.push(reader.varint()? as i64),
+                (3, LEN) => self.labels.push(label(reader.message()?)?),
+                (1..=3, wire) => return Err(reader.wire_type(field, wire)),
+                (field, wire) => reader.skip(field, wire)?,
+            }
+        }
+        sample.location_count = self.location_ids.len() as u32 - sample.first_location;
+        sample.value_count = self.values.len() as u32 - sample.first_value;
+        sample.label_count = self.labels.len() as u32 - sample.first_label;
+        self.samples.push(sample);
+        Ok(())
+    }
+
+    fn location(&mut self, mut reader: Reader<'_>) -> Result<()> {
+        let mut location = Location { first_line: self.lines.len() as u32, ..Location::default() };
+        while let Some((field, wire)) = reader.key()? {
+            match (field, wire) {
+                (1, VARINT) => location.id = reader.varint()?,
+                (2, VARINT) => location.mapping_id = reader.varint()?,
+                (3, VARINT) => location.address = reader.varint()?,
+                (4, LEN) => self.lines.push(line(reader.message()?)?),
+                (5, VARINT) => location.is_folded = reader.varint()? != 0,
+                (1..=5, wire) => return Err(reader.wire_type(field, wire)),
+                (field, wire) => reader.skip(field, wire)?,
+            }
+        }
+        location.line_count = self.lines.len() as u32 - location.first_line;
+        self.locations.push(location);
+        Ok(())
+    }
+}
+
+fn value_type(mut reader: Reader<'_>) -> Result<ValueType> {
+    let mut out = ValueType::default();
+    while let Some((field, wire)) = reader.key()? {
+        match (field, wire) {
+            (1, VARINT) => out.ty = reader.varint()? as i64,
+            (2, VARINT) => out.unit = reader.varint()? as i64,
+            (1..=2, wire) => return Err(reader.wire_type(field, wire)),
+            (field, wire) => reader.skip(field, wire)?,
+        }
+    }
+    Ok(out)
+}
+
+fn label(mut reader: Reader<'_>) -> Result<Label> {
+    let mut out = Label::default();
+    while let Some((field, wire)) = reader.key()? {
+        match (field, wire) {
+            (1, VARINT) => out.key = reader.varint()? as i64,
+            (2, VARINT) => out.str = reader.varint()? as i64,
+            (3, VARINT) => out.num = reader.varint()? as i64,
+            (4, VARINT) => out.num_unit = reader.varint()? as i64,
+            (1..=4, wire) => return Err(reader.wire_type(field, wire)),
+            (field, wire) => reader.skip(field, wire)?,
+        }
+    }
+    Ok(out)
+}
+
+fn mapping(mut reader: Reader<'_>) -> Result<Mapping> {
+    let mut out = Mapping::default();
+    while let Some((field, wire)) = reader.key()? {
+        match (field, wire) {
+            (1, VARINT) => out.id = reader.varint()?,
+            (2, VARINT) => out.memory_start = reader.varint()?,
+            (3, VARINT) => out.memory_limit = reader.varint()?,
+            (4, VARINT) => out.file_offset = reader.varint()?,
+            (5, VARINT) => out.filename = reader.varint()? as i64,
+            (6, VARINT) => out.build_id = reader.varint()? as i64,
+            (7, VARINT) => out.has_functions = reader.varint()? != 0,
+            (8, VARINT) => out.has_filenames = reader.varint()? != 0,
+            (9, VARINT) => out.has_line_numbers = reader.varint()? != 0,
+            (10, VARINT) => out.has_inline_frames = reader.varint()? != 0,
+            (1..=10, wire) => return Err(reader.wire_type(field, wire)),
+            (field, wire) => reader.skip(field, wire)?,
+        }
+    }
+    Ok(out)
+}
+
+fn line(mut reader: Reader<'_>) -> Result<Line> {
+    let mut out = Line::default();
+    while let Some((field, wire)) = reader.key()? {
+        match (field, wire) {
+            (1, VARINT) => out.function_id = reader.varint()?,
+            (2, VARINT) => out.line = reader.varint()? as i64,
+            (1..=2, wire) => return Err(reader.wire_type(field, wire)),
+            (field, wire) => reader.skip(field, wire)?,
+        }
+    }
+    Ok(out)
+}
+
+fn function(mut reader: Reader<'_>) -> Result<Function> {
+    let mut out = Function::default();
+    while let Some((field, wire)) = reader.key()? {
+        match (field, wire) {
+            (1, VARINT) => out.id = reader.varint()?,
+            (2, VARINT) => out.name = reader.varint()? as i64,
+            (3, VARINT) => out.system_name = reader.varint()? as i64,
+            (4, VARINT) => out.filename = reader.varint()? as i64,
+            (5, VARINT) => out.start_line = reader.varint()? as i64,
+            (1..=5, wire) => return Err(reader.wire_type(field, wire)),
+            (field, wire) => reader.skip(field, wire)?,
+        }
+    }
+    Ok(out)
+}
+
+const VARINT: u8 = 0;
+const FIXED64: u8 = 1;
+const LEN: u8 = 2;
+const FIXED32: u8 = 5;
+
+/// A walk over one message: `bytes[at..end]` of the whole input, so that offsets in errors are those of the input.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    end: usize,
+}
+
+impl<'a> Reader<'a> {
+    #[inline(always)]
+    fn key(&mut self) -> Result<Option<(u64, u8)>> {
+        if self.at >= self.end {
+            return Ok(None);
+        }
+        let key = self.varint()?;
+        Ok(Some((key >> 3, key as u8 & 7)))
+    }
+
+    #[inline(always)]
+    fn varint(&mut self) -> Result<u64> {
+        let window = &self.bytes[self.at..self.end];
+        match window {
+            [a, ..] if *a < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*a))
+            }
+            [a, b, ..] if *b < 0x80 => {
+                self.at += 2;
+                Ok(u64::from(*a & 0x7f) | u64::from(*b) << 7)
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64> {
+        let mut value = 0u64;
+        for (count, byte) in self.bytes[self.at..self.end].iter().take(10).enumerate() {
+            value |= u64::from(byte & 0x7f) << (7 * count);
+            if *byte < 0x80 {
+                self.at += count + 1;
+                return Ok(value);
+            }
+        }
+        if self.end - self.at < 10 {
+            Err(PprofError::Truncated(self.end))
+        } else {
+            Err(PprofError::Number(self.at))
+        }
+    }
+
+    #[inline(always)]
+    fn message(&mut self) -> Result<Reader<'a>> {
+        let length = self.varint()?;
+        let start = self.at;
+        let left = (self.end - start) as u64;
+        if length > left {
+            return Err(PprofError::Truncated(self.end));
+        }
+        self.at = start + length as usize;
+        Ok(Reader { bytes: self.bytes, at: start, end: self.at })
+    }
+
+    #[inline(always)]
+    fn packed<T>(mut self, out: &mut Vec<T>, convert: impl Fn(u64) -> T) -> Result<()> {
+        while self.at < self.end {
+            out.push(convert(self.varint()?));
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, field: u64, wire: u8) -> Result<()> {
+        let length = match wire {
+            VARINT => return self.varint().map(drop),
+            LEN => return self.message().map(drop),
+            FIXED64 => 8,
+            FIXED32 => 4,
+            _ => return Err(self.wire_type(field, wire)),
+        };
+        if self.end - self.at < length {
+            return Err(PprofError::Truncated(self.end));
+        }
+        self.at += length;
+        Ok(())
+    }
+
+    fn wire_type(&self, field: u64, wire: u8) -> PprofError {
+        PprofError::WireType { field, wire, at: self.at }
+    }
+}
