@@ -3,6 +3,9 @@
 //! Each file is one format. Every decoder is a total function: bounded memory, no panic, linear time. Must not know: limits
 //! of tenants beyond what is passed in, labels' meaning, async.
 
+pub mod app_name;
+pub mod attime;
+pub mod folded;
 pub mod gunzip;
 pub mod pprof;
 pub mod record;
