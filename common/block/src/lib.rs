@@ -3,9 +3,13 @@
 //! Owns `docs/formats/block.md`. Must not know: object stores, tenants' limits, clocks, async runtimes (reads come through
 //! `RangeRead`).
 
+mod codec;
 pub mod entry;
 pub mod error;
+mod frame;
 pub mod input;
+mod meta;
+mod pages;
 pub mod read;
 pub mod write;
 

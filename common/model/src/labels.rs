@@ -47,6 +47,12 @@ impl Labels {
         Self(labels.into())
     }
 
+    /// Takes labels that are already sorted by name, each name once; their texts stay shared.
+    pub fn from_sorted(labels: Vec<Label>) -> Self {
+        debug_assert!(labels.is_sorted_by(|a, b| a.name < b.name), "labels are sorted and unique");
+        Self(labels.into())
+    }
+
     /// The value of a label.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.binary_search_by(|l| (*l.name).cmp(name)).ok().map(|at| &*self.0[at].value)

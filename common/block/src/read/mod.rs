@@ -1,61 +1,253 @@
 //! The reader: opens a block's index, fetches what a question needs, answers.
+//!
+//! Two steps, so that work for the CPU can leave the async runtime: [`BlockReader::prepare`] prunes and reads,
+//! [`Prepared::run`] inflates, decodes and sums.
+
+mod cache;
+mod fetch;
+mod meta;
+mod names;
+mod plan;
+mod points;
+mod rows;
+mod select;
+mod stacks;
+mod symbols;
+mod tree;
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use hearth_common::RangeRead;
-use hearth_model::{Answer, Question};
+use hearth_model::{Answer, ProfileQuery, Question};
 
 use crate::entry::BlockEntry;
 use crate::error::BlockError;
+use crate::frame::Frame;
+use crate::{INDEX, PROFILES, SAMPLES, SPANS};
+use cache::SymbolCache;
+use fetch::{Fetched, Wanted};
+pub(crate) use meta::Meta;
+use plan::ProfilePlan;
+pub(crate) use symbols::{SharedSymbols, UnitSymbols};
+use tree::{Context, Task};
+
+/// From this many sample rows on an answer is computed by two threads.
+const PARALLEL_ROWS: u64 = 500_000;
 
 /// An open block. Cheap to share (`Arc`); keeps decoded symbols and series, counted by [`BlockReader::cached_bytes`].
 #[derive(Debug)]
 pub struct BlockReader {
+    inner: Arc<Inner>,
+    objects: HashMap<&'static str, Arc<dyn RangeRead>>,
+}
+
+#[derive(Debug)]
+struct Inner {
     entry: Arc<BlockEntry>,
+    meta: Meta,
+    cache: SymbolCache,
 }
 
 /// A question with all the bytes that its answer needs. Does not borrow from the reader.
 #[derive(Debug)]
-pub struct Prepared {}
+pub struct Prepared {
+    inner: Arc<Inner>,
+    question: Question,
+    plan: ProfilePlan,
+    fetched: Fetched,
+    shared: Option<Arc<SharedSymbols>>,
+    /// Symbols that were cached, parallel to the plan's datasets.
+    units: Vec<Option<Arc<UnitSymbols>>>,
+    reads_stacks: bool,
+}
 
 impl BlockReader {
     /// Reads the tail of the index (all of it when ≤ 1 MiB). `objects` gives access to an object by its name in the block.
     pub async fn open(
         entry: Arc<BlockEntry>,
-        _objects: impl Fn(&str) -> Arc<dyn RangeRead>,
+        objects: impl Fn(&str) -> Arc<dyn RangeRead>,
     ) -> Result<Self, BlockError> {
-        Ok(Self { entry })
+        let index = objects(INDEX);
+        let meta = Meta::read(&entry, &index).await?;
+        let mut known: HashMap<&'static str, Arc<dyn RangeRead>> = HashMap::new();
+        known.insert(INDEX, index);
+        for name in [PROFILES, SAMPLES, SPANS] {
+            if entry.object(name).is_some() {
+                known.insert(name, objects(name));
+            }
+        }
+        Ok(Self { inner: Arc::new(Inner { entry, meta, cache: SymbolCache::default() }), objects: known })
     }
 
     /// The block's entry.
     pub fn entry(&self) -> &Arc<BlockEntry> {
-        &self.entry
+        &self.inner.entry
     }
 
     /// Bytes of memory that the open block and its cached symbols take. Grows with use, up to a bound.
     pub fn cached_bytes(&self) -> usize {
-        0
+        self.inner.meta.bytes + self.inner.cache.bytes()
     }
 
     /// Prunes, and fetches what is left, in few large ranges. Does no heavy work on the calling thread.
-    pub async fn prepare(&self, _question: &Question) -> Result<Prepared, BlockError> {
-        Ok(Prepared {})
+    pub async fn prepare(&self, question: &Question) -> Result<Prepared, BlockError> {
+        let meta = &self.inner.meta;
+        let mut wanted = Wanted::default();
+        let mut prepared = Prepared {
+            inner: Arc::clone(&self.inner),
+            question: question.clone(),
+            plan: ProfilePlan::default(),
+            fetched: Fetched::default(),
+            shared: None,
+            units: Vec::new(),
+            reads_stacks: false,
+        };
+        match question.profile_query() {
+            None if matches!(question, Question::Stats | Question::Estimate { .. }) => {}
+            None => names::want(meta, question.range(), &mut wanted),
+            Some(query) => {
+                let by_row = matches!(question, Question::Points { .. });
+                prepared.plan = ProfilePlan::new(meta, query);
+                prepared.reads_stacks = !by_row || query.spans.is_some() || !query.call_site.is_empty();
+                if prepared.reads_stacks {
+                    prepared.plan.want_samples(meta, query, by_row, &mut wanted);
+                    prepared.want_symbols(&mut wanted);
+                } else {
+                    prepared.plan.want_profiles(meta, query, &mut wanted);
+                }
+            }
+        }
+        prepared.fetched = wanted.fetch(&self.objects).await?;
+        Ok(prepared)
     }
 }
 
 impl Prepared {
     /// Bytes that were fetched for this question.
     pub fn fetched_bytes(&self) -> u64 {
-        0
+        self.fetched.bytes
     }
 
     /// Rows of `samples` (or of `profiles`, when only those are read) that [`Prepared::run`] decodes: a measure of its cost.
     pub fn rows(&self) -> u64 {
-        0
+        if self.reads_stacks { self.plan.samples() } else { self.plan.profiles() }
+    }
+
+    /// Takes symbols from the cache, or adds their frames.
+    fn want_symbols(&mut self, wanted: &mut Wanted) {
+        let (meta, cache) = (&self.inner.meta, &self.inner.cache);
+        let want = |frames: &[Frame], wanted: &mut Wanted| {
+            if meta.whole.is_none() {
+                frames.iter().for_each(|frame| wanted.add(INDEX, frame.range()));
+            }
+        };
+        if self.plan.datasets.is_empty() {
+            return;
+        }
+        self.shared = cache.shared();
+        if self.shared.is_none() {
+            want(&meta.frames[meta.shared.clone()], wanted);
+        }
+        for dataset in &self.plan.datasets {
+            let unit = cache.unit(dataset.unit);
+            if unit.is_none() {
+                want(&meta.frames[meta.places[dataset.unit as usize].frames.clone()], wanted);
+            }
+            self.units.push(unit);
+        }
     }
 
     /// Answers: CPU only, never waits. Uses up to 2 threads when there are many rows.
     pub fn run(self) -> Result<Answer, BlockError> {
-        Err(BlockError::Input("not written yet".to_owned()))
+        let (meta, entry) = (&self.inner.meta, &self.inner.entry);
+        match &self.question {
+            Question::Stats => Ok(names::stats(entry)),
+            Question::Estimate { range, selector } => Ok(names::estimate(meta, entry, *range, selector)),
+            question => match question.profile_query() {
+                None => names::answer(meta, question, &self.fetched),
+                Some(_) if self.plan.datasets.is_empty() => Ok(Answer::empty(question)),
+                Some(query) => self.run_query(query),
+            },
+        }
+    }
+
+    fn run_query(&self, query: &ProfileQuery) -> Result<Answer, BlockError> {
+        let meta = &self.inner.meta;
+        let nothing = SharedSymbols::default();
+        let context = Context { meta, shared: &nothing, query, fetched: &self.fetched };
+        if let (Question::Points { group_by, grid, .. }, false) = (&self.question, self.reads_stacks) {
+            return points::totals(context, &self.plan, group_by, *grid);
+        }
+        let shared = self.shared_symbols()?;
+        let context = Context { shared: &shared, ..context };
+        let (first, second) = self.halves();
+        if second.is_empty() {
+            return self.run_part(context, first);
+        }
+        let (one, two) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| self.run_part(context, second));
+            (self.run_part(context, first), other.join())
+        });
+        let mut answer = one?;
+        let two = two.map_err(|_| BlockError::Input("a thread that answers a question panicked".to_owned()))?;
+        answer.merge(two?)?;
+        Ok(answer)
+    }
+
+    /// Two ranges of datasets with about equally many rows; the second is empty when there are few.
+    fn halves(&self) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
+        let all = self.plan.datasets.len();
+        let rows = self.plan.samples();
+        if rows < PARALLEL_ROWS || all < 2 {
+            return (0..all, all..all);
+        }
+        let mut before = 0;
+        let middle = self.plan.datasets.iter().position(|dataset| {
+            before += dataset.samples();
+            before * 2 >= rows
+        });
+        let middle = (middle.unwrap_or_default() + 1).min(all - 1);
+        (0..middle, middle..all)
+    }
+
+    fn run_part(&self, context: Context<'_>, datasets: std::ops::Range<usize>) -> Result<Answer, BlockError> {
+        let task = |at: usize| -> Result<Task<'_>, BlockError> {
+            Ok((&self.plan.datasets[at], self.unit_symbols(at, context.shared)?))
+        };
+        let tasks = datasets.map(task).collect::<Result<Vec<_>, _>>()?;
+        match &self.question {
+            Question::Tree(_) => context.tree(&tasks),
+            Question::Pprof(_) => context.pprof(&tasks),
+            Question::Points { group_by, grid, .. } => points::of_stacks(context, &tasks, group_by, *grid),
+            question => Ok(Answer::empty(question)),
+        }
+    }
+
+    /// The compressed bytes of a frame: from the index that is kept, else as fetched.
+    fn stored(&self, frame: &Frame) -> Result<&[u8], BlockError> {
+        match &self.inner.meta.whole {
+            Some(whole) => Ok(&whole[frame.range().start as usize..frame.range().end as usize]),
+            None => self.fetched.get(INDEX, frame.range()),
+        }
+    }
+
+    fn shared_symbols(&self) -> Result<Arc<SharedSymbols>, BlockError> {
+        if let Some(shared) = &self.shared {
+            return Ok(Arc::clone(shared));
+        }
+        let shared = Arc::new(SharedSymbols::decode(&self.inner.meta, |frame| self.stored(frame))?);
+        self.inner.cache.put_shared(&shared);
+        Ok(shared)
+    }
+
+    fn unit_symbols(&self, dataset: usize, shared: &SharedSymbols) -> Result<Arc<UnitSymbols>, BlockError> {
+        if let Some(unit) = &self.units[dataset] {
+            return Ok(Arc::clone(unit));
+        }
+        let at = self.plan.datasets[dataset].unit;
+        let unit = Arc::new(UnitSymbols::decode(&self.inner.meta, at, shared, |frame| self.stored(frame))?);
+        self.inner.cache.put_unit(at, &unit);
+        Ok(unit)
     }
 }
