@@ -1,1 +1,87 @@
 //! Which blocks exist: the root of a tenant, its pages, and the commit that publishes.
+//!
+//! Owns `docs/formats/root.md` and the rules of design replication B8. What to publish, to merge or to drop is decided
+//! elsewhere; here a decision becomes true exactly once, or not at all. Must not know journals' contents, how blocks are
+//! written or read, queries, or which process it runs in.
+
+mod cache;
+mod collect;
+mod commit;
+mod coverage;
+mod envelope;
+mod error;
+mod json;
+mod keys;
+mod load;
+mod plan;
+mod root;
+mod view;
+
+use std::sync::Arc;
+
+use hearth_common::{Clock, TenantId};
+use hearth_objstore::Store;
+
+pub use collect::{StoredPath, Version, expired_versions};
+pub use coverage::Coverage;
+pub use error::CatalogError;
+pub use hearth_block::{BlockEntry, ObjectEntry, SourceRange};
+pub use keys::{block_path, page_key, root_key};
+pub use plan::{BlockRef, Commit, Edit, Publication};
+pub use root::{Condemned, PageRef, ROOT_FORMAT, Root, Tombstone};
+pub use view::RootView;
+
+use cache::Cache;
+
+/// Where nonces and unique names come from.
+pub type Rng = Arc<dyn Fn() -> u128 + Send + Sync>;
+
+/// How a catalog behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct CatalogOptions {
+    /// This process is the only one that commits, through this one catalog (Hearth on one machine): what is in memory is
+    /// never stale, and the store is not asked again.
+    pub only_publisher: bool,
+    /// Bytes of roots and pages that stay in memory (counted as they are encoded; in memory they take about twice that).
+    /// The tenant in use stays in any case.
+    pub cache_bytes: u64,
+}
+
+impl Default for CatalogOptions {
+    fn default() -> Self {
+        Self { only_publisher: false, cache_bytes: 64 << 20 }
+    }
+}
+
+/// The roots of all tenants of one store. Share one catalog in a process: what it commits is at once what it reads.
+pub struct Catalog {
+    store: Store,
+    rng: Rng,
+    clock: Arc<dyn Clock>,
+    options: CatalogOptions,
+    cache: Cache,
+}
+
+impl std::fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalog").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Catalog {
+    /// A catalog over a store. Nothing is read yet.
+    pub fn new(store: Store, rng: Rng, clock: Arc<dyn Clock>, options: CatalogOptions) -> Self {
+        Self { store, rng, clock, options, cache: Cache::new(options.cache_bytes) }
+    }
+
+    /// The store that the roots lie in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// All tenants with a folder in the store, sorted. Lists.
+    pub async fn tenants(&self) -> Result<Vec<TenantId>, CatalogError> {
+        let names = self.store.list_folders(keys::TENANTS).await?;
+        Ok(names.iter().filter_map(|name| TenantId::parse(name).ok()).collect())
+    }
+}

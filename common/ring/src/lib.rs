@@ -1,11 +1,10 @@
-//! Pure placement: (schedule, tenant, service, shard, profile time) to the cell that takes a record.
+//! Pure placement: (schedule, tenant, key, profile time) to the cell that takes a record.
 //!
-//! Owns tokens, the ring lookup and the schedule. Must not know: gossip, liveness, sockets, clocks. A retry has the same
-//! profile time, so it comes to the same cell (design: replication B2).
+//! Everything here is a function of its arguments: tokens come from the instance id, liveness is no input (design:
+//! replication B2). Must not know: gossip, addresses, clocks, the roster's encoding.
 
-pub mod placement;
-pub mod schedule;
-pub mod tokens;
+mod ring;
+mod schedule;
 
-pub use placement::{Key, Ring};
-pub use schedule::{Schedule, ScheduleEntry, ScheduleError};
+pub use ring::{Ring, TOKENS_PER_MEMBER, tokens_of};
+pub use schedule::{Home, Schedule, ScheduleEntry, ScheduleError, ServiceShards, key_token};

@@ -1,159 +1,183 @@
-//! The schedule: which ring is in force for which profile times. Versions of it live in the roster; this is the decision.
+//! Which members take which keys from when on.
 
 use std::collections::BTreeMap;
 
 use hearth_common::{CellId, InstanceId, TenantId, TimestampNs};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::Xxh3;
 
-use crate::placement::{Key, Ring};
+use crate::ring::Ring;
 
-/// A schedule holds at most this many entries: those within the ingestion window, and a few.
-pub const SCHEDULE_ENTRIES_MAX: usize = 1024;
-
-/// One version of the map, in force for profiles at or after `effective`.
-#[derive(Debug)]
+/// From `effective` on, records of profiles are placed like this. Cells are named by the instance that is their home.
+#[derive(Debug, Clone)]
 pub struct ScheduleEntry {
-    /// First profile time that it is for.
+    /// Profile time from which the entry holds.
     pub effective: TimestampNs,
-    /// All members that take records.
-    pub ring: Ring,
-    /// Instances that one tenant uses; 0 = all.
+    /// Cells that each tenant uses; 0 is all.
     pub shuffle_size: u32,
-    /// Shards of services that have more than one, by (tenant, service).
-    pub shards: BTreeMap<(TenantId, String), u32>,
+    /// Tenants with another number of cells.
+    pub shuffle_sizes: BTreeMap<TenantId, u32>,
+    /// How many shards services have; those not named have one.
+    pub shards: ServiceShards,
+    ring: Ring,
 }
 
-/// Entries by effective time.
-#[derive(Debug, Default)]
+/// Shards of each service that has more than one.
+pub type ServiceShards = BTreeMap<TenantId, BTreeMap<String, u32>>;
+
+/// Why a schedule is not valid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScheduleError {
+    /// There must be one entry at least.
+    #[error("the schedule has no entry")]
+    Empty,
+    /// An entry places nothing.
+    #[error("the schedule entry effective at {} ns has no members", .0.0)]
+    NoMembers(TimestampNs),
+    /// Entries must be in order, each later than the one before.
+    #[error("the schedule entry effective at {} ns is not later than the one before it", .0.0)]
+    Order(TimestampNs),
+}
+
+impl hearth_common::Classify for ScheduleError {
+    fn kind(&self) -> hearth_common::ErrorKind {
+        hearth_common::ErrorKind::FailedPrecondition
+    }
+}
+
+impl ScheduleEntry {
+    /// An entry in which every tenant uses all cells and every service has one shard.
+    pub fn new(effective: TimestampNs, members: &[InstanceId]) -> Self {
+        Self {
+            effective,
+            shuffle_size: 0,
+            shuffle_sizes: BTreeMap::new(),
+            shards: ServiceShards::new(),
+            ring: Ring::new(members),
+        }
+    }
+
+    /// The members.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// How many shards a service has; at least 1.
+    pub fn shards(&self, tenant: &TenantId, service: &str) -> u32 {
+        self.shards.get(tenant).and_then(|services| services.get(service)).copied().unwrap_or(1).max(1)
+    }
+
+    /// The cells of a tenant, in the order in which they were chosen: a smaller size is a prefix of a larger one.
+    pub fn cells(&self, tenant: &TenantId) -> Vec<CellId> {
+        self.subset(tenant).into_iter().cloned().map(CellId).collect()
+    }
+
+    fn subset(&self, tenant: &TenantId) -> Vec<&InstanceId> {
+        let size = self.shuffle_sizes.get(tenant).copied().unwrap_or(self.shuffle_size) as usize;
+        let all = self.ring.members();
+        if size == 0 || size >= all.len() {
+            return all.iter().collect();
+        }
+        let mut chosen: Vec<&InstanceId> = Vec::with_capacity(size);
+        for n in 0..size {
+            let token = hash(&[b"shuffle", tenant.as_str().as_bytes(), &(n as u64).to_le_bytes()]);
+            // A new point for each: a member that joins or leaves changes few of them.
+            chosen.extend(self.ring.successors(token).find(|member| !chosen.contains(member)));
+        }
+        chosen
+    }
+
+    fn home(&self, tenant: &TenantId, service: &str, shard: u32) -> Option<&InstanceId> {
+        let subset = self.subset(tenant);
+        let token = key_token(tenant, service, shard);
+        if subset.len() == self.ring.members().len() {
+            return self.ring.owner(token);
+        }
+        self.ring.successors(token).find(|member| subset.contains(member))
+    }
+}
+
+/// Where a key lies on the ring.
+pub fn key_token(tenant: &TenantId, service: &str, shard: u32) -> u32 {
+    hash(&[b"key", tenant.as_str().as_bytes(), service.as_bytes(), &shard.to_le_bytes()])
+}
+
+/// Hashes parts with their lengths, so that they cannot run into each other.
+fn hash(parts: &[&[u8]]) -> u32 {
+    let mut hasher = Xxh3::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.digest() as u32
+}
+
+/// Where a record belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// The cell.
+    pub cell: CellId,
+    /// The record is older than every entry: the oldest one was taken, and duplicates across cells are found by compaction
+    /// only.
+    pub before_schedule: bool,
+}
+
+/// Entries in order of their effective time.
+#[derive(Debug, Clone)]
 pub struct Schedule {
     entries: Vec<ScheduleEntry>,
 }
 
-/// The entry cannot be added.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ScheduleError {
-    /// Entries are added in order of time.
-    #[error("a schedule entry effective at {given} ns does not follow the last one, effective at {last} ns")]
-    NotLater {
-        /// The entry's time.
-        given: i64,
-        /// The last entry's time.
-        last: i64,
-    },
-    /// Too many entries; drop those that ended before the ingestion window.
-    #[error("the schedule holds {SCHEDULE_ENTRIES_MAX} entries, the most it may: drop old ones first")]
-    Full,
-}
-
 impl Schedule {
-    /// A schedule of one entry for all times: one machine, or a cluster that has never changed.
-    pub fn fixed(instances: impl IntoIterator<Item = InstanceId>) -> Self {
-        let entry = ScheduleEntry {
-            effective: TimestampNs(i64::MIN),
-            ring: Ring::new(instances),
-            shuffle_size: 0,
-            shards: BTreeMap::new(),
-        };
-        Self { entries: vec![entry] }
-    }
-
-    /// Adds the next entry.
-    pub fn push(&mut self, entry: ScheduleEntry) -> Result<(), ScheduleError> {
-        if self.entries.len() >= SCHEDULE_ENTRIES_MAX {
-            return Err(ScheduleError::Full);
+    /// Checks that entries are in order and none is without members.
+    pub fn new(entries: Vec<ScheduleEntry>) -> Result<Self, ScheduleError> {
+        if entries.is_empty() {
+            return Err(ScheduleError::Empty);
         }
-        if let Some(last) = self.entries.last().filter(|last| last.effective >= entry.effective) {
-            return Err(ScheduleError::NotLater { given: entry.effective.0, last: last.effective.0 });
+        for (at, entry) in entries.iter().enumerate() {
+            if entry.ring.members().is_empty() {
+                return Err(ScheduleError::NoMembers(entry.effective));
+            }
+            if at > 0 && entries[at - 1].effective >= entry.effective {
+                return Err(ScheduleError::Order(entry.effective));
+            }
         }
-        self.entries.push(entry);
-        Ok(())
+        Ok(Self { entries })
     }
 
-    /// The cell that is home to a record: newest entry at or before the profile's time (the oldest one for earlier
-    /// profiles), then the tenant's subset, then the shard of the series, then the ring. Liveness is no input.
-    pub fn home(
-        &self,
-        tenant: &TenantId,
-        service: &str,
-        series_hash: u64,
-        time: TimestampNs,
-    ) -> Option<CellId> {
-        let later = self.entries.partition_point(|entry| entry.effective <= time);
-        let entry = self.entries.get(later.saturating_sub(1))?;
-        let shards = entry.shards.get(&(tenant.clone(), service.to_owned())).copied().unwrap_or(1).max(1);
-        let shard = u32::try_from(series_hash % u64::from(shards)).unwrap_or_default();
-        let key = Key::new(tenant, service, shard);
-        let size = entry.shuffle_size as usize;
-        let owner = if size == 0 || size >= entry.ring.instances().len() {
-            entry.ring.owner(key).cloned()
-        } else {
-            Ring::new(subset(entry.ring.instances(), tenant, size)).owner(key).cloned()
-        };
-        owner.map(CellId)
+    /// The schedule of one member for all time.
+    pub fn single(member: InstanceId) -> Self {
+        Self { entries: vec![ScheduleEntry::new(TimestampNs(i64::MIN), &[member])] }
     }
-}
 
-/// The tenant's instances: those with the least hashes (rendezvous), so that a change of one member changes at most one.
-fn subset(instances: &[InstanceId], tenant: &TenantId, size: usize) -> Vec<InstanceId> {
-    let seed = xxh3_64_with_seed(tenant.as_str().as_bytes(), 0);
-    let mut ranked: Vec<(u64, &InstanceId)> =
-        instances.iter().map(|i| (xxh3_64_with_seed(i.0.as_bytes(), seed), i)).collect();
-    ranked.sort_unstable();
-    ranked.into_iter().take(size).map(|(_, i)| i.clone()).collect()
+    /// The entries, oldest first.
+    pub fn entries(&self) -> &[ScheduleEntry] {
+        &self.entries
+    }
+
+    /// The entry that holds for a profile time; the oldest if all are later.
+    pub fn entry_at(&self, profile_time: TimestampNs) -> &ScheduleEntry {
+        let next = self.entries.partition_point(|entry| entry.effective <= profile_time);
+        &self.entries[next.saturating_sub(1)]
+    }
+
+    /// The cell that takes a record. The same arguments give the same cell everywhere, so a retry meets its first try.
+    pub fn home(&self, tenant: &TenantId, service: &str, shard: u32, profile_time: TimestampNs) -> Home {
+        let entry = self.entry_at(profile_time);
+        let member = entry.home(tenant, service, shard).expect("no entry is without members: checked by new");
+        Home { cell: CellId(member.clone()), before_schedule: entry.effective > profile_time }
+    }
+
+    /// The cells in which data of a tenant may lie whose profile time is not before `from`.
+    pub fn cells_since(&self, tenant: &TenantId, from: TimestampNs) -> Vec<CellId> {
+        let first = self.entries.partition_point(|entry| entry.effective <= from).saturating_sub(1);
+        let mut cells: Vec<CellId> =
+            self.entries[first..].iter().flat_map(|entry| entry.cells(tenant)).collect();
+        cells.sort();
+        cells.dedup();
+        cells
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    fn instances(n: usize) -> impl Iterator<Item = InstanceId> {
-        (0..n).map(|n| InstanceId(Arc::from(format!("ingester-{n}"))))
-    }
-
-    #[test]
-    fn one_machine_is_home_to_everything() {
-        let schedule = Schedule::fixed(instances(1));
-        let home = schedule.home(&TenantId::anonymous(), "svc", 9, TimestampNs(5)).expect("a cell");
-        assert_eq!(home.0.to_string(), "ingester-0");
-    }
-
-    #[test]
-    fn the_profile_time_decides_which_entry_is_in_force() {
-        let mut schedule = Schedule::fixed(instances(1));
-        let next = |at| ScheduleEntry {
-            effective: TimestampNs(at),
-            ring: Ring::new(instances(6).skip(1)),
-            shuffle_size: 0,
-            shards: BTreeMap::new(),
-        };
-        schedule.push(next(100)).expect("later");
-        assert_eq!(schedule.push(next(100)), Err(ScheduleError::NotLater { given: 100, last: 100 }));
-        let home = |t| {
-            schedule.home(&TenantId::anonymous(), "svc", 9, TimestampNs(t)).expect("a cell").0.to_string()
-        };
-        assert_eq!(home(99), "ingester-0");
-        assert_ne!(home(100), "ingester-0");
-        assert_eq!(home(100), home(i64::MAX), "a retry finds the same cell");
-    }
-
-    #[test]
-    fn a_tenant_keeps_to_its_subset_and_shards_spread_within_it() {
-        let mut shards = BTreeMap::new();
-        shards.insert((TenantId::anonymous(), "big".to_owned()), 64);
-        let mut schedule = Schedule::default();
-        schedule
-            .push(ScheduleEntry {
-                effective: TimestampNs(0),
-                ring: Ring::new(instances(12)),
-                shuffle_size: 3,
-                shards,
-            })
-            .expect("first");
-        let cells: std::collections::BTreeSet<CellId> = (0..64)
-            .map(|hash| schedule.home(&TenantId::anonymous(), "big", hash, TimestampNs(1)).expect("a cell"))
-            .collect();
-        assert!((2..=3).contains(&cells.len()), "{cells:?}");
-    }
-}
+#[path = "tests.rs"]
+mod tests;
