@@ -1,0 +1,137 @@
+//! `hearth bench`: the same work as other servers are measured with, and what it cost.
+//!
+//! Prints one JSON line a step: CPU seconds and memory of the server from the kernel's accounting, ack and query times, bytes
+//! stored, and what the disk's own fsync takes. Must not know the server but by its wire and its process id.
+
+mod disk;
+mod figures;
+mod load;
+mod queries;
+mod server;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hearth_common::{Clock, SystemClock};
+use serde_json::json;
+
+use crate::cli::{BenchAll, BenchArgs, BenchCommand, BenchLoad, BenchPush, BenchQuery};
+use crate::client::Client;
+use crate::term;
+use figures::{Process, print};
+use load::Load;
+use server::OwnServer;
+
+/// Seconds of profile time between two rounds.
+const ROUND_SECONDS: i64 = 15;
+/// The last round lies this long before the present.
+const END_AGE_SECONDS: i64 = 60;
+
+pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    match &args.command {
+        BenchCommand::Push(args) => push(args),
+        BenchCommand::Query(args) => query(args),
+        BenchCommand::All(args) => all(args),
+    }
+}
+
+/// The range that a load pushed now lies in.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start_ms: i64,
+    end_ms: i64,
+}
+
+impl Span {
+    fn of(load: &BenchLoad, now_ms: i64) -> Self {
+        let end_ms = now_ms - END_AGE_SECONDS * 1000;
+        Self { start_ms: end_ms - i64::from(load.rounds) * ROUND_SECONDS * 1000, end_ms: end_ms + 1000 }
+    }
+}
+
+fn push(args: &BenchPush) -> Result<()> {
+    if let Some(url) = &args.url {
+        let client = Client::new(url, Some(&args.tenant))?;
+        return push_to(&client, &args.load, &Process::of(&args.pid), &SystemClock::default());
+    }
+    let folder = folder(args.dir.as_ref())?;
+    let server = OwnServer::start(folder.path())?;
+    let client = server.client(&args.tenant)?;
+    push_to(&client, &args.load, &server.process(), &SystemClock::default())?;
+    disk::print_fsync(folder.path(), server.mean_write_bytes(&client)?, &SystemClock::default())?;
+    server.kill()
+}
+
+fn push_to(client: &Client, load: &BenchLoad, process: &Process, clock: &SystemClock) -> Result<()> {
+    let span = Span::of(load, clock.now().as_ms());
+    let load = Load::read(load, span.end_ms / 1000)?;
+    print(&load.push(client, process, clock)?);
+    Ok(())
+}
+
+fn query(args: &BenchQuery) -> Result<()> {
+    let client = Client::new(&args.url, Some(&args.tenant))?;
+    let clock = SystemClock::default();
+    let range = crate::cli::Range::parse(&args.from, &args.to, clock.now().as_ms())?;
+    let span = Span { start_ms: range.start_ms, end_ms: range.end_ms };
+    print(&queries::time(&client, &Process::of(&args.pid), span, args.n, &clock, "query")?);
+    Ok(())
+}
+
+fn all(args: &BenchAll) -> Result<()> {
+    let clock = SystemClock::default();
+    let folder = folder(args.dir.as_ref())?;
+    let server = OwnServer::start(folder.path())?;
+    let client = server.client("bench")?;
+    let span = Span::of(&args.load, clock.now().as_ms());
+    let load = Load::read(&args.load, span.end_ms / 1000)?;
+    let profiles = load.count();
+    print(&load.push(&client, &server.process(), &clock)?);
+    disk::print_fsync(folder.path(), server.mean_write_bytes(&client)?, &clock)?;
+    print(&queries::time(&client, &server.process(), span, args.n, &clock, "query, data in memory")?);
+
+    server.kill()?;
+    let server = OwnServer::start(folder.path())?;
+    print(&json!({"op": "start after kill -9", "ready_ms": server.ready_ms()}));
+    let client = server.client("bench")?;
+
+    let begun = clock.monotonic();
+    let before = server.process().cpu_seconds();
+    let waiting = term::spinner("flushing");
+    client.post("/flush", "application/json", b"")?.ok()?;
+    waiting.finish_and_clear();
+    let stored = disk::stored(&folder.path().join("data/store"))?;
+    print(&json!({
+        "op": "flush",
+        "seconds": round((clock.monotonic() - begun).as_secs_f64()),
+        "cpu_s": round(server.process().cpu_seconds() - before),
+        "stored_bytes": stored.bytes,
+        "files": stored.files,
+        "kb_per_profile": round(stored.bytes as f64 / 1000.0 / profiles as f64),
+        "by_file": stored.by_name,
+    }));
+    print(&json!({"op": "stop", "seconds": round(server.stop()?.as_secs_f64())}));
+
+    let server = OwnServer::start(folder.path())?;
+    print(&json!({"op": "start after a clean stop", "ready_ms": server.ready_ms()}));
+    let client = server.client("bench")?;
+    print(&queries::time(&client, &server.process(), span, args.n, &clock, "query, from blocks")?);
+    server.kill()
+}
+
+fn folder(parent: Option<&PathBuf>) -> Result<tempfile::TempDir> {
+    let parent = parent.cloned().unwrap_or_else(std::env::temp_dir);
+    tempfile::Builder::new()
+        .prefix("hearth-bench-")
+        .tempdir_in(&parent)
+        .with_context(|| format!("cannot make a folder in {}", parent.display()))
+}
+
+fn ms(duration: Duration) -> f64 {
+    round(duration.as_secs_f64() * 1000.0)
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,309 @@
+//! Names, defaults and help of all commands and flags.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const ABOUT: &str = "A continuous-profiling database on one machine.";
+const LONG_ABOUT: &str = "A continuous-profiling database on one machine.
+
+SDKs, Grafana Alloy and OpenTelemetry push profiles at it; Grafana's Pyroscope data source asks it for flame graphs.
+`hearth` alone starts it: it listens on 127.0.0.1:4040 and keeps everything in the folder hearth-data.";
+const AFTER: &str = "Examples:
+  hearth                                         start, with everything in ./hearth-data
+  hearth serve --listen 0.0.0.0:4040             start, and answer other machines too
+  hearth push cpu.pprof --service shop           push a profile
+  hearth query flamegraph --from 1h              look at the last hour, here
+  hearth query flamegraph --output shop.svg      the same as a picture";
+
+#[derive(Debug, Parser)]
+#[command(name = "hearth", version, about = ABOUT, long_about = LONG_ABOUT, after_help = AFTER)]
+#[command(args_conflicts_with_subcommands = true, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the server (what `hearth` does without a command)
+    Serve(ServeArgs),
+    /// Push profile files to a server
+    Push(PushArgs),
+    /// Ask a server: flame graphs, series, labels, pprof files
+    Query(QueryArgs),
+    /// Measure pushes and queries with real profiles
+    Bench(BenchArgs),
+    /// Print the settings that would be in force, with all keys
+    Config(ConfigArgs),
+}
+
+/// Settings come from defaults, then the file, then variables `HEARTH_…`, then these flags.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Address and port to listen on [default: 127.0.0.1:4040]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Folder for everything that must survive a restart [default: hearth-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Tell tenants apart by the header X-Scope-OrgID
+    #[arg(long)]
+    pub(crate) multitenancy: bool,
+    /// YAML file with settings; `hearth config --defaults` prints one with all keys
+    #[arg(long, value_name = "FILE", env = "HEARTH_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where published blocks live: file:///path, s3://bucket/prefix, gs://…, az://… [default: DIR/store]
+    #[arg(long, value_name = "URL")]
+    pub(crate) object_store: Option<String>,
+    /// error, warn, info, debug, trace, or module=level pairs [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<String>,
+    /// Any setting by its key, such as limits.ingestion_rate_mb=100; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// Which server, and as whom.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerArgs {
+    /// The server
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:4040",
+        env = "HEARTH_URL",
+        global = true
+    )]
+    pub(crate) url: String,
+    /// Tenant, if the server tells tenants apart
+    #[arg(long, value_name = "TENANT", env = "HEARTH_TENANT", global = true)]
+    pub(crate) tenant: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hearth push heap.pb.gz --service shop --label env=prod --now")]
+pub(crate) struct PushArgs {
+    /// pprof files (gzipped or not), or stacks as text: `main;work;inner 42` a line
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Service name [default: the file's name]
+    #[arg(long, short)]
+    pub(crate) service: Option<String>,
+    /// Kind of profile: process_cpu, memory, goroutines, mutex, block, wall … [default: what the file looks like]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// A label; may be given several times
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// Give each profile the present time instead of its own (servers refuse old profiles)
+    #[arg(long)]
+    pub(crate) now: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(subcommand)]
+    pub(crate) command: QueryCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueryCommand {
+    /// A flame graph: in the terminal, or as .svg, .json or .pprof file
+    #[command(visible_alias = "flame")]
+    Flamegraph(FlamegraphArgs),
+    /// Series with their labels; with --by, sums over time
+    Series(SeriesArgs),
+    /// Label names, or the values of one label
+    Labels(LabelsArgs),
+    /// Profile types that have data
+    Types(RangeArgs),
+    /// Merge all selected profiles into one pprof file
+    Pprof(PprofArgs),
+}
+
+/// A stretch of time.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RangeArgs {
+    /// Start: an age (1h, 30m), now-1h, 2026-01-31T12:00:00Z, or Unix seconds or milliseconds
+    #[arg(long, default_value = "1h", value_name = "TIME")]
+    pub(crate) from: String,
+    /// End, in the same notations
+    #[arg(long, default_value = "now", value_name = "TIME")]
+    pub(crate) to: String,
+}
+
+/// Which profiles.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SelectArgs {
+    /// Selector such as '{service_name="shop", pod=~"web-.*"}'; a bare word is a service name
+    #[arg(default_value = "{}", value_name = "SELECTOR")]
+    pub(crate) selector: String,
+    /// Profile type, whole or in part: cpu, alloc_space, memory:inuse_space:bytes:space:bytes
+    #[arg(long = "type", short = 't', default_value = "process_cpu:cpu", value_name = "TYPE")]
+    pub(crate) profile_type: String,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FlamegraphArgs {
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    /// Write a file instead: the ending says which kind (.svg, .json, .pprof, .pb.gz)
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// tree: one line a function; bars: boxes as wide as their share
+    #[arg(long, value_enum, default_value_t = View::Tree)]
+    pub(crate) view: View,
+    /// Leave out what has less than this share, in percent
+    #[arg(long, default_value_t = 1.0, value_name = "PERCENT")]
+    pub(crate) min_percent: f64,
+    /// Deepest level that is shown
+    #[arg(long, default_value_t = 200)]
+    pub(crate) max_depth: usize,
+    /// Most functions that the server sends
+    #[arg(long, default_value_t = 8192)]
+    pub(crate) max_nodes: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum View {
+    Tree,
+    Bars,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SeriesArgs {
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    /// Sum over time for each value of this label; may be given several times
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) by: Vec<String>,
+    /// Only these labels; may be given several times
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) label: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabelsArgs {
+    /// Print the values of this label
+    pub(crate) name: Option<String>,
+    /// Only of series that match
+    #[arg(long, default_value = "{}", value_name = "SELECTOR")]
+    pub(crate) selector: String,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PprofArgs {
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    /// The file; gzipped, as Go's tools read it
+    #[arg(long, short, default_value = "hearth.pprof", value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    /// Ignore the file, the variables and the flags
+    #[arg(long)]
+    pub(crate) defaults: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Push a load of profiles; without --url, to a server of its own
+    Push(BenchPush),
+    /// Time questions against a server that has the load
+    Query(BenchQuery),
+    /// Everything: push, memory, flush, size, restart, queries, and a start after kill -9
+    All(BenchAll),
+}
+
+/// The load: services × pods × rounds profiles, one a request, 15 s of profile time between rounds.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BenchLoad {
+    /// Folder with pprof files [default: ../shared/bench/profiles]
+    #[arg(long, value_name = "DIR", default_value = "../shared/bench/profiles")]
+    pub(crate) profiles: PathBuf,
+    #[arg(long, default_value_t = 50)]
+    pub(crate) services: u32,
+    #[arg(long, default_value_t = 4)]
+    pub(crate) pods: u32,
+    #[arg(long, default_value_t = 60)]
+    pub(crate) rounds: u32,
+    /// Pushers at once
+    #[arg(long, short, default_value_t = 8)]
+    pub(crate) concurrency: u32,
+    /// Vary each profile: 15 % of its samples missing, values within 20 %
+    #[arg(long)]
+    pub(crate) jitter: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BenchPush {
+    #[command(flatten)]
+    pub(crate) load: BenchLoad,
+    /// The server; without it one is started on a folder that is removed afterwards
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    #[arg(long, default_value = "bench")]
+    pub(crate) tenant: String,
+    /// Process ids of the server, for its CPU time and memory
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) pid: Vec<u32>,
+    /// Folder for the server's data, on the disk that is to be measured [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BenchQuery {
+    #[arg(long, default_value = "http://127.0.0.1:4040")]
+    pub(crate) url: String,
+    #[arg(long, default_value = "bench")]
+    pub(crate) tenant: String,
+    /// Process ids of the server, for its CPU time and memory
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) pid: Vec<u32>,
+    /// Times that each question is asked, one after the other
+    #[arg(long, short, default_value_t = 20)]
+    pub(crate) n: u32,
+    /// Start of the range, as for `hearth query`
+    #[arg(long, default_value = "1h", value_name = "TIME")]
+    pub(crate) from: String,
+    /// End of the range
+    #[arg(long, default_value = "now", value_name = "TIME")]
+    pub(crate) to: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BenchAll {
+    #[command(flatten)]
+    pub(crate) load: BenchLoad,
+    /// Times that each question is asked
+    #[arg(long, short, default_value_t = 20)]
+    pub(crate) n: u32,
+    /// Folder for the server's data, on the disk that is to be measured [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}

@@ -1,0 +1,62 @@
+//! The command line: which commands there are, what they are called with, and how a failure is said.
+
+mod args;
+mod config;
+mod flame_bars;
+mod flame_svg;
+mod flame_tree;
+mod graph;
+mod push;
+mod query;
+mod time;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::{bench, serve};
+use args::{Cli, Command};
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !is_closed_pipe(&error) {
+                say_error(&error);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        None => serve::run(&cli.serve),
+        Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Push(args)) => push::run(&args),
+        Some(Command::Query(args)) => query::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Config(args)) => config::run(&args),
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "the command line speaks to a person")]
+fn say_error(error: &anyhow::Error) {
+    let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+    eprintln!("hearth: {}", chain.join(": "));
+}
+
+/// `hearth query … | head` ends early; that is no error.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+pub(crate) use args::{BenchAll, BenchArgs, BenchCommand, BenchLoad, BenchPush, BenchQuery, ServeArgs};
+pub(crate) use push::plain;
+pub(crate) use time::Range;

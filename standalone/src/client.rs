@@ -1,0 +1,106 @@
+//! A client of a running server, over the same wire as every other client.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// Most bytes of an answer that are read.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
+
+/// One server, one tenant.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    url: String,
+    tenant: Option<String>,
+    agent: ureq::Agent,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn new(url: &str, tenant: Option<&str>) -> Result<Self> {
+        if !url.starts_with("http://") {
+            bail!(
+                "--url {url}: write http://HOST:PORT (this build speaks no TLS; put a proxy in front of it)"
+            );
+        }
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(300)))
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .max_idle_connections_per_host(64)
+            .build();
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Self { url, tenant: tenant.map(str::to_owned), agent: ureq::Agent::new_with_config(config) })
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Result<Answer> {
+        let mut request = self.agent.get(format!("{}{path}", self.url));
+        if let Some(tenant) = &self.tenant {
+            request = request.header("X-Scope-OrgID", tenant);
+        }
+        self.read(request.call())
+    }
+
+    pub(crate) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Answer> {
+        let mut request = self.agent.post(format!("{}{path}", self.url)).header("content-type", content_type);
+        if let Some(tenant) = &self.tenant {
+            request = request.header("X-Scope-OrgID", tenant);
+        }
+        self.read(request.send(body))
+    }
+
+    /// Asks the querier in JSON.
+    pub(crate) fn ask(&self, method: &str, question: &Value) -> Result<Value> {
+        let path = format!("/querier.v1.QuerierService/{method}");
+        let answer = self.post(&path, "application/json", question.to_string().as_bytes())?.ok()?;
+        serde_json::from_slice(&answer.body)
+            .with_context(|| format!("{}: the answer to {method} is no JSON", self.url))
+    }
+
+    fn read(&self, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Answer> {
+        let mut response = response.map_err(|error| self.unreachable(error))?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        Ok(Answer { status, body: body.with_context(|| format!("the answer of {} breaks off", self.url))? })
+    }
+
+    fn unreachable(&self, error: ureq::Error) -> anyhow::Error {
+        let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+        match &error {
+            ureq::Error::Io(io) if refused(io) => {
+                anyhow::anyhow!(
+                    "nobody listens at {}: start a server with `hearth`, or name one with --url",
+                    self.url
+                )
+            }
+            _ => anyhow::Error::new(error).context(format!("cannot reach {}", self.url)),
+        }
+    }
+}
+
+impl Answer {
+    /// The answer if it is a success, else the server's words.
+    pub(crate) fn ok(self) -> Result<Self> {
+        if self.status / 100 == 2 {
+            return Ok(self);
+        }
+        let text = String::from_utf8_lossy(&self.body).trim().to_owned();
+        let message = serde_json::from_str::<Value>(&text)
+            .ok()
+            .and_then(|json| json["message"].as_str().map(str::to_owned))
+            .unwrap_or(text);
+        let hint = match self.status {
+            401 => " (the server tells tenants apart: name one with --tenant)",
+            _ if message.contains("ingestion window") => " (give it the present time with --now)",
+            _ => "",
+        };
+        bail!("the server refuses with {}: {message}{hint}", self.status)
+    }
+}
