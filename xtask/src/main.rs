@@ -1,1 +1,23 @@
-fn main() {}
+//! The project's own chores.
+//!
+//! - `cargo xtask tidy` checks the rules of the house.
+//! - `cargo xtask codegen [--check]` writes (or compares) the wire types.
+
+mod codegen;
+mod tidy;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the project")?;
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words[..] {
+        ["tidy"] => tidy::run(root),
+        ["codegen"] => codegen::run(root, false),
+        ["codegen", "--check"] => codegen::run(root, true),
+        _ => bail!("usage: cargo xtask tidy | codegen [--check]"),
+    }
+}

@@ -1,0 +1,68 @@
+//! `cargo xtask codegen [--check]`: wire types from `proto/`, written to `common/proto/src/gen` and committed, so that a
+//! build needs no protobuf compiler.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use prost::Message;
+
+const OUT: &str = "common/proto/src/gen";
+
+/// Generates; with `check` only compares with what is committed.
+pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
+    let fresh = generate(&root.join("proto"))?;
+    let out = root.join(OUT);
+    if check {
+        let stale: Vec<&String> = fresh
+            .iter()
+            .filter(|(name, text)| fs::read_to_string(out.join(name)).ok().as_ref() != Some(text))
+            .map(|(name, _)| name)
+            .collect();
+        if !stale.is_empty() {
+            bail!("{OUT} does not fit proto/ in {stale:?}: run `cargo xtask codegen`");
+        }
+        return Ok(());
+    }
+    fs::create_dir_all(&out)?;
+    for (name, text) in fresh {
+        fs::write(out.join(&name), text).with_context(|| name.clone())?;
+    }
+    Ok(())
+}
+
+fn generate(protos: &Path) -> Result<BTreeMap<String, String>> {
+    let mut files = Vec::new();
+    proto_files(protos, &mut files)?;
+    let descriptors = protox::compile(&files, [protos]).context("proto/ does not compile")?;
+    let dir = std::env::temp_dir().join(format!("hearth-codegen-{}", std::process::id()));
+    fs::create_dir_all(&dir)?;
+    let mut config = prost_build::Config::new();
+    config.out_dir(&dir).bytes([".push.v1.RawSample.raw_profile"]);
+    config.compile_fds(descriptors.clone())?;
+    let mut builder = pbjson_build::Builder::new();
+    builder.register_descriptors(&descriptors.encode_to_vec())?;
+    builder.ignore_unknown_fields().ignore_unknown_enum_variants().out_dir(&dir).build(&["."])?;
+    let mut fresh = BTreeMap::new();
+    for entry in fs::read_dir(&dir)? {
+        let path = entry?.path();
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        fresh.insert(name, fs::read_to_string(&path)?);
+    }
+    fs::remove_dir_all(&dir)?;
+    Ok(fresh)
+}
+
+fn proto_files(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            proto_files(&path, files)?;
+        } else if path.extension().is_some_and(|e| e == "proto") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(())
+}
