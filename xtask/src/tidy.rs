@@ -19,7 +19,14 @@ const LAYERS: &[&[&str]] = &[
     &["hearth-common"],
     &["hearth-model"],
     &["hearth-formats", "hearth-ring", "hearth-wal", "hearth-block"],
-    &["hearth-proto", "hearth-telemetry", "hearth-settings", "hearth-objstore", "hearth-cluster", "hearth-rpc"],
+    &[
+        "hearth-proto",
+        "hearth-telemetry",
+        "hearth-settings",
+        "hearth-objstore",
+        "hearth-cluster",
+        "hearth-rpc",
+    ],
     &["hearth-catalog"],
     &["hearth-query"],
     &["hearth-distributor", "hearth-ingester", "hearth-querier", "hearth-compactor"],
@@ -42,8 +49,13 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("serde-saphyr", &["hearth-settings"]),
 ];
 
+/// Roles, and what only their `src/api` may name: wire types stop there.
+const ROLES: &[&str] = &["distributor", "ingester", "querier", "compactor"];
+const WIRE: &[&str] = &["axum", "connectrpc", "hearth_proto", "multer", "tonic"];
+
 /// These take values and return values.
-const PURE: &[&str] = &["hearth-model", "hearth-formats", "hearth-ring", "hearth-block", "hearth-wal", "hearth-query"];
+const PURE: &[&str] =
+    &["hearth-model", "hearth-formats", "hearth-ring", "hearth-block", "hearth-wal", "hearth-query"];
 
 /// Checks the tree below `root`; prints what is wrong and fails if anything is.
 pub(crate) fn run(root: &Path) -> Result<()> {
@@ -53,6 +65,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     manifests(root, &metadata, &mut findings)?;
     code_map(root, &metadata, &mut findings)?;
     sizes(root, &mut findings)?;
+    wire_types(root, &mut findings)?;
     #[allow(clippy::print_stdout, reason = "this is what the command is for")]
     for finding in &findings {
         println!("tidy: {finding}");
@@ -73,7 +86,8 @@ fn metadata(root: &Path) -> Result<Vec<Package>> {
         .current_dir(root)
         .output()
         .context("cargo metadata does not run")?;
-    let json: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata gives no JSON")?;
+    let json: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata gives no JSON")?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let packages = json["packages"].as_array().context("cargo metadata names no packages")?;
     let package = |package: &serde_json::Value| Package {
@@ -100,11 +114,15 @@ fn dependencies(packages: &[Package], findings: &mut Vec<String>) {
             let dependency = dependency.as_str();
             for (library, homes) in NAMED_ONLY_IN {
                 if dependency == *library && !homes.contains(&name) && !dev {
-                    findings.push(format!("{name} depends on {library}, which only {} may name", homes.join(", ")));
+                    findings.push(format!(
+                        "{name} depends on {library}, which only {} may name",
+                        homes.join(", ")
+                    ));
                 }
             }
             if PURE.contains(&name) && dependency == "tokio" && !dev {
-                findings.push(format!("{name} is pure and may not depend on tokio: move the I/O to its caller"));
+                findings
+                    .push(format!("{name} is pure and may not depend on tokio: move the I/O to its caller"));
             }
             if dependency == TEST_ONLY && !dev && name != "hearth-integration-tests" {
                 findings.push(format!("{name} depends on {TEST_ONLY} outside of tests"));
@@ -114,7 +132,8 @@ fn dependencies(packages: &[Package], findings: &mut Vec<String>) {
             }
             let (Some(from), Some(to)) = (layer(name), layer(dependency)) else {
                 if dependency.starts_with("hearth") {
-                    findings.push(format!("{name} or {dependency} has no layer: name it in xtask/src/tidy.rs"));
+                    findings
+                        .push(format!("{name} or {dependency} has no layer: name it in xtask/src/tidy.rs"));
                 }
                 continue;
             };
@@ -136,8 +155,13 @@ fn manifests(root: &Path, packages: &[Package], findings: &mut Vec<String>) -> R
         for line in text.lines() {
             if line.starts_with('[') {
                 section = line;
-            } else if section.contains("dependencies") && line.contains("version") && !line.contains("workspace") {
-                findings.push(format!("{shown} pins a version by itself: `{line}`; versions stand in the root manifest"));
+            } else if section.contains("dependencies")
+                && line.contains("version")
+                && !line.contains("workspace")
+            {
+                findings.push(format!(
+                    "{shown} pins a version by itself: `{line}`; versions stand in the root manifest"
+                ));
             }
         }
     }
@@ -154,11 +178,48 @@ fn code_map(root: &Path, packages: &[Package], findings: &mut Vec<String>) -> Re
     Ok(())
 }
 
+fn wire_types(root: &Path, findings: &mut Vec<String>) -> Result<()> {
+    for role in ROLES {
+        let source = root.join(role).join("src");
+        let mut files = Vec::new();
+        rust_files(&source, &mut files)?;
+        for path in
+            files.iter().filter(|path| !path.starts_with(source.join("api")) && !path.ends_with("src/api.rs"))
+        {
+            let text = fs::read_to_string(path)?;
+            let shown = path.strip_prefix(root).unwrap_or(path).display();
+            for library in WIRE.iter().filter(|library| names(&without_tests(&text), library)) {
+                findings.push(format!("{shown} names {library}: wire types stop at {role}/src/api"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether code, comments aside, has a path that begins with a crate's name.
+fn names(code: &[&str], library: &str) -> bool {
+    let path = format!("{library}::");
+    code.iter().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
+        line.match_indices(&path).any(|(at, _)| {
+            !line[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_' || before == ':')
+        })
+    })
+}
+
 fn sizes(root: &Path, findings: &mut Vec<String>) -> Result<()> {
     let allowed = allow_list(root)?;
     let mut used = BTreeSet::new();
     let mut files = Vec::new();
-    for top in ["common", "distributor", "ingester", "querier", "compactor", "standalone", "integration-tests", "xtask"] {
+    for top in [
+        "common",
+        "distributor",
+        "ingester",
+        "querier",
+        "compactor",
+        "standalone",
+        "integration-tests",
+        "xtask",
+    ] {
         rust_files(&root.join(top), &mut files)?;
     }
     for path in files {
@@ -186,7 +247,9 @@ fn sizes(root: &Path, findings: &mut Vec<String>) -> Result<()> {
         }
     }
     for stale in allowed.keys().filter(|what| !used.contains(*what)) {
-        findings.push(format!("{ALLOW_LIST} still lists {stale}, which is small enough now: the list only shrinks"));
+        findings.push(format!(
+            "{ALLOW_LIST} still lists {stale}, which is small enough now: the list only shrinks"
+        ));
     }
     Ok(())
 }
@@ -219,9 +282,9 @@ fn rust_files(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 /// The lines before the first `#[cfg(test)] mod`.
 fn without_tests(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().collect();
-    let tests = lines
-        .windows(2)
-        .position(|pair| pair[0].trim() == "#[cfg(test)]" && pair[1].trim_start().starts_with("mod ") && pair[1].ends_with('{'));
+    let tests = lines.windows(2).position(|pair| {
+        pair[0].trim() == "#[cfg(test)]" && pair[1].trim_start().starts_with("mod ") && pair[1].ends_with('{')
+    });
     lines[..tests.unwrap_or(lines.len())].to_vec()
 }
 
@@ -237,11 +300,41 @@ fn functions(code: &[&str]) -> Vec<(String, usize)> {
         if !words[..keyword].iter().all(|word| prefix.contains(word)) || trimmed.ends_with(';') {
             continue;
         }
-        let name = words.get(keyword + 1).map(|w| w.split(['(', '<']).next().unwrap_or(w)).unwrap_or_default();
+        let name =
+            words.get(keyword + 1).map(|w| w.split(['(', '<']).next().unwrap_or(w)).unwrap_or_default();
         let close = format!("{}}}", " ".repeat(indent));
         if let Some(length) = code[at..].iter().position(|later| *later == close) {
             found.push((name.to_owned(), length + 1));
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_measured_and_tests_are_not() {
+        let text = "//! x\nfn a() {\n    1\n}\n\nimpl B {\n    pub(crate) async fn b(\n        c: u8,\n    ) {\n    }\n}\n\
+                    #[cfg(test)]\nmod tests {\n    fn long() {\n    }\n}\n";
+        let code = without_tests(text);
+        assert_eq!(code.len(), 11);
+        assert_eq!(functions(&code), [("a".to_owned(), 3), ("b".to_owned(), 4)]);
+    }
+
+    #[test]
+    fn crates_are_found_in_paths_only() {
+        assert!(names(&["use axum::Router;"], "axum") && names(&["fn a(b: axum::C)"], "axum"));
+        assert!(!names(&["// axum::Router"], "axum") && !names(&["use my_axum::x;"], "axum"));
+        assert!(!names(&["crate::axum::x"], "axum"));
+    }
+
+    #[test]
+    fn each_layer_is_above_what_it_uses() {
+        assert!(
+            layer("hearth-common") < layer("hearth-model") && layer("hearth-query") < layer("hearth-querier")
+        );
+        assert_eq!(layer("serde"), None);
+    }
 }
