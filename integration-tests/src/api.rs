@@ -34,7 +34,8 @@ impl Answer {
 
     /// The body as JSON.
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text()))
     }
 }
 
@@ -82,7 +83,8 @@ impl Api {
     /// Asks the querier.
     pub fn query(&self, method: &str, question: &Value) -> Answer {
         let body = question.to_string();
-        self.post(&format!("/querier.v1.QuerierService/{method}"), "application/json", body.as_bytes()).expect("an answer")
+        self.post(&format!("/querier.v1.QuerierService/{method}"), "application/json", body.as_bytes())
+            .expect("an answer")
     }
 
     /// Publishes all heads.
@@ -94,7 +96,8 @@ impl Api {
     /// Sum of one type over what a selector selects, asked three ways that must agree: the flame graph's total, the sum
     /// of its self values, and the sum of a series.
     pub fn total(&self, selector: &str, start_ms: i64, end_ms: i64) -> Result<i64, String> {
-        let range = json!({"profile_typeID": CPU, "label_selector": selector, "start": start_ms, "end": end_ms});
+        let range =
+            json!({"profile_typeID": CPU, "label_selector": selector, "start": start_ms, "end": end_ms});
         let flame = self.query("SelectMergeStacktraces", &range);
         if flame.status != 200 {
             return Err(flame.text());

@@ -2,7 +2,11 @@
 //!
 //! Knows Hearth only from outside: its command line and its wire.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test support: a failure here fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "test support: a failure here fails the test"
+)]
 
 pub mod api;
 pub mod process;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::api::Api;
@@ -43,23 +43,24 @@ impl Options {
     }
 }
 
-/// The binary under test: `HEARTH_BIN`, else the one built beside this test.
+/// The binary under test: `HEARTH_BIN`, else what cargo makes of the sources beside this test. Cargo is asked once a test
+/// program, always: a binary that is there already may be an old one.
 pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("HEARTH_BIN") {
-        return PathBuf::from(path);
-    }
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| std::env::var_os("HEARTH_BIN").map_or_else(build, PathBuf::from)).clone()
+}
+
+fn build() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let dir = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
-    let path = dir.join("hearth");
-    if !path.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--package", "hearth", "--bin", "hearth"]);
-        if dir.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().expect("cargo runs").success(), "hearth does not build");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", "hearth", "--bin", "hearth"]);
+    build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    if dir.ends_with("release") {
+        build.arg("--release");
     }
-    path
+    assert!(build.status().expect("cargo runs").success(), "hearth does not build");
+    dir.join("hearth")
 }
 
 impl Hearth {

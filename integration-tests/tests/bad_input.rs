@@ -26,14 +26,16 @@ fn bombs_are_refused_with_bounded_memory() {
     // The message gzipped as a whole: some KB on the wire.
     let nested = profile::gzip(&profile::push_request(&LABELS, &bomb));
     assert!(nested.len() < 100_000, "{} bytes", nested.len());
-    let answer = api.post_gzipped("/push.v1.PusherService/Push", "application/proto", &nested).expect("an answer");
+    let answer =
+        api.post_gzipped("/push.v1.PusherService/Push", "application/proto", &nested).expect("an answer");
     assert!((400..500).contains(&answer.status), "{} {}", answer.status, answer.text());
     // The body itself a bomb, in both kinds of routes.
     for path in ["/push.v1.PusherService/Push", "/querier.v1.QuerierService/SelectSeries"] {
         let answer = api.post_gzipped(path, "application/proto", &bomb).expect("an answer");
         assert!((400..500).contains(&answer.status), "{path}: {} {}", answer.status, answer.text());
     }
-    let answer = api.post("/ingest?name=bomb&format=pprof", "application/octet-stream", &bomb).expect("an answer");
+    let answer =
+        api.post("/ingest?name=bomb&format=pprof", "application/octet-stream", &bomb).expect("an answer");
     assert!((400..500).contains(&answer.status), "{} {}", answer.status, answer.text());
     let grown_mib = (hearth.proc_status_kib("VmHWM:") - before_kib) / 1024;
     assert!(grown_mib < 600, "the peak grew by {grown_mib} MiB");
@@ -54,8 +56,15 @@ fn damaged_profiles_are_refused_and_good_ones_stay() {
         let mut flipped = good.clone();
         flipped[at] ^= 1 << (at % 8);
         for body in [&good[..at], &flipped, &profile::gzip(&good)[..at.min(60)]] {
-            let answer = api.push(&[("__name__", "process_cpu"), ("service_name", "mangled")], body).expect("an answer");
-            assert!(answer.status == 200 || (400..500).contains(&answer.status), "{} {}", answer.status, answer.text());
+            let answer = api
+                .push(&[("__name__", "process_cpu"), ("service_name", "mangled")], body)
+                .expect("an answer");
+            assert!(
+                answer.status == 200 || (400..500).contains(&answer.status),
+                "{} {}",
+                answer.status,
+                answer.text()
+            );
         }
     }
     let answer = api.push(&LABELS, &good).expect("an answer");
@@ -63,7 +72,9 @@ fn damaged_profiles_are_refused_and_good_ones_stay() {
     want += 123;
     assert_eq!(api.total("{service_name=\"bad\"}", start_ms, end_ms).expect("a total"), want);
     for body in ["", "{", "[]", "{\"start\":\"x\"}", "{\"label_selector\":5}"] {
-        for method in ["SelectMergeStacktraces", "SelectSeries", "Series", "LabelValues", "Diff", "AnalyzeQuery"] {
+        for method in
+            ["SelectMergeStacktraces", "SelectSeries", "Series", "LabelValues", "Diff", "AnalyzeQuery"]
+        {
             let path = format!("/querier.v1.QuerierService/{method}");
             let answer = api.post(&path, "application/json", body.as_bytes()).expect("an answer");
             assert!(answer.status < 500, "{method} {body}: {} {}", answer.status, answer.text());

@@ -62,8 +62,12 @@ fn every_acknowledged_profile_survives_kill_9_once() {
     let options = Options::new(&dir.path().join("data"));
     let base_ns = now_ns() / 1_000_000 * 1_000_000 - 60_000_000_000;
     let (start_ms, end_ms) = (base_ns / 1_000_000 - 1000, base_ns / 1_000_000 + 600_000);
-    let state =
-        Load { acked: Mutex::default(), unsure: Mutex::default(), next: AtomicU64::new(0), stop: AtomicBool::new(false) };
+    let state = Load {
+        acked: Mutex::default(),
+        unsure: Mutex::default(),
+        next: AtomicU64::new(0),
+        stop: AtomicBool::new(false),
+    };
     for round in 0..kill_rounds() {
         let hearth = Hearth::start(&options);
         let api = hearth.api("t");
@@ -122,7 +126,9 @@ fn a_retried_push_counts_once_before_and_after_flush_and_restart() {
     let push = |hearth: &Hearth| push_one(&hearth.api("t"), "retry", base_ns, 1).expect("up");
     want += push(&hearth);
     push(&hearth);
-    let total = |hearth: &Hearth| hearth.api("t").total("{service_name=\"retry\"}", start_ms, end_ms).expect("a total");
+    let total = |hearth: &Hearth| {
+        hearth.api("t").total("{service_name=\"retry\"}", start_ms, end_ms).expect("a total")
+    };
     assert_eq!(total(&hearth), want, "in the head");
     hearth.api("t").flush();
     push(&hearth);
@@ -135,7 +141,11 @@ fn a_retried_push_counts_once_before_and_after_flush_and_restart() {
     let hearth = Hearth::start(&options);
     push(&hearth);
     assert_eq!(total(&hearth), want, "after stop and restart");
-    assert_eq!(hearth.api("other").total("{}", start_ms, end_ms).expect("a total"), 0, "another tenant has nothing");
+    assert_eq!(
+        hearth.api("other").total("{}", start_ms, end_ms).expect("a total"),
+        0,
+        "another tenant has nothing"
+    );
     hearth.stop();
 }
 

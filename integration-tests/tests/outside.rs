@@ -12,13 +12,15 @@ use hearth_integration_tests::{Hearth, profile};
 
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{text}", output.status);
     text
 }
 
 /// Steps of the ingest suite that this version answers: folded, groups, lines and pprof.
-const INGEST_LATER: &[&str] = &["jfr", "trie", "tree", "speedscope", "otlp", "kafka", "jlabels", "ss-", "java", "spans"];
+const INGEST_LATER: &[&str] =
+    &["jfr", "trie", "tree", "speedscope", "otlp", "kafka", "jlabels", "ss-", "java", "spans"];
 
 #[test]
 fn conformance_basic() {
@@ -74,7 +76,11 @@ print(total, profiles, samples, by_pod)
 #[test]
 fn duckdb_reads_the_store() {
     let python = Path::new("python3");
-    if !Command::new(python).args(["-c", "import duckdb"]).output().is_ok_and(|output| output.status.success()) {
+    if !Command::new(python)
+        .args(["-c", "import duckdb"])
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
         return skipped("python3 has no duckdb module (pip install duckdb)");
     }
     let data = tempfile::tempdir().unwrap();
