@@ -51,6 +51,8 @@ struct Open {
     file: Bytes,
     scan: Scan,
     life: SegmentNo,
+    /// The segment's end is damaged: how many entries it held is not known.
+    open_end: bool,
 }
 
 /// How the segment before ended.
@@ -135,7 +137,7 @@ impl Replay {
         }
         let scan = Scan::new(header.salt, start, header.first_lsn);
         self.ready.push_back(Ok(Replayed::Segment { segment, preamble: Bytes::from(header.preamble) }));
-        Ok(Open { segment, file: Bytes::from(bytes), scan, life: header.life })
+        Ok(Open { segment, file: Bytes::from(bytes), scan, life: header.life, open_end: false })
     }
 
     fn damage(&mut self, segment: SegmentNo, offset: u64, bytes_skipped: u64, kind: DamageKind) {
@@ -164,10 +166,11 @@ impl Iterator for Replay {
                     return Some(Ok(Replayed::Entry { segment, bytes: open.file.slice(payload) }));
                 }
                 Some(Found::Bad { range, kind }) => {
+                    open.open_end |= range.end == open.file.len();
                     self.damage(segment, range.start as u64, range.len() as u64, kind);
                 }
                 None => {
-                    let life = Some((open.life, open.scan.expected));
+                    let life = (!open.open_end).then_some((open.life, open.scan.expected));
                     self.previous = Some(Previous { segment, life });
                     self.open = None;
                 }
