@@ -50,7 +50,7 @@ pub struct Profile {
     pub annotations: Vec<(String, String)>,
 }
 
-type Row = ([String; 4], i64, u128, i64, i64, Vec<(u32, i64)>, Vec<SpanSample>, Vec<(String, String)>);
+pub type Row = ([String; 4], i64, u128, i64, i64, Vec<(u32, i64)>, Vec<SpanSample>, Vec<(String, String)>);
 
 /// A unit that numbers things as they arrive.
 #[derive(Debug, Default)]
