@@ -2,7 +2,14 @@
 //!
 //! Source: `proto/`, by `cargo xtask codegen`. Wire types stop at the roles' `api` modules.
 
-#![allow(clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications, rust_2018_idioms, missing_docs)]
+#![allow(
+    clippy::all,
+    clippy::pedantic,
+    unreachable_pub,
+    unused_qualifications,
+    rust_2018_idioms,
+    missing_docs
+)]
 #![allow(rustdoc::all)]
 
 macro_rules! package {

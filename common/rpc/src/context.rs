@@ -1,0 +1,127 @@
+//! Who asks, and what they can read: taken from headers once, before any handler (api-semantics §4.4).
+
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use hearth_common::ids::InvalidTenantId;
+use hearth_common::{ErrorKind, TenantId};
+use http::HeaderMap;
+use http::request::Parts;
+
+use crate::accept;
+use crate::error::RpcError;
+use crate::http_error::HttpError;
+
+const TENANT_HEADER: &str = "x-scope-orgid";
+
+/// Whether tenants are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tenancy {
+    /// Every request is tenant `anonymous`; the header is ignored.
+    Single,
+    /// The header names the tenant and must be there.
+    Multi,
+}
+
+/// The tenants of a request: sorted, each once. Several (`a|b`) are for reads that can merge them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenants(Vec<TenantId>);
+
+impl Tenants {
+    /// The tenants named by the header.
+    pub fn from_headers(headers: &HeaderMap, tenancy: Tenancy) -> Result<Self, InvalidTenantId> {
+        if tenancy == Tenancy::Single {
+            return Ok(Self(vec![TenantId::anonymous()]));
+        }
+        let text =
+            headers.get(TENANT_HEADER).map(|value| value.to_str().unwrap_or("\u{fffd}")).unwrap_or_default();
+        let mut tenants = Vec::new();
+        for part in text.split('|') {
+            let id = part.split_once(':').map_or(part, |(id, _)| id);
+            tenants.push(TenantId::parse(id)?);
+        }
+        tenants.sort();
+        tenants.dedup();
+        Ok(Self(tenants))
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[TenantId] {
+        &self.0
+    }
+
+    /// The only one; an error when there are several.
+    pub fn single(&self) -> Result<&TenantId, RpcError> {
+        match &self.0[..] {
+            [tenant] => Ok(tenant),
+            _ => Err(RpcError::new(ErrorKind::Unauthenticated, "multiple org IDs present")),
+        }
+    }
+}
+
+/// What a handler knows of its request beside the message.
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    /// Who asks.
+    pub tenants: Tenants,
+    /// Whether the client can read label names that are not `[a-zA-Z_][a-zA-Z0-9_]*`.
+    pub allow_utf8_label_names: bool,
+    /// Time that the client will wait, if it said.
+    pub timeout: Option<Duration>,
+    /// All headers.
+    pub headers: HeaderMap,
+}
+
+impl RequestContext {
+    pub(crate) fn new(
+        headers: HeaderMap,
+        tenancy: Tenancy,
+        needs_tenant: bool,
+        timeout: Option<Duration>,
+    ) -> Result<Self, RpcError> {
+        let tenants = match needs_tenant {
+            true => Tenants::from_headers(&headers, tenancy)?,
+            false => Tenants(Vec::new()),
+        };
+        // The server has refused malformed headers before.
+        let capabilities = accept::capabilities(&headers).unwrap_or_default();
+        Ok(Self { tenants, allow_utf8_label_names: capabilities.utf8_label_names, timeout, headers })
+    }
+}
+
+/// For plain handlers: the tenant is required.
+impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, HttpError> {
+        let tenancy = parts.extensions.get::<Tenancy>().copied().unwrap_or(Tenancy::Multi);
+        Ok(Self::new(parts.headers.clone(), tenancy, true, None)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(header: Option<&'static str>) -> Result<Vec<String>, String> {
+        let mut headers = HeaderMap::new();
+        if let Some(text) = header {
+            headers.insert(TENANT_HEADER, http::HeaderValue::from_static(text));
+        }
+        Tenants::from_headers(&headers, Tenancy::Multi)
+            .map(|tenants| tenants.all().iter().map(ToString::to_string).collect())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_rules_of_tenants() {
+        assert_eq!(check(None), Err("no org id".to_owned()));
+        assert_eq!(check(Some("")), Err("no org id".to_owned()));
+        assert_eq!(check(Some("b|a|b")), Ok(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(check(Some("team:key=value")), Ok(vec!["team".to_owned()]));
+        assert_eq!(check(Some("a/b")), Err("tenant ID 'a/b' contains unsupported character '/'".to_owned()));
+        assert!(check(Some("..")).is_err());
+        let single = Tenants::from_headers(&HeaderMap::new(), Tenancy::Single).expect("anonymous");
+        assert_eq!(single.single().map(TenantId::as_str), Ok("anonymous"));
+    }
+}
