@@ -63,6 +63,24 @@ impl Settings {
         redact::redact(&mut tree);
         serde_saphyr::to_string(&tree).expect("a tree of strings, numbers, lists and maps is YAML")
     }
+
+    /// Only what differs from the defaults, as YAML, secrets hidden.
+    pub fn changes_yaml(&self) -> String {
+        let mut tree = tree_of(self);
+        subtract(&mut tree, &tree_of(&Self::default()));
+        redact::redact(&mut tree);
+        serde_saphyr::to_string(&tree).expect("a tree of strings, numbers, lists and maps is YAML")
+    }
+}
+
+/// Removes from a map what is the same in another.
+fn subtract(tree: &mut Value, same: &Value) {
+    let (Some(map), Some(same)) = (tree.as_object_mut(), same.as_object()) else { return };
+    map.retain(|key, value| {
+        let Some(other) = same.get(key) else { return true };
+        subtract(value, other);
+        value != other && !value.as_object().is_some_and(serde_json::Map::is_empty)
+    });
 }
 
 fn tree_of(settings: &Settings) -> Value {

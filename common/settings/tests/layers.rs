@@ -109,3 +109,12 @@ fn what_is_printed_reads_back_as_the_same() {
     assert_eq!(yaml("# nothing\n---\n").unwrap(), Settings::default());
     assert!(Settings::default().object_store_url().starts_with("file:///"));
 }
+
+#[test]
+fn changes_are_what_differs_from_the_defaults() {
+    let settings = yaml("limits: {ingestion_rate_mb: 17}\nwal: {segment_bytes: 1MiB, queue_bytes: 64MiB}\n").unwrap();
+    let mut lines: Vec<String> = settings.changes_yaml().lines().map(|line| line.trim().to_owned()).collect();
+    lines.retain(|line| !line.is_empty());
+    assert_eq!(lines, ["limits:", "ingestion_rate_mb: 17.0", "wal:", "segment_bytes: 1MiB"]);
+    assert!(Settings::default().changes_yaml().trim().len() <= 2);
+}

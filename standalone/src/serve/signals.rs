@@ -1,0 +1,51 @@
+//! SIGTERM and SIGINT: the first asks for a clean stop, the second ends the process at once.
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// What a shell reports for a process that a signal ended.
+const EXIT_CODE_FORCED: i32 = 130;
+
+/// Knows how often the process was asked to stop.
+#[derive(Debug, Clone)]
+pub(super) struct Stop(watch::Receiver<u32>);
+
+impl Stop {
+    /// Listens from now on.
+    pub(super) fn on_signals() -> Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let (count, receiver) = watch::channel(0);
+        tokio::spawn(listen(terminate, interrupt, count));
+        Ok(Self(receiver))
+    }
+
+    /// Waits for the first.
+    pub(super) async fn wait(mut self) {
+        // The sender lives as long as the runtime.
+        let _ = self.0.wait_for(|count| *count > 0).await;
+    }
+
+    /// From now on a second signal ends the process.
+    pub(super) fn second_ends_at_once(mut self) {
+        tokio::spawn(async move {
+            if self.0.wait_for(|count| *count > 1).await.is_ok() {
+                tracing::warn!(
+                    "asked to stop a second time: ending at once, the log has what was acknowledged"
+                );
+                std::process::exit(EXIT_CODE_FORCED);
+            }
+        });
+    }
+}
+
+async fn listen(mut terminate: Signal, mut interrupt: Signal, count: watch::Sender<u32>) {
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
+            _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
+        }
+        count.send_modify(|count| *count += 1);
+    }
+}

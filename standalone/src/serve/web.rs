@@ -1,0 +1,66 @@
+//! Plain routes of the process as a whole: the page, readiness, metrics, settings, flush.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use futures::future::BoxFuture;
+use hearth_settings::Settings;
+use hearth_telemetry::{Metrics, Readiness};
+
+const PAGE: &str = include_str!("page.html");
+const YAML: &str = "text/plain; charset=utf-8";
+
+/// Publishes all heads.
+pub(super) type Flush = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// What the routes answer from.
+#[derive(Clone)]
+pub(super) struct Web {
+    pub(super) settings: Arc<Settings>,
+    pub(super) metrics: Metrics,
+    pub(super) readiness: Readiness,
+    pub(super) flush: Flush,
+}
+
+impl Web {
+    pub(super) fn routes(self) -> Router {
+        let yaml = |text: String| move || async move { ([(header::CONTENT_TYPE, YAML)], text) };
+        let current = self.settings.to_yaml();
+        let changed = self.settings.changes_yaml();
+        Router::new()
+            .route("/", get(async || Html(PAGE)))
+            .route("/api/v1/status/config", get(yaml(current)))
+            .route("/api/v1/status/config/default", get(yaml(Settings::default().to_yaml())))
+            .route("/api/v1/status/config/diff", get(yaml(changed)))
+            .route("/ready", get(ready))
+            .route("/metrics", get(metrics))
+            .route("/flush", post(flush))
+            .with_state(self)
+    }
+}
+
+async fn ready(State(web): State<Web>) -> Response {
+    match web.readiness.check() {
+        Ok(()) => (StatusCode::OK, "ready").into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let exposition = web.metrics.expose(accept);
+    ([(header::CONTENT_TYPE, exposition.content_type)], exposition.body).into_response()
+}
+
+async fn flush(State(web): State<Web>) -> Response {
+    match (web.flush)().await {
+        Ok(()) => (StatusCode::OK, "flushed\n").into_response(),
+        Err(why) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not everything is published: {why}\n")).into_response()
+        }
+    }
+}
