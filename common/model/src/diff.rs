@@ -1,7 +1,7 @@
 //! Two trees side by side: rows of 7-tuples (api-semantics §2.13).
 
-use crate::layout::{Children, NameTable, threshold};
-use crate::name_tree::{NameTree, NodeId};
+use crate::layout::{Children, NameTable, Shape, threshold};
+use crate::name_tree::NameTree;
 use crate::question::AnswerError;
 
 /// A rendered comparison.
@@ -35,7 +35,7 @@ struct Bar {
     name: u32,
 }
 
-/// The union of two trees by names, with each side's values.
+/// The union of two trees by names, with each side's values by node.
 struct Union {
     tree: NameTree,
     selfs: [Vec<i64>; 2],
@@ -43,51 +43,61 @@ struct Union {
 }
 
 impl Union {
-    fn new(left: &NameTree, right: &NameTree) -> Self {
+    fn new(sides: [&Shape<'_>; 2]) -> Self {
         let mut tree = NameTree::new();
-        let [left_nodes, right_nodes] = [left, right].map(|side| {
-            let mut nodes = vec![NameTree::ROOT; side.len()];
+        let places = sides.map(|side| {
+            let mut places = vec![NameTree::ROOT; side.len()];
             for at in 1..side.len() {
-                let name = tree.intern(side.name(NodeId(at as u32)));
-                nodes[at] = tree.child(nodes[side.parents()[at] as usize], name);
+                let name = tree.intern(side.name(at));
+                places[at] = tree.child(places[side.parents[at] as usize], name);
             }
-            nodes
+            places
         });
-        let spread = |side: &NameTree, nodes: &[NodeId], values: &[i64]| {
+        let spread = |which: usize, values: &[i64]| {
             let mut spread = vec![0; tree.len()];
-            for at in 0..side.len() {
-                spread[nodes[at].0 as usize] = values[at];
+            for (place, value) in places[which].iter().zip(values) {
+                spread[place.0 as usize] = *value;
             }
             spread
         };
-        let selfs = [spread(left, &left_nodes, left.selfs()), spread(right, &right_nodes, right.selfs())];
-        let totals =
-            [spread(left, &left_nodes, &left.totals()), spread(right, &right_nodes, &right.totals())];
+        let selfs = [0, 1].map(|which| spread(which, &sides[which].selfs));
+        let totals = [0, 1].map(|which| spread(which, &sides[which].totals));
         Self { tree, selfs, totals }
     }
 
     fn largest(&self, at: usize) -> i64 {
         self.totals[0][at].max(self.totals[1][at])
     }
+
+    /// What is not drawn of a node's children, by side.
+    fn left_out(&self, at: usize, children: &Children) -> [i64; 2] {
+        [0, 1].map(|which| {
+            let shown: i64 = children.of(at).iter().map(|c| self.totals[which][*c as usize]).sum();
+            self.totals[which][at] - self.selfs[which][at] - shown
+        })
+    }
 }
+
+/// How often each side is cut (see `Shape::cut`) before both are cut together.
+const CUTS_BEFORE: u32 = 3;
 
 /// Renders a comparison; a node stays when either side reaches the threshold.
 pub fn render(left: &NameTree, right: &NameTree, max_nodes: i64) -> Result<FlameGraphDiff, AnswerError> {
     let (left_ticks, right_ticks) = (left.checked_total()?, right.checked_total()?);
     let total = left_ticks.checked_add(right_ticks).ok_or(AnswerError::Overflow)?;
-    let union = Union::new(left, right);
-    let totals: Vec<i64> = (1..union.tree.len()).map(|at| union.largest(at)).collect();
+    let [left, right] = [left, right].map(|side| Shape::cut(side, max_nodes, CUTS_BEFORE));
+    let union = Union::new([&left, &right]);
+    // Here, unlike in a flame graph, the reference counts the root as a node.
+    let totals: Vec<i64> = (0..union.tree.len()).map(|at| union.largest(at)).collect();
     let least = threshold(totals.into_iter(), max_nodes).max(1);
-    let children = Children::new(&union.tree, |at| union.largest(at) >= least);
-    let mut names = NameTable::new(&union.tree);
-    let side = |total| Side { x: 0, total, own: 0 };
+    let shape = Shape::of(&union.tree);
+    let children = Children::new(&shape, |at| union.largest(at) >= least);
+    let leaves_out = |at: usize| union.left_out(at, &children).iter().any(|value| *value > 0);
+    let mut names = NameTable::new(&shape, &children, leaves_out);
+    let side = |which: usize, total| Side { x: 0, total, own: union.selfs[which][0] };
     let mut levels = vec![vec![0, left_ticks, 0, 0, right_ticks, 0, 0]];
     let mut max_self = 0;
-    let mut root = Bar { node: Some(0), sides: [side(left_ticks), side(right_ticks)], name: 0 };
-    for (which, side) in root.sides.iter_mut().enumerate() {
-        side.own = union.selfs[which][0];
-    }
-    let mut row = vec![root];
+    let mut row = vec![Bar { node: Some(0), sides: [side(0, left_ticks), side(1, right_ticks)], name: 0 }];
     while !row.is_empty() {
         let next: Vec<Bar> = row.iter().flat_map(|bar| below(bar, &union, &children, &mut names)).collect();
         if !next.is_empty() {
@@ -102,7 +112,6 @@ pub fn render(left: &NameTree, right: &NameTree, max_nodes: i64) -> Result<Flame
 fn below(bar: &Bar, union: &Union, children: &Children, names: &mut NameTable) -> Vec<Bar> {
     let Some(node) = bar.node else { return Vec::new() };
     let mut x = bar.sides.map(|side| side.x + side.own);
-    let mut left_out = bar.sides.map(|side| side.total - side.own);
     let mut bars = Vec::new();
     for &child in children.of(node as usize) {
         let at = child as usize;
@@ -110,10 +119,10 @@ fn below(bar: &Bar, union: &Union, children: &Children, names: &mut NameTable) -
         for (which, side) in sides.iter_mut().enumerate() {
             *side = Side { x: x[which], total: union.totals[which][at], own: union.selfs[which][at] };
             x[which] += side.total;
-            left_out[which] -= side.total;
         }
-        bars.push(Bar { node: Some(child), sides, name: names.index(&union.tree, at) });
+        bars.push(Bar { node: Some(child), sides, name: names.of_node[at] });
     }
+    let left_out = union.left_out(node as usize, children);
     if left_out.iter().any(|value| *value > 0) {
         let sides = [0, 1].map(|w: usize| Side { x: x[w], total: left_out[w], own: left_out[w] });
         bars.push(Bar { node: None, sides, name: names.other() });
@@ -146,13 +155,13 @@ mod tests {
         right.add_stack(&["main", "b"], 5);
         right.add_stack(&["main", "a"], 2);
         let diff = render(&left, &right, 0).expect("small");
-        assert_eq!(diff.names, ["total", "main", "a", "b"]);
+        assert_eq!(diff.names, ["total", "main", "b", "a"]);
         assert_eq!(
             diff.levels,
             [
                 vec![0, 4, 0, 0, 7, 0, 0],
                 vec![0, 4, 1, 0, 7, 0, 1],
-                vec![1, 3, 3, 0, 2, 2, 2, 0, 0, 0, 0, 5, 5, 3],
+                vec![1, 3, 3, 0, 2, 2, 3, 0, 0, 0, 0, 5, 5, 2],
             ]
         );
         assert_eq!((diff.total, diff.left_ticks, diff.right_ticks, diff.max_self), (11, 4, 7, 5));
@@ -165,8 +174,9 @@ mod tests {
             left.add_stack(&[name], l);
             right.add_stack(&[name], r);
         }
-        let diff = render(&left, &right, 1).expect("small");
-        assert_eq!(diff.names, ["total", "big", "other"]);
-        assert_eq!(diff.levels[1], [0, 90, 90, 0, 1, 1, 1, 0, 3, 3, 0, 7, 7, 2]);
+        let diff = render(&left, &right, 2).expect("small");
+        assert_eq!(diff.names, ["total", "other", "big"]);
+        // On the right `big` was among the small ones.
+        assert_eq!(diff.levels[1], [0, 90, 90, 0, 0, 0, 2, 0, 3, 3, 0, 8, 8, 1]);
     }
 }

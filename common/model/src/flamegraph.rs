@@ -1,7 +1,7 @@
 //! Flame graphs as Grafana reads them: rows of 4-tuples with delta-coded offsets (api-semantics §2.7, §2.8).
 
-use crate::layout::{Children, NameTable, OTHER, threshold};
-use crate::name_tree::{NameTree, NodeId};
+use crate::layout::{Children, NameTable, Shape, threshold};
+use crate::name_tree::NameTree;
 use crate::question::AnswerError;
 
 /// A rendered flame graph.
@@ -27,33 +27,34 @@ struct Bar {
     name: u32,
 }
 
+/// How often a tree is cut before it is drawn, which cuts once more.
+const CUTS_BEFORE: u32 = 2;
+
 /// Renders a tree; at most about `max_nodes` bars (≤ 0: all), the rest summed into siblings named `other`.
 pub fn render(tree: &NameTree, max_nodes: i64) -> Result<FlameGraph, AnswerError> {
     let total = tree.checked_total()?;
-    let totals = tree.totals();
+    let shape = Shape::cut(tree, max_nodes, CUTS_BEFORE);
+    let totals = &shape.totals;
     let least = threshold(totals[1..].iter().copied(), max_nodes).max(1);
-    // Siblings named `other` come from an earlier truncation: they are folded into the stand-in.
-    let keep = |at: usize| totals[at] >= least && tree.name(NodeId(at as u32)) != OTHER;
-    let children = Children::new(tree, keep);
-    let mut names = NameTable::new(tree);
-    let name_of = number_names(tree, &children, &totals, &mut names);
+    // Siblings named `other` come from an earlier cut: they are folded into the stand-in.
+    let children = Children::new(&shape, |at| totals[at] >= least && !shape.is_other(at));
+    let rest = left_out(&shape, &children);
+    let mut names = NameTable::new(&shape, &children, |at| rest[at] > 0);
     let mut levels = vec![vec![0, total, 0, 0]];
     let mut max_self = 0;
-    let root = Bar { node: Some(0), x: 0, total, own: tree.selfs()[0], name: 0 };
-    let mut row = vec![root];
+    let mut row = vec![Bar { node: Some(0), x: 0, total, own: shape.selfs[0], name: 0 }];
     while !row.is_empty() {
         let mut next = Vec::with_capacity(row.len() * 2);
         for bar in &row {
             let Some(node) = bar.node else { continue };
             let mut x = bar.x + bar.own;
-            let mut left = bar.total - bar.own;
             for &child in children.of(node as usize) {
                 let at = child as usize;
-                let name = name_of[at];
-                next.push(Bar { node: Some(child), x, total: totals[at], own: tree.selfs()[at], name });
-                x += totals[at];
-                left -= totals[at];
+                let (total, own, name) = (totals[at], shape.selfs[at], names.of_node[at]);
+                next.push(Bar { node: Some(child), x, total, own, name });
+                x += total;
             }
+            let left = rest[node as usize];
             if left > 0 {
                 next.push(Bar { node: None, x, total: left, own: left, name: names.other() });
             }
@@ -67,23 +68,10 @@ pub fn render(tree: &NameTree, max_nodes: i64) -> Result<FlameGraph, AnswerError
     Ok(FlameGraph { names: names.names, levels, total, max_self })
 }
 
-/// Numbers names in the order of a walk that takes the right-most child first, as the reference does.
-fn number_names(tree: &NameTree, children: &Children, totals: &[i64], names: &mut NameTable) -> Vec<u32> {
-    let mut name_of = vec![0; tree.len()];
-    let mut stack = vec![0u32];
-    while let Some(node) = stack.pop() {
-        let at = node as usize;
-        if at > 0 {
-            name_of[at] = names.index(tree, at);
-        }
-        let kept = children.of(at);
-        stack.extend_from_slice(kept);
-        let shown: i64 = kept.iter().map(|child| totals[*child as usize]).sum();
-        if totals[at] - tree.selfs()[at] > shown {
-            names.other();
-        }
-    }
-    name_of
+/// By node: the sum of its children that are not drawn.
+fn left_out(shape: &Shape<'_>, children: &Children) -> Vec<i64> {
+    let shown = |at: usize| children.of(at).iter().map(|child| shape.totals[*child as usize]).sum::<i64>();
+    (0..shape.len()).map(|at| shape.totals[at] - shape.selfs[at] - shown(at)).collect()
 }
 
 fn encode(row: &[Bar]) -> Vec<i64> {

@@ -63,6 +63,10 @@ impl Interner {
         self.ends.len()
     }
 
+    pub(crate) fn lookup(&self, text: &str) -> Option<u32> {
+        self.table.find(xxh3_64(text.as_bytes()), |id| self.get(*id) == text).copied()
+    }
+
     pub(crate) fn intern(&mut self, text: &str) -> u32 {
         let hash = xxh3_64(text.as_bytes());
         let Self { blob, ends, table } = self;
@@ -196,8 +200,12 @@ impl NameTree {
         self.names.get(self.node_names[node.0 as usize])
     }
 
-    pub(crate) fn name_id(&self, node: usize) -> u32 {
-        self.node_names[node]
+    pub(crate) fn name_ids(&self) -> &[u32] {
+        &self.node_names
+    }
+
+    pub(crate) fn name_lookup(&self, name: &str) -> Option<u32> {
+        self.names.lookup(name)
     }
 
     pub(crate) fn name_text(&self, id: u32) -> &str {
@@ -219,12 +227,7 @@ impl NameTree {
 
     /// Totals by node id: own value and all below.
     pub fn totals(&self) -> Vec<i64> {
-        let mut totals = self.selfs.clone();
-        for at in (1..totals.len()).rev() {
-            let total = totals[at];
-            totals[self.parents[at] as usize] += total;
-        }
-        totals
+        crate::layout::sums(&self.parents, &self.selfs)
     }
 
     /// Only the stacks whose root side equals `path` (outermost name first).

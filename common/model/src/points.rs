@@ -21,7 +21,7 @@ pub struct StepGrid {
 impl StepGrid {
     /// The grid of a query: from `start`, as many steps as fit up to `end`.
     pub fn new(start_ms: i64, end_ms: i64, step_ms: i64) -> Self {
-        let steps = (end_ms - start_ms).max(0) / step_ms;
+        let steps = end_ms.saturating_sub(start_ms).max(0) / step_ms;
         Self { first_ms: start_ms, last_ms: start_ms + steps * step_ms, step_ms }
     }
 
@@ -29,10 +29,11 @@ impl StepGrid {
     /// Times are compared in whole milliseconds, rounded down.
     pub fn index_of(self, t: TimestampNs) -> Option<u32> {
         let ms = t.as_ms();
-        if ms > self.last_ms || ms < self.first_ms - self.step_ms {
+        if ms > self.last_ms || ms < self.first_ms.saturating_sub(self.step_ms) {
             return None;
         }
-        let steps = (ms - self.first_ms + self.step_ms - 1).max(0) / self.step_ms;
+        let past = ms.saturating_sub(self.first_ms).max(0);
+        let steps = past / self.step_ms + i64::from(past % self.step_ms > 0);
         u32::try_from(steps).ok()
     }
 

@@ -86,19 +86,24 @@ fn stacks(merge: &PprofMerge) -> Vec<(Vec<Frame>, i64)> {
 
 fn trim(merge: &PprofMerge, pgo: GoPgo) -> PprofMerge {
     let mut trimmed = merge.clone();
-    let mut sums: HashMap<Vec<u32>, i64> = HashMap::new();
-    for (mut frames, value) in stacks(merge) {
-        if pgo.keep_locations > 0 {
-            frames.truncate(pgo.keep_locations as usize);
-        }
-        let mut stack: Vec<u32> = frames.into_iter().flatten().collect();
-        if let (true, Some(leaf)) = (pgo.aggregate_callees, stack.first_mut()) {
-            let mut location = merge.locations.rows[*leaf as usize].clone();
+    let stacks = stacks(merge);
+    // As the reference: a location that is some stack's leaf loses its line number wherever it stands.
+    let mut place: Vec<u32> = (0..merge.locations.rows.len() as u32).collect();
+    if pgo.aggregate_callees {
+        for leaf in stacks.iter().filter_map(|(frames, _)| frames.first().copied().flatten()) {
+            let mut location = merge.locations.rows[leaf as usize].clone();
             if let Some(line) = location.lines.first_mut() {
                 line.line = 0;
             }
-            *leaf = trimmed.locations.intern(location);
+            place[leaf as usize] = trimmed.locations.intern(location);
         }
+    }
+    let mut sums: HashMap<Vec<u32>, i64> = HashMap::new();
+    for (mut frames, value) in stacks {
+        if pgo.keep_locations > 0 {
+            frames.truncate(pgo.keep_locations as usize);
+        }
+        let stack = frames.into_iter().flatten().map(|location| place[location as usize]).collect();
         *sums.entry(stack).or_default() += value;
     }
     trimmed.values.fill(0);
@@ -109,7 +114,8 @@ fn trim(merge: &PprofMerge, pgo: GoPgo) -> PprofMerge {
     trimmed
 }
 
-/// Cuts stacks where the tree of function names falls below the threshold: what is below becomes one frame `other`.
+/// Cuts stacks where the tree of function names falls below the threshold. As the reference: the first frame below it stays,
+/// what is behind becomes one frame `other`, and a stack that is below from its root on is `other` as a whole.
 fn truncate(
     merge: &PprofMerge,
     stacks: Vec<(Vec<Frame>, i64)>,
@@ -139,7 +145,8 @@ fn truncate(
     let least = threshold(totals[1..].iter().copied(), max_nodes);
     let mut sums: HashMap<Vec<Frame>, i64> = HashMap::new();
     for ((mut frames, value), nodes) in stacks.into_iter().zip(paths) {
-        let kept = nodes.iter().take_while(|node| totals[node.0 as usize] >= least).count();
+        let above = nodes.iter().take_while(|node| totals[node.0 as usize] >= least).count();
+        let kept = if above == 0 { 0 } else { above + 1 };
         if kept < nodes.len() {
             frames.drain(..frames.len() - kept);
             frames.insert(0, None);

@@ -1,6 +1,6 @@
 //! The compact tree encoding of the wire (api-semantics §2.8): pre-order, name, self, number of children.
 
-use crate::layout::{Children, OTHER, threshold};
+use crate::layout::{Children, Shape};
 use crate::name_tree::{NameTree, NodeId};
 use crate::question::AnswerError;
 
@@ -12,36 +12,24 @@ const DEPTH_MAX: usize = 1 << 16;
 #[error("damaged tree bytes at offset {0}")]
 pub struct InvalidTree(pub usize);
 
+/// How often a tree is cut (see `Shape::cut`).
+const CUTS: u32 = 3;
+
 /// Encodes a tree, truncated as flame graphs are; the empty tree is no bytes.
 pub fn encode(tree: &NameTree, max_nodes: i64) -> Result<Vec<u8>, AnswerError> {
     tree.checked_total()?;
     if tree.is_empty() {
         return Ok(Vec::new());
     }
-    let totals = tree.totals();
-    let least = threshold(totals[1..].iter().copied(), max_nodes).max(1);
-    let is_other = |at: usize| tree.name(NodeId(at as u32)) == OTHER;
-    let children = Children::new(tree, |at| totals[at] >= least || (is_other(at) && totals[at] > 0));
+    let shape = Shape::cut(tree, max_nodes, CUTS);
+    let children = Children::new(&shape, |at| shape.totals[at] > 0);
     let mut out = Vec::new();
-    let mut stack: Vec<(u32, i64)> = vec![(0, 0)];
-    while let Some((node, dropped_here)) = stack.pop() {
+    let mut stack = vec![0u32];
+    while let Some(node) = stack.pop() {
         let at = node as usize;
-        let kept = children.of(at);
-        let shown: i64 = kept.iter().map(|c| totals[*c as usize]).sum();
-        let dropped = totals[at] - tree.selfs()[at] - shown;
-        let other = kept.iter().copied().find(|c| is_other(*c as usize));
-        let synthetic = dropped > 0 && other.is_none();
-        put(
-            &mut out,
-            tree.name(NodeId(node)),
-            tree.selfs()[at] + dropped_here,
-            kept.len() + usize::from(synthetic),
-        );
-        // Children are written last one first, so the stack takes them in order of name.
-        stack.extend(kept.iter().map(|c| (*c, if Some(*c) == other { dropped } else { 0 })));
-        if synthetic {
-            put(&mut out, OTHER, dropped, 0);
-        }
+        put(&mut out, shape.name(at), shape.selfs[at], children.of(at).len());
+        // The greatest name is taken from the stack first: children are written in reverse order of names.
+        stack.extend_from_slice(children.of(at));
     }
     Ok(out)
 }
