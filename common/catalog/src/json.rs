@@ -146,7 +146,7 @@ pub(crate) fn decode_root(key: &str, object: &[u8]) -> Result<Root, CatalogError
                 .blocks
                 .iter()
                 .map(|id| Ok(BlockId(field.hex("blocks", id)?)))
-                .collect::<Result<_, _>>()?,
+                .collect::<Result<_, CatalogError>>()?,
         })
     });
     let condemned = |c: CondemnedJson| (c.path, Condemned { since: TimestampNs(c.since_ns) });
