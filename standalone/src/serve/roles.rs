@@ -1,29 +1,47 @@
 //! All roles in one process: what each is given, and in which order they stop.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Result;
-use hearth_common::Clock;
+use anyhow::{Context, Result};
+use hearth_catalog::{Catalog, CatalogOptions};
+use hearth_common::{Clock, LimitsSource};
+use hearth_compactor::{Compactor, CompactorOptions};
+use hearth_objstore::{Store, StoreOptions};
 use hearth_rpc::Routes;
-use hearth_settings::Settings;
+use hearth_settings::{Settings, TenantOverrides};
 use hearth_telemetry::Readiness;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::web::Flush;
 
+/// How long a stop waits for the compactor: whatever it does can be cut off anywhere.
+const COMPACTOR_STOP: Duration = Duration::from_secs(5);
+
 /// The running roles.
 #[derive(Debug)]
-pub(super) struct Roles {}
+pub(super) struct Roles {
+    stop: watch::Sender<bool>,
+    compactor: Option<JoinHandle<()>>,
+}
 
 impl Roles {
     /// Starts all roles.
     pub(super) async fn start(
-        _settings: &Settings,
-        _clock: Arc<dyn Clock>,
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
         _readiness: &Readiness,
-        _registry: &mut Registry,
+        registry: &mut Registry,
     ) -> Result<(Self, Routes)> {
-        Ok((Self {}, Routes::new()))
+        let limits = limits(settings)?;
+        let store = open_store(settings, &clock).await?;
+        store.register_metrics(registry);
+        let catalog = open_catalog(settings, store, &clock);
+        let (stop, _) = watch::channel(false);
+        let compactor = start_compactor(settings, &catalog, &limits, &clock, &stop, registry);
+        Ok((Self { stop, compactor }, Routes::new()))
     }
 
     /// Publishes all heads.
@@ -33,6 +51,72 @@ impl Roles {
 
     /// Publishes all heads and closes the log.
     pub(super) async fn stop(self) -> Result<()> {
+        self.stop.send_replace(true);
+        if let Some(compactor) = self.compactor
+            && tokio::time::timeout(COMPACTOR_STOP, compactor).await.is_err()
+        {
+            tracing::warn!("the compactor did not stop in time");
+        }
         Ok(())
     }
+}
+
+fn limits(settings: &Settings) -> Result<Arc<dyn LimitsSource>> {
+    let file = &settings.overrides_file;
+    if file.as_os_str().is_empty() {
+        return Ok(Arc::new(TenantOverrides::none(settings.limits.clone())));
+    }
+    Ok(Arc::new(TenantOverrides::read(file, settings.limits.clone())?))
+}
+
+/// Opens the store, and asks a remote one whether it can do what is needed of it.
+async fn open_store(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Store> {
+    let url = settings.object_store_url();
+    let options = StoreOptions { clock: Arc::clone(clock), ..StoreOptions::default() };
+    let store = Store::open(&url, options).context("setting 'object_store'")?;
+    if !is_own_folder(&url) {
+        store.probe(random()).await.context("the object store cannot be used")?;
+    }
+    Ok(store)
+}
+
+/// Nobody but this process writes to a local folder; a bucket may have others.
+fn is_own_folder(url: &str) -> bool {
+    url.starts_with("file://") || url.starts_with('/')
+}
+
+fn open_catalog(settings: &Settings, store: Store, clock: &Arc<dyn Clock>) -> Arc<Catalog> {
+    let options = CatalogOptions {
+        only_publisher: is_own_folder(&settings.object_store_url()),
+        ..CatalogOptions::default()
+    };
+    Arc::new(Catalog::new(store, Arc::new(random), Arc::clone(clock), options))
+}
+
+fn random() -> u128 {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).expect("the kernel has random numbers once it has booted");
+    u128::from_le_bytes(bytes)
+}
+
+fn start_compactor(
+    settings: &Settings,
+    catalog: &Arc<Catalog>,
+    limits: &Arc<dyn LimitsSource>,
+    clock: &Arc<dyn Clock>,
+    stop: &watch::Sender<bool>,
+    registry: &mut Registry,
+) -> Option<JoinHandle<()>> {
+    let run_every = settings.compactor.interval.0;
+    if run_every.is_zero() {
+        return None;
+    }
+    let options = CompactorOptions { run_every, ..CompactorOptions::default() };
+    let compactor = Compactor::new(Arc::clone(catalog), Arc::clone(limits), Arc::clone(clock), options);
+    compactor.register_metrics(registry);
+    let mut stopped = stop.subscribe();
+    Some(tokio::spawn(async move {
+        // An error means that the sender is gone, which is a stop as well.
+        compactor.run(async { drop(stopped.wait_for(|stop| *stop).await) }).await;
+    }))
 }
