@@ -37,6 +37,7 @@ pub struct JournalAnswer {
 
 /// What an ingester says.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each ingester and query")]
 pub enum FetchAnswer {
     /// The rest, complete.
     Answered {

@@ -2,10 +2,14 @@
 //!
 //! Must not know: wire messages, sockets, object stores.
 
+pub mod ask;
 pub mod fetch;
+pub mod heads;
 pub mod nodes;
 pub mod plan;
 pub mod range;
+pub mod series;
+pub mod tenants;
 
 pub use fetch::{FetchAnswer, FetchError, FetchRequest, HeadSource, JournalAnswer};
 pub use range::{AskedRange, RangeError};

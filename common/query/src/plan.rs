@@ -1,14 +1,46 @@
-//! Which blocks a question needs: by time, type and service, without opening any.
+//! Which blocks a question needs: by time, type and service, without opening any; and what their entries alone can answer.
 
 use std::sync::Arc;
 
 use hearth_block::BlockEntry;
 use hearth_common::TimeRange;
-use hearth_model::{Question, Selector, labels};
+use hearth_model::question::Stats;
+use hearth_model::{Answer, AnswerError, ProfileType, Question, Selector, labels};
 
-/// Blocks that may hold rows of the answer, in the order given.
-pub fn blocks_for(question: &Question, blocks: &[Arc<BlockEntry>]) -> Vec<Arc<BlockEntry>> {
-    blocks.iter().filter(|block| may_answer(question, block)).map(Arc::clone).collect()
+/// What a question asks of a root's blocks.
+#[derive(Debug)]
+pub struct Plan {
+    /// The part of the answer that the entries of blocks give.
+    pub known: Answer,
+    /// Blocks that must be read, in the order given.
+    pub read: Vec<Arc<BlockEntry>>,
+}
+
+/// Plans a question over the blocks of one root.
+pub fn plan(question: &Question, blocks: &[Arc<BlockEntry>]) -> Result<Plan, AnswerError> {
+    let mut plan = Plan { known: Answer::empty(question), read: Vec::new() };
+    for block in blocks.iter().filter(|block| may_answer(question, block)) {
+        match from_entry(question, block) {
+            Some(answer) => plan.known.merge(answer)?,
+            None => plan.read.push(Arc::clone(block)),
+        }
+    }
+    Ok(plan)
+}
+
+/// What an entry answers without its block: exactly what the block would.
+fn from_entry(question: &Question, block: &BlockEntry) -> Option<Answer> {
+    let span = TimeRange { start: block.min_time, end: block.max_time };
+    match question {
+        Question::Stats => {
+            Some(Answer::Stats(Stats { oldest_newest: Some((block.min_time, block.max_time)) }))
+        }
+        Question::ProfileTypes { range } if range.is_none_or(|range| range.covers(span)) => {
+            let types = block.types.iter().map(|id| ProfileType::parse(id).ok());
+            Some(Answer::ProfileTypes(types.collect::<Option<_>>()?))
+        }
+        _ => None,
+    }
 }
 
 fn may_answer(question: &Question, block: &BlockEntry) -> bool {
@@ -18,7 +50,7 @@ fn may_answer(question: &Question, block: &BlockEntry) -> bool {
     }
     match question {
         Question::Tree(query) | Question::Pprof(query) | Question::Points { query, .. } => {
-            block.types.binary_search(&query.profile_type.id()).is_ok() && may_hold(&query.selector, block)
+            block.types.contains(&query.profile_type.id()) && may_hold(&query.selector, block)
         }
         Question::LabelNames { matchers, .. }
         | Question::LabelValues { matchers, .. }
@@ -32,7 +64,8 @@ fn may_answer(question: &Question, block: &BlockEntry) -> bool {
 
 /// Whether a block's services and types can satisfy a selector.
 fn may_hold(selector: &Selector, block: &BlockEntry) -> bool {
-    let service = selector.equal_to(labels::SERVICE_NAME).or_else(|| selector.equal_to(labels::SERVICE_NAME_COPY));
+    let service =
+        selector.equal_to(labels::SERVICE_NAME).or_else(|| selector.equal_to(labels::SERVICE_NAME_COPY));
     let service_fits = service.is_none_or(|s| *block.first_service <= *s && *s <= *block.last_service);
     let ty = selector.equal_to(labels::PROFILE_TYPE);
     service_fits && ty.is_none_or(|ty| block.types.iter().any(|known| known == ty))
@@ -81,7 +114,7 @@ mod tests {
     #[test]
     fn blocks_are_pruned_by_time_type_and_service() {
         let blocks = [block(10, 20, ("a", "f")), block(21, 30, ("g", "z"))];
-        let count = |question: &Question| blocks_for(question, &blocks).len();
+        let count = |question: &Question| plan(question, &blocks).expect("small").read.len();
         let cpu = "cpu:cpu:ns:cpu:ns";
         assert_eq!(count(&tree(cpu, "{}", 0, 100)), 2);
         assert_eq!(count(&tree(cpu, "{}", 20, 20)), 1);
@@ -89,6 +122,24 @@ mod tests {
         assert_eq!(count(&tree(cpu, r#"{service_name="b"}"#, 0, 100)), 1);
         assert_eq!(count(&tree(cpu, r#"{service_name=~"b"}"#, 0, 100)), 2, "a regex prunes nothing here");
         assert_eq!(count(&tree("other:cpu:ns:cpu:ns", "{}", 0, 100)), 0);
-        assert_eq!(count(&Question::Stats), 2);
+    }
+
+    #[test]
+    fn entries_answer_what_they_know() {
+        let blocks = [block(10, 20, ("a", "f")), block(21, 30, ("g", "z"))];
+        let planned = |question| plan(&question, &blocks).expect("small");
+        let stats = planned(Question::Stats);
+        assert!(stats.read.is_empty());
+        let Answer::Stats(stats) = stats.known else { panic!("{:?}", stats.known) };
+        assert_eq!(stats.oldest_newest, Some((TimestampNs(10), TimestampNs(30))));
+        let types = |start, end| {
+            let range = TimeRange { start: TimestampNs(start), end: TimestampNs(end) };
+            let planned = planned(Question::ProfileTypes { range: Some(range) });
+            let Answer::ProfileTypes(types) = planned.known else { panic!("{:?}", planned.known) };
+            (planned.read.len(), types.len())
+        };
+        assert_eq!(types(0, 100), (0, 1));
+        assert_eq!(types(0, 25), (1, 1), "a block at the edge may have its profiles of a type outside");
+        assert_eq!(types(12, 18), (1, 0));
     }
 }

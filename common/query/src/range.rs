@@ -4,7 +4,7 @@ use hearth_common::units::GoDuration;
 use hearth_common::{Classify, ErrorKind, TenantLimits, TimeRange, TimestampNs};
 
 /// A range as a request gives it, milliseconds; 0 = not given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AskedRange {
     /// First millisecond.
     pub start_ms: i64,
@@ -38,7 +38,11 @@ impl Classify for RangeError {
 }
 
 /// The range of a query on profile data. `None`: all of it lies before the tenant's lookback, the answer is empty.
-pub fn resolve(asked: AskedRange, now: TimestampNs, limits: &TenantLimits) -> Result<Option<AskedRange>, RangeError> {
+pub fn resolve(
+    asked: AskedRange,
+    now: TimestampNs,
+    limits: &TenantLimits,
+) -> Result<Option<AskedRange>, RangeError> {
     if asked.start_ms == 0 || asked.end_ms == 0 {
         return Err(RangeError::Missing);
     }
@@ -109,7 +113,8 @@ mod tests {
     #[test]
     fn labels_without_bounds_are_asked_of_everything() {
         let now = TimestampNs::from_ms(1000 * HOUR_MS);
-        let ask = |start_ms, end_ms| resolve_labels(AskedRange { start_ms, end_ms }, now, &TenantLimits::default());
+        let ask =
+            |start_ms, end_ms| resolve_labels(AskedRange { start_ms, end_ms }, now, &TenantLimits::default());
         assert_eq!(ask(0, 0), Ok(Some(None)));
         assert_eq!(ask(0, 77), Ok(Some(None)));
         assert_eq!(ask(1, 2), Ok(None));
