@@ -41,6 +41,11 @@ impl Options {
     pub fn new(data_dir: &Path) -> Self {
         Self { data_dir: data_dir.to_owned(), config: OPEN_LIMITS.to_owned(), multitenancy: true }
     }
+
+    /// One tenant per header, default limits.
+    pub fn plain(data_dir: &Path) -> Self {
+        Self { config: String::new(), ..Self::new(data_dir) }
+    }
 }
 
 /// The binary under test: `HEARTH_BIN`, else what cargo makes of the sources beside this test. Cargo is asked once a test

@@ -31,11 +31,11 @@ pub(super) fn render(graph: &Graph, title: &str, subtitle: &str, unit: &str) -> 
     let height = HEAD + graph.levels.len() as f64 * ROW + 8.0;
     let mut svg = String::new();
     // Writing to a string cannot fail.
-    let _ = write!(
+    let _ = writeln!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"100%\"><style>{STYLE}</style>\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\" style=\"cursor:default\"/>\
-         <text class=\"t\" x=\"8\" y=\"20\">{}</text><text class=\"s\" x=\"8\" y=\"38\">{}</text>\n",
+         <text class=\"t\" x=\"8\" y=\"20\">{}</text><text class=\"s\" x=\"8\" y=\"38\">{}</text>",
         escape(title),
         escape(subtitle)
     );
@@ -67,7 +67,7 @@ pub(super) fn render(graph: &Graph, title: &str, subtitle: &str, unit: &str) -> 
             );
         }
     }
-    let _ = write!(svg, "<script><![CDATA[{SCRIPT}]]></script></svg>\n");
+    let _ = writeln!(svg, "<script><![CDATA[{SCRIPT}]]></script></svg>");
     svg
 }
 
