@@ -22,8 +22,6 @@ pub struct Settings {
     pub multitenancy: bool,
     /// A YAML file with limits of single tenants: `overrides: {tenant-a: {ingestion_rate_mb: 10}}`. Empty: none.
     pub overrides_file: PathBuf,
-    /// How long a stop waits for requests under way before it flushes.
-    pub shutdown_grace: GoDuration,
     /// Limits of every tenant that `overrides_file` does not name.
     pub limits: TenantLimits,
     /// The write-ahead log.
@@ -46,7 +44,6 @@ impl Default for Settings {
             object_store: String::new(),
             multitenancy: false,
             overrides_file: PathBuf::new(),
-            shutdown_grace: GoDuration::from_secs(10),
             limits: TenantLimits::default(),
             wal: Wal::default(),
             ingester: Ingester::default(),
