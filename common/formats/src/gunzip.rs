@@ -91,6 +91,14 @@ impl Inflater {
     }
 }
 
+/// [`Inflater::inflate`] with the decompressor of this thread.
+pub fn inflate_capped(input: &[u8], limit_bytes: usize, out: &mut Vec<u8>) -> Result<(), InflateError> {
+    thread_local! {
+        static INFLATER: std::cell::RefCell<Inflater> = std::cell::RefCell::default();
+    }
+    INFLATER.with_borrow_mut(|inflater| inflater.inflate(input, limit_bytes, out))
+}
+
 #[allow(clippy::disallowed_types, reason = "this is the capped decoder")]
 fn stream(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), InflateError> {
     out.clear();

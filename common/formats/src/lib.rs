@@ -9,3 +9,4 @@ pub mod folded;
 pub mod gunzip;
 pub mod pprof;
 pub mod record;
+mod wire;

@@ -3,6 +3,8 @@
 //! Hand-written walk over varints; source of the format: the public `profile.proto` of the pprof project. Ids, missing
 //! references and odd indices are passed on as they are: validation belongs to the distributor.
 
+use crate::wire::{LEN, Reader, VARINT};
+
 /// `ValueType`: indices into the string table, as sent (may be negative or out of range).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ValueType {
@@ -136,7 +138,7 @@ pub enum PprofError {
     TooLarge,
 }
 
-type Result<T> = std::result::Result<T, PprofError>;
+pub(crate) type Result<T> = std::result::Result<T, PprofError>;
 
 impl<'a> Pprof<'a> {
     /// Parses a profile; what was held before is gone. On an error the content is unspecified. Linear in the input; no
@@ -146,11 +148,11 @@ impl<'a> Pprof<'a> {
             return Err(PprofError::TooLarge);
         }
         self.clear();
-        let mut reader = Reader { bytes, at: 0, end: bytes.len() };
+        let mut reader = Reader::new(bytes);
         while let Some((field, wire)) = reader.key()? {
             match (field, wire) {
                 (1, LEN) => {
-                    let value_type = value_type(reader.message()?)?;
+                    let value_type = value_type(reader.message()?, ValueType::default())?;
                     self.sample_types.push(value_type);
                 }
                 (2, LEN) => self.sample(reader.message()?)?,
@@ -158,17 +160,21 @@ impl<'a> Pprof<'a> {
                 (4, LEN) => self.location(reader.message()?)?,
                 (5, LEN) => self.functions.push(function(reader.message()?)?),
                 (6, LEN) => {
-                    let text = reader.message()?;
-                    self.strings.push(&text.bytes[text.at..text.end]);
+                    let text = reader.message()?.rest();
+                    self.strings.push(text);
                 }
                 (9, VARINT) => self.time_ns = reader.varint()? as i64,
                 (10, VARINT) => self.duration_ns = reader.varint()? as i64,
-                (11, LEN) => self.period_type = Some(value_type(reader.message()?)?),
+                (11, LEN) => {
+                    let before = self.period_type.unwrap_or_default();
+                    self.period_type = Some(value_type(reader.message()?, before)?);
+                }
                 (12, VARINT) => self.period = reader.varint()? as i64,
                 (13, LEN) => reader.message()?.packed(&mut self.comments, |n| n as i64)?,
                 (13, VARINT) => self.comments.push(reader.varint()? as i64),
                 (14, VARINT) => self.default_sample_type = reader.varint()? as i64,
-                (1..=6 | 9..=14, wire) => return Err(reader.wire_type(field, wire)),
+                (7 | 8, VARINT) => drop(reader.varint()?),
+                (1..=14, wire) => return Err(reader.wire_type(field, wire)),
                 (field, wire) => reader.skip(field, wire)?,
             }
         }
@@ -259,8 +265,8 @@ impl<'a> Pprof<'a> {
     }
 }
 
-fn value_type(mut reader: Reader<'_>) -> Result<ValueType> {
-    let mut out = ValueType::default();
+/// A message that comes twice is merged, says protobuf: `out` is what came before.
+fn value_type(mut reader: Reader<'_>, mut out: ValueType) -> Result<ValueType> {
     while let Some((field, wire)) = reader.key()? {
         match (field, wire) {
             (1, VARINT) => out.ty = reader.varint()? as i64,
@@ -335,99 +341,4 @@ fn function(mut reader: Reader<'_>) -> Result<Function> {
         }
     }
     Ok(out)
-}
-
-const VARINT: u8 = 0;
-const FIXED64: u8 = 1;
-const LEN: u8 = 2;
-const FIXED32: u8 = 5;
-
-/// A walk over one message: `bytes[at..end]` of the whole input, so that offsets in errors are those of the input.
-#[derive(Clone, Copy)]
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    end: usize,
-}
-
-impl<'a> Reader<'a> {
-    #[inline(always)]
-    fn key(&mut self) -> Result<Option<(u64, u8)>> {
-        if self.at >= self.end {
-            return Ok(None);
-        }
-        let key = self.varint()?;
-        Ok(Some((key >> 3, key as u8 & 7)))
-    }
-
-    #[inline(always)]
-    fn varint(&mut self) -> Result<u64> {
-        let window = &self.bytes[self.at..self.end];
-        match window {
-            [a, ..] if *a < 0x80 => {
-                self.at += 1;
-                Ok(u64::from(*a))
-            }
-            [a, b, ..] if *b < 0x80 => {
-                self.at += 2;
-                Ok(u64::from(*a & 0x7f) | u64::from(*b) << 7)
-            }
-            _ => self.long_varint(),
-        }
-    }
-
-    fn long_varint(&mut self) -> Result<u64> {
-        let mut value = 0u64;
-        for (count, byte) in self.bytes[self.at..self.end].iter().take(10).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * count);
-            if *byte < 0x80 {
-                self.at += count + 1;
-                return Ok(value);
-            }
-        }
-        if self.end - self.at < 10 {
-            Err(PprofError::Truncated(self.end))
-        } else {
-            Err(PprofError::Number(self.at))
-        }
-    }
-
-    #[inline(always)]
-    fn message(&mut self) -> Result<Reader<'a>> {
-        let length = self.varint()?;
-        let start = self.at;
-        let left = (self.end - start) as u64;
-        if length > left {
-            return Err(PprofError::Truncated(self.end));
-        }
-        self.at = start + length as usize;
-        Ok(Reader { bytes: self.bytes, at: start, end: self.at })
-    }
-
-    #[inline(always)]
-    fn packed<T>(mut self, out: &mut Vec<T>, convert: impl Fn(u64) -> T) -> Result<()> {
-        while self.at < self.end {
-            out.push(convert(self.varint()?));
-        }
-        Ok(())
-    }
-
-    fn skip(&mut self, field: u64, wire: u8) -> Result<()> {
-        let length = match wire {
-            VARINT => return self.varint().map(drop),
-            LEN => return self.message().map(drop),
-            FIXED64 => 8,
-            FIXED32 => 4,
-            _ => return Err(self.wire_type(field, wire)),
-        };
-        if self.end - self.at < length {
-            return Err(PprofError::Truncated(self.end));
-        }
-        self.at += length;
-        Ok(())
-    }
-
-    fn wire_type(&self, field: u64, wire: u8) -> PprofError {
-        PprofError::WireType { field, wire, at: self.at }
-    }
 }

@@ -1,1 +1,17 @@
 //! Builders of profiles, seeds and fakes for tests.
+//!
+//! - [`PprofBuilder`]: a small valid pprof from stacks, labels and values.
+//! - [`raw::RawProfile`]: any pprof message, valid or not, and its bytes.
+//! - [`wire`]: the protobuf wire format by hand, for bytes that no encoder writes.
+//! - [`records`]: a record from a pprof without any of the distributor's rules.
+//! - [`files`]: the real profiles that lie beside the project, when they do.
+//!
+//! Clear before fast; must not be used outside tests.
+
+pub mod files;
+pub mod pprof;
+pub mod raw;
+pub mod records;
+pub mod wire;
+
+pub use pprof::{PprofBuilder, gzip};

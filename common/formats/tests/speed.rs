@@ -1,0 +1,107 @@
+//! What inflating, parsing, encoding and decoding cost on the real profiles. Run with
+//! `cargo test --release -p hearth-formats --test speed -- --ignored --nocapture`.
+
+#![allow(clippy::print_stdout, reason = "figures are printed")]
+
+use std::time::{Duration, Instant};
+
+use hearth_formats::gunzip::{inflate_capped, is_gzip};
+use hearth_formats::pprof::Pprof;
+use hearth_formats::record::{Record, decode, encode};
+use hearth_testkit::{files, records};
+
+/// The fastest of several runs: what the code costs when nothing disturbs it.
+#[allow(clippy::disallowed_methods, reason = "measures time")]
+fn fastest_us(mut work: impl FnMut()) -> f64 {
+    let (mut best, begun) = (Duration::MAX, Instant::now());
+    while begun.elapsed() < Duration::from_millis(120) {
+        let start = Instant::now();
+        work();
+        best = best.min(start.elapsed());
+    }
+    best.as_secs_f64() * 1e6
+}
+
+#[test]
+#[ignore = "prints figures, checks nothing"]
+fn figures() {
+    let labels = [("__name__", "process_cpu"), ("pod", "pod-1"), ("service_name", "bench")];
+    println!(
+        "{:<22}{:>9}{:>9} |{:>9}{:>8}{:>8}{:>8} |{:>8}{:>9}{:>9}{:>9}",
+        "profile", "raw", "sent", "inflate", "parse", "encode", "decode", "record", "zstd -1", "+µs", "-µs"
+    );
+    let mut sums = [0f64; 10];
+    let files = files::bench_profiles();
+    for file in &files {
+        let mut raw = Vec::new();
+        let inflate = if is_gzip(&file.sent) {
+            fastest_us(|| inflate_capped(&file.sent, 64 << 20, &mut raw).expect("real gzip"))
+        } else {
+            0.0
+        };
+        let mut pprof = Pprof::default();
+        let parse = fastest_us(|| pprof.parse(&file.raw).expect("a real profile"));
+        let record = records::from_pprof(&pprof, &labels);
+        let mut bytes = Vec::new();
+        let encoding = fastest_us(|| {
+            bytes.clear();
+            encode(&records::header("bench"), &record, &mut bytes).expect("fits");
+        });
+        let mut back = Record::default();
+        let decoding = fastest_us(|| _ = decode(&bytes, &mut back).expect("just written"));
+        let packed = zstd::bulk::compress(&bytes, 1).expect("compresses");
+        let mut zstd = zstd::bulk::Compressor::new(1).expect("a compressor");
+        let mut room = vec![0; bytes.len() + 1024];
+        let packing = fastest_us(|| _ = zstd.compress_to_buffer(&bytes, &mut room).expect("room"));
+        let mut unzstd = zstd::bulk::Decompressor::new().expect("a decompressor");
+        let unpacking = fastest_us(|| _ = unzstd.decompress_to_buffer(&packed, &mut room).expect("room"));
+        let row = [
+            file.raw.len() as f64,
+            file.sent.len() as f64,
+            inflate,
+            parse,
+            encoding,
+            decoding,
+            bytes.len() as f64,
+            packed.len() as f64,
+            packing,
+            unpacking,
+        ];
+        print_row(&file.name, &row);
+        println!(
+            "    strings {} ({} B), locations {}, stacks {}, frames {}, values {}",
+            record.strings.len(),
+            record.strings.iter().map(|s| s.len()).sum::<usize>(),
+            record.locations.len(),
+            record.stack_ends.len(),
+            record.frames.len(),
+            record.values.len()
+        );
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    }
+    if files.is_empty() {
+        return;
+    }
+    print_row("mean", &sums.map(|sum| sum / files.len() as f64));
+    let per_mb = |us: f64| us / 1000.0 / (sums[0] / 1e6);
+    println!(
+        "ms per raw MB: inflate {:.2}, parse {:.2}, encode {:.2}, decode {:.2}",
+        per_mb(sums[2]),
+        per_mb(sums[3]),
+        per_mb(sums[4]),
+        per_mb(sums[5])
+    );
+}
+
+fn print_row(name: &str, row: &[f64; 10]) {
+    print!("{name:<22}");
+    for (at, value) in row.iter().enumerate() {
+        let bar = if at == 2 || at == 6 { " |" } else { "" };
+        if (2..6).contains(&at) || at > 7 {
+            print!("{bar}{value:>9.1}");
+        } else {
+            print!("{bar}{value:>9.0}");
+        }
+    }
+    println!();
+}
