@@ -1,1 +1,216 @@
-//! Collects what no root names any more; merges and retention come here.
+//! Collects what no root names any more, and enforces retention.
+//!
+//! The order that makes it safe (design: replication B8): a path is condemned in a committed root, its objects are deleted
+//! after a delay that outlasts every query, then the entry leaves the root. Versions of roots go in ascending order. Must
+//! not know journals, how blocks are read, or who publishes. Merging blocks of a level, removing duplicates and summing up
+//! come with level compaction (issue 5).
+
+mod decide;
+mod metrics;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_catalog::{Catalog, CatalogError, Edit, expired_versions};
+use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, Retry, TenantId};
+use prometheus_client::registry::Registry;
+
+pub use metrics::Metrics;
+
+/// When things go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompactorOptions {
+    /// Pause between two rounds over all tenants.
+    pub run_every: Duration,
+    /// Versions of a root that are younger stay.
+    pub keep_versions_for: Duration,
+    /// So many of the newest versions stay in any case; at least 2.
+    pub keep_versions: usize,
+    /// Blocks and pages that no root names are condemned when they are older: an upload may be waiting for its commit.
+    pub orphan_grace: Duration,
+    /// From condemned to deleted: longer than the longest query.
+    pub deletion_delay: Duration,
+}
+
+impl Default for CompactorOptions {
+    fn default() -> Self {
+        Self {
+            run_every: Duration::from_secs(15 * 60),
+            keep_versions_for: Duration::from_secs(24 * 3600),
+            keep_versions: 100,
+            orphan_grace: Duration::from_secs(24 * 3600),
+            deletion_delay: Duration::from_secs(2 * 3600),
+        }
+    }
+}
+
+/// What one run over a tenant did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Collected {
+    /// Blocks that left the root because all their profiles are older than the retention period.
+    pub expired_blocks: u64,
+    /// Blocks and pages without a root that were condemned.
+    pub condemned_orphans: u64,
+    /// Condemned paths whose objects are deleted now.
+    pub deleted_paths: u64,
+    /// Objects deleted.
+    pub deleted_objects: u64,
+    /// Versions of the root deleted.
+    pub deleted_versions: u64,
+}
+
+/// Why a run over a tenant stopped. The next run goes on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot collect for tenant {tenant}")]
+pub struct CompactorError {
+    tenant: TenantId,
+    #[source]
+    source: CatalogError,
+}
+
+impl Classify for CompactorError {
+    fn kind(&self) -> ErrorKind {
+        self.source.kind()
+    }
+
+    fn retry(&self) -> Retry {
+        self.source.retry()
+    }
+}
+
+/// The compactor of one process. Several may work on one tenant at once: each step is decided by the root.
+#[derive(Debug)]
+pub struct Compactor {
+    catalog: Arc<Catalog>,
+    limits: Arc<dyn LimitsSource>,
+    clock: Arc<dyn Clock>,
+    options: CompactorOptions,
+    metrics: Metrics,
+}
+
+impl Compactor {
+    /// A compactor over a catalog; share the catalog with the publishers of this process.
+    pub fn new(
+        catalog: Arc<Catalog>,
+        limits: Arc<dyn LimitsSource>,
+        clock: Arc<dyn Clock>,
+        options: CompactorOptions,
+    ) -> Self {
+        let options = CompactorOptions { keep_versions: options.keep_versions.max(2), ..options };
+        Self { catalog, limits, clock, options, metrics: Metrics::default() }
+    }
+
+    /// Adds the compactor's metrics to a registry.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
+    }
+
+    /// Runs over all tenants again and again, until `shutdown` is done. A run over a tenant that has begun is cut off in
+    /// the middle, which is safe anywhere.
+    pub async fn run(&self, shutdown: impl Future<Output = ()>) {
+        let rounds = async {
+            loop {
+                self.run_all().await;
+                tokio::time::sleep(self.options.run_every).await;
+            }
+        };
+        let (rounds, shutdown) = (std::pin::pin!(rounds), std::pin::pin!(shutdown));
+        futures::future::select(rounds, shutdown).await;
+    }
+
+    /// One round over all tenants; what fails is logged and counted.
+    pub async fn run_all(&self) {
+        let tenants = match self.catalog.tenants().await {
+            Ok(tenants) => tenants,
+            Err(error) => {
+                self.metrics.failed();
+                tracing::warn!(error = %hearth_common::error::chain(&error), "cannot list the tenants");
+                return;
+            }
+        };
+        for tenant in tenants {
+            match self.run_once(&tenant).await {
+                Ok(collected) if collected == Collected::default() => {}
+                Ok(collected) => tracing::info!(%tenant, ?collected, "collected"),
+                Err(error) => {
+                    tracing::warn!(%tenant, error = %hearth_common::error::chain(&error), "collection failed");
+                }
+            }
+        }
+    }
+
+    /// One run over one tenant: retention, orphans, deletions that are due, old versions of the root.
+    pub async fn run_once(&self, tenant: &TenantId) -> Result<Collected, CompactorError> {
+        let done = self.collect(tenant).await;
+        match &done {
+            Ok(collected) => self.metrics.done(collected),
+            Err(_) => self.metrics.failed(),
+        }
+        done.map_err(|source| CompactorError { tenant: tenant.clone(), source })
+    }
+
+    async fn collect(&self, tenant: &TenantId) -> Result<Collected, CatalogError> {
+        let mut collected = Collected::default();
+        self.condemn(tenant, &mut collected).await?;
+        self.delete_due(tenant, &mut collected).await?;
+        self.delete_versions(tenant, &mut collected).await?;
+        Ok(collected)
+    }
+
+    async fn condemn(&self, tenant: &TenantId, collected: &mut Collected) -> Result<(), CatalogError> {
+        // Listed before the root is read: what is committed meanwhile is named by the root then.
+        let stored = self.catalog.stored_paths(tenant).await?;
+        let now = self.clock.now();
+        let retention = self.limits.limits(tenant).compactor_blocks_retention_period;
+        let (mut expired, mut orphans) = (0, 0);
+        let edited = self.catalog.edit(tenant, |view| {
+            let remove = decide::expired_blocks(&view.blocks, now, retention);
+            let condemn = decide::orphans(tenant, view, &stored, now, self.options.orphan_grace);
+            (expired, orphans) = (remove.len() as u64, condemn.len() as u64);
+            Ok(Edit { remove, condemn, ..Edit::default() })
+        });
+        if edited.await?.is_some() {
+            (collected.expired_blocks, collected.condemned_orphans) = (expired, orphans);
+        }
+        Ok(())
+    }
+
+    async fn delete_due(&self, tenant: &TenantId, collected: &mut Collected) -> Result<(), CatalogError> {
+        let Some(view) = self.catalog.newest(tenant, Duration::ZERO).await? else { return Ok(()) };
+        let due = decide::due(&view.root.condemned, self.clock.now(), self.options.deletion_delay);
+        let mut deleted = Vec::new();
+        let mut failure = None;
+        for path in due {
+            match self.catalog.delete_condemned(tenant, &view, &path).await {
+                Ok(objects) => {
+                    collected.deleted_objects += objects;
+                    deleted.push(path);
+                }
+                // The entry stays, so the next run tries again.
+                Err(error) => failure = Some(error),
+            }
+        }
+        if !deleted.is_empty() {
+            collected.deleted_paths = deleted.len() as u64;
+            let forget = |view: &hearth_catalog::RootView| {
+                let left = deleted.iter().filter(|path| view.root.condemned.contains_key(*path));
+                Ok(Edit { forget: left.cloned().collect(), ..Edit::default() })
+            };
+            self.catalog.edit(tenant, forget).await?;
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn delete_versions(
+        &self,
+        tenant: &TenantId,
+        collected: &mut Collected,
+    ) -> Result<(), CatalogError> {
+        let versions = self.catalog.versions(tenant).await?;
+        let CompactorOptions { keep_versions_for, keep_versions, .. } = self.options;
+        let expired = expired_versions(&versions, self.clock.now(), keep_versions_for, keep_versions);
+        self.catalog.delete_versions(tenant, &expired).await?;
+        collected.deleted_versions = expired.len() as u64;
+        Ok(())
+    }
+}

@@ -61,6 +61,20 @@ impl Store {
         Ok(Self::from_backend(backend, Some(folder), &bucket, options))
     }
 
+    /// The same store, whose calls fail as `faults` says; for tests.
+    pub fn with_faults(&self, faults: Arc<dyn Faults>) -> Self {
+        let Inner { backend, folder, metrics, options } = &*self.inner;
+        let options = StoreOptions { faults: Some(faults), ..options.clone() };
+        Self {
+            inner: Arc::new(Inner {
+                backend: Arc::clone(backend),
+                folder: folder.clone(),
+                metrics: metrics.clone(),
+                options,
+            }),
+        }
+    }
+
     pub(crate) fn from_backend(
         backend: Arc<dyn ObjectStore>,
         folder: Option<Arc<LocalFileSystem>>,
