@@ -128,13 +128,22 @@ impl Default for Ingester {
 pub struct Querier {
     /// Memory for parts of blocks that were read before.
     pub cache_bytes: ByteSize,
-    /// A query that takes longer is given up.
+    /// Most bytes that one query may fetch from blocks.
+    pub query_bytes_max: ByteSize,
+    /// A query that takes longer is given up; a client may ask for less.
     pub timeout: GoDuration,
+    /// Blocks that are computed at once, over all queries; 0 is one a core.
+    pub threads: usize,
 }
 
 impl Default for Querier {
     fn default() -> Self {
-        Self { cache_bytes: ByteSize::mib(256), timeout: GoDuration::from_secs(60) }
+        Self {
+            cache_bytes: ByteSize::mib(256),
+            query_bytes_max: ByteSize::mib(4 << 10),
+            timeout: GoDuration::from_secs(120),
+            threads: 0,
+        }
     }
 }
 

@@ -112,7 +112,8 @@ fn what_is_printed_reads_back_as_the_same() {
 
 #[test]
 fn changes_are_what_differs_from_the_defaults() {
-    let settings = yaml("limits: {ingestion_rate_mb: 17}\nwal: {segment_bytes: 1MiB, queue_bytes: 64MiB}\n").unwrap();
+    let settings =
+        yaml("limits: {ingestion_rate_mb: 17}\nwal: {segment_bytes: 1MiB, queue_bytes: 64MiB}\n").unwrap();
     let mut lines: Vec<String> = settings.changes_yaml().lines().map(|line| line.trim().to_owned()).collect();
     lines.retain(|line| !line.is_empty());
     assert_eq!(lines, ["limits:", "ingestion_rate_mb: 17.0", "wal:", "segment_bytes: 1MiB"]);

@@ -8,6 +8,8 @@ use hearth_catalog::{Catalog, CatalogOptions};
 use hearth_common::{Clock, LimitsSource};
 use hearth_compactor::{Compactor, CompactorOptions};
 use hearth_objstore::{Store, StoreOptions};
+use hearth_querier::{Querier, QuerierDeps, QuerierOptions};
+use hearth_query::HeadSource;
 use hearth_rpc::Routes;
 use hearth_settings::{Settings, TenantOverrides};
 use hearth_telemetry::Readiness;
@@ -41,7 +43,10 @@ impl Roles {
         let catalog = open_catalog(settings, store, &clock);
         let (stop, _) = watch::channel(false);
         let compactor = start_compactor(settings, &catalog, &limits, &clock, &stop, registry);
-        Ok((Self { stop, compactor }, Routes::new()))
+        let heads = Vec::new();
+        let querier = start_querier(settings, &catalog, heads, &limits, &clock, registry);
+        let routes = querier.routes();
+        Ok((Self { stop, compactor }, routes))
     }
 
     /// Publishes all heads.
@@ -97,6 +102,31 @@ fn random() -> u128 {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes).expect("the kernel has random numbers once it has booted");
     u128::from_le_bytes(bytes)
+}
+
+fn start_querier(
+    settings: &Settings,
+    catalog: &Arc<Catalog>,
+    heads: Vec<Arc<dyn HeadSource>>,
+    limits: &Arc<dyn LimitsSource>,
+    clock: &Arc<dyn Clock>,
+    registry: &mut Registry,
+) -> Querier {
+    let querier = Querier::new(QuerierDeps {
+        catalog: Arc::clone(catalog),
+        store: catalog.store().clone(),
+        heads,
+        limits: Arc::clone(limits),
+        clock: Arc::clone(clock),
+        options: QuerierOptions {
+            cache_bytes: settings.querier.cache_bytes.0,
+            query_bytes_max: settings.querier.query_bytes_max.0,
+            timeout: settings.querier.timeout.0,
+            threads: settings.querier.threads,
+        },
+    });
+    querier.register_metrics(registry);
+    querier
 }
 
 fn start_compactor(
