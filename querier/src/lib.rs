@@ -1,1 +1,160 @@
 //! Serves every read API: plans, asks heads and blocks, merges, renders.
+//!
+//! Owns the rounds of a query, the cache of open blocks, tenants' settings of the web page, and all conversions to the wire
+//! (in `api`, where wire types stop). Must not know: how ingesters and blocks find their answers.
+
+mod api;
+pub mod attime;
+mod blocks;
+mod engine;
+mod error;
+mod gather;
+mod metrics;
+mod tenant_settings;
+pub mod timeline;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hearth_catalog::Catalog;
+use hearth_common::{Clock, LimitsSource, TenantId};
+use hearth_model::{Answer, Question};
+use hearth_objstore::Store;
+use hearth_query::HeadSource;
+use hearth_rpc::Routes;
+use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
+
+use blocks::Blocks;
+use engine::{Answered, Engine};
+pub use error::QueryError;
+use metrics::Metrics;
+use tenant_settings::TenantSettings;
+
+/// What a querier is made of.
+#[derive(Debug)]
+pub struct QuerierDeps {
+    /// Which blocks exist. Shared with whoever publishes in this process.
+    pub catalog: Arc<Catalog>,
+    /// Where blocks and the settings of tenants lie.
+    pub store: Store,
+    /// Every ingester.
+    pub heads: Vec<Arc<dyn HeadSource>>,
+    /// Limits of tenants.
+    pub limits: Arc<dyn LimitsSource>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Sizes and times.
+    pub options: QuerierOptions,
+}
+
+/// Sizes and times of a querier.
+#[derive(Debug, Clone, Copy)]
+pub struct QuerierOptions {
+    /// Memory for open blocks and what was decoded of them.
+    pub cache_bytes: u64,
+    /// Bytes that one query may fetch from blocks.
+    pub query_bytes_max: u64,
+    /// A query that takes longer is given up; a client may ask for less.
+    pub timeout: Duration,
+    /// Blocks that are computed at once, over all queries; 0 = one a core.
+    pub threads: usize,
+}
+
+impl Default for QuerierOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 256 << 20,
+            query_bytes_max: 4 << 30,
+            timeout: Duration::from_secs(120),
+            threads: 0,
+        }
+    }
+}
+
+/// Answers queries. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Querier(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    engine: Engine,
+    limits: Arc<dyn LimitsSource>,
+    clock: Arc<dyn Clock>,
+    settings: TenantSettings,
+    timeout: Duration,
+    warned: AtomicBool,
+}
+
+impl Querier {
+    /// A querier; nothing is read yet.
+    pub fn new(deps: QuerierDeps) -> Self {
+        let QuerierDeps { catalog, store, heads, limits, clock, options } = deps;
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if options.threads == 0 { cores() } else { options.threads };
+        let engine = Engine {
+            catalog,
+            heads,
+            blocks: Blocks::new(store.clone(), options.cache_bytes),
+            threads: Arc::new(Semaphore::new(threads)),
+            query_bytes_max: options.query_bytes_max,
+            metrics: Metrics::new(),
+        };
+        Self(Arc::new(Inner {
+            engine,
+            limits,
+            clock,
+            settings: TenantSettings::new(store),
+            timeout: options.timeout,
+            warned: AtomicBool::new(false),
+        }))
+    }
+
+    /// Adds this querier's metrics to a registry.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.0.engine.metrics.register(registry);
+    }
+
+    /// Every method and path that a querier serves.
+    pub fn routes(&self) -> Routes {
+        api::routes(self)
+    }
+
+    /// Answers a question over all tenants named. The second value says why the answer may miss something.
+    pub async fn ask(
+        &self,
+        tenants: &[TenantId],
+        question: &Question,
+        timeout: Duration,
+    ) -> Result<(Answer, Vec<String>), QueryError> {
+        let mut answer = Answer::empty(question);
+        let mut inexact = Vec::new();
+        for tenant in tenants {
+            let part = self.ask_one(tenant, question, timeout).await?;
+            answer = answer.join(part.blocks)?.join(part.heads)?;
+            inexact.extend(part.inexact);
+        }
+        Ok((answer, inexact))
+    }
+
+    /// Blocks and heads apart.
+    async fn ask_one(
+        &self,
+        tenant: &TenantId,
+        question: &Question,
+        timeout: Duration,
+    ) -> Result<Answered, QueryError> {
+        let asked = self.0.engine.ask(tenant, question, timeout);
+        let answered =
+            tokio::time::timeout(timeout, asked).await.map_err(|_| QueryError::Deadline(timeout))??;
+        if !answered.inexact.is_empty() {
+            self.0.engine.metrics.inexact.inc();
+            if !self.0.warned.swap(true, Ordering::Relaxed) {
+                let why = answered.inexact.join("; ");
+                tracing::warn!(%tenant, why, "an answer may miss data; later ones are only counted");
+            }
+        }
+        Ok(answered)
+    }
+}

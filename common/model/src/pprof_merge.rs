@@ -209,6 +209,16 @@ impl PprofMerge {
         self.checked_total().map(drop)
     }
 
+    /// Nodes of the tree of stacks, the invisible root included.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether no stack has a value.
+    pub fn is_empty(&self) -> bool {
+        self.values.iter().all(|value| *value == 0)
+    }
+
     /// The sum of all values, or an error when it does not fit in 63 bits.
     pub fn checked_total(&self) -> Result<i64, AnswerError> {
         i64::try_from(self.total).map_err(|_| AnswerError::Overflow)

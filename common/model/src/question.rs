@@ -210,6 +210,22 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// Both together: the smaller is merged into the larger, which costs less.
+    pub fn join(mut self, mut other: Self) -> Result<Self, AnswerError> {
+        let swap = match (&self, &other) {
+            (Self::Tree(one), Self::Tree(two)) => one.len() < two.len(),
+            (Self::Pprof(one), Self::Pprof(two)) => one.len() < two.len(),
+            _ => false,
+        };
+        if swap {
+            std::mem::swap(&mut self, &mut other);
+        }
+        self.merge(other)?;
+        Ok(self)
+    }
+}
+
 impl Stats {
     /// Widens the span by another.
     pub fn merge(&mut self, other: Self) {

@@ -106,11 +106,21 @@ pub struct CheckedAsk {
 impl ProfileAsk {
     /// Checks everything, in the order of the reference: range first.
     pub fn check(&self, now: TimestampNs, limits: &TenantLimits) -> Result<CheckedAsk, AskError> {
+        self.check_with(None, now, limits)
+    }
+
+    /// The same with a selector that was parsed before; the text is not looked at then.
+    pub fn check_with(
+        &self,
+        selector: Option<Selector>,
+        now: TimestampNs,
+        limits: &TenantLimits,
+    ) -> Result<CheckedAsk, AskError> {
         let resolved = range::resolve(self.range, now, limits)?;
         let range = resolved.unwrap_or(self.range);
         let query = ProfileQuery {
             profile_type: ProfileType::parse(&self.profile_type)?,
-            selector: parse_selector(&self.selector)?,
+            selector: selector.map_or_else(|| parse_selector(&self.selector), Ok)?,
             range: range.into(),
             call_site: self.call_site.clone(),
             spans: self.span_filter()?,

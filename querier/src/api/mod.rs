@@ -1,0 +1,175 @@
+//! The wire: every method and path that a querier serves. Wire types stop here.
+
+mod answers;
+mod graph_json;
+mod labels;
+mod legacy;
+mod pprof;
+mod series;
+mod settings;
+mod stacks;
+mod stats;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_common::{TenantId, TenantLimits, TimestampNs};
+use hearth_model::{Answer, NameTree, Question};
+use hearth_query::ask::{CheckedAsk, ProfileAsk};
+use hearth_query::range::AskedRange;
+use hearth_query::tenants;
+use hearth_rpc::{Auth, RequestContext, Routes, RpcError};
+use prost::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Querier, QueryError};
+
+/// Everything.
+pub(crate) fn routes(querier: &Querier) -> Routes {
+    let api = Api { querier: querier.clone() };
+    Routes::new()
+        .merge(api.method("/querier.v1.QuerierService/ProfileTypes", "ProfileTypes", labels::profile_types))
+        .merge(api.method("/querier.v1.QuerierService/LabelNames", "LabelNames", labels::label_names))
+        .merge(api.method("/querier.v1.QuerierService/LabelValues", "LabelValues", labels::label_values))
+        .merge(api.method("/querier.v1.QuerierService/Series", "Series", labels::series))
+        .merge(api.method(
+            "/querier.v1.QuerierService/SelectMergeStacktraces",
+            "SelectMergeStacktraces",
+            stacks::select_merge_stacktraces,
+        ))
+        .merge(api.method(
+            "/querier.v1.QuerierService/SelectMergeSpanProfile",
+            "SelectMergeSpanProfile",
+            stacks::select_merge_span_profile,
+        ))
+        .merge(api.method("/querier.v1.QuerierService/Diff", "Diff", stacks::diff))
+        .merge(api.method(
+            "/querier.v1.QuerierService/SelectMergeProfile",
+            "SelectMergeProfile",
+            pprof::select_merge_profile,
+        ))
+        .merge(api.method("/querier.v1.QuerierService/SelectSeries", "SelectSeries", series::select_series))
+        .merge(api.method(
+            "/querier.v1.QuerierService/SelectHeatmap",
+            "SelectHeatmap",
+            series::select_heatmap,
+        ))
+        .merge(api.method(
+            "/querier.v1.QuerierService/GetProfileStats",
+            "GetProfileStats",
+            stats::get_profile_stats,
+        ))
+        .merge(api.method("/querier.v1.QuerierService/AnalyzeQuery", "AnalyzeQuery", stats::analyze_query))
+        .merge(api.method("/settings.v1.SettingsService/Get", "GetSettings", settings::get))
+        .merge(api.method("/settings.v1.SettingsService/Set", "SetSetting", settings::set))
+        .merge(api.method("/settings.v1.SettingsService/Delete", "DeleteSetting", settings::delete))
+        .http(legacy::router(api))
+}
+
+/// What all handlers share.
+#[derive(Debug, Clone)]
+struct Api {
+    querier: Querier,
+}
+
+impl Api {
+    fn method<Req, Resp, F, Fut>(&self, path: &'static str, rpc: &'static str, handler: F) -> Routes
+    where
+        Req: Message + Default + DeserializeOwned + 'static,
+        Resp: Message + Serialize + 'static,
+        F: Fn(Call, Req) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<Resp, RpcError>> + Send + 'static,
+    {
+        let api = self.clone();
+        Routes::new().unary(path, Auth::Tenant, move |context, request| {
+            let (api, handler) = (api.clone(), handler.clone());
+            async move {
+                let call = api.call(context);
+                api.counted(rpc, handler(call, request)).await
+            }
+        })
+    }
+
+    fn call(&self, context: RequestContext) -> Call {
+        let inner = &self.querier.0;
+        let all: Vec<Arc<TenantLimits>> =
+            context.tenants.all().iter().map(|tenant| inner.limits.limits(tenant)).collect();
+        let timeout = context.timeout.map_or(inner.timeout, |asked| asked.min(inner.timeout));
+        Call {
+            querier: self.querier.clone(),
+            limits: tenants::strictest(&all),
+            now: inner.clock.now(),
+            timeout,
+            context,
+        }
+    }
+
+    async fn counted<T>(
+        &self,
+        rpc: &'static str,
+        work: impl Future<Output = Result<T, RpcError>>,
+    ) -> Result<T, RpcError> {
+        let inner = &self.querier.0;
+        let started = inner.clock.monotonic();
+        let result = work.await;
+        let outcome = result.as_ref().map_or_else(RpcError::code, |_| "ok");
+        inner.engine.metrics.count(rpc, outcome, inner.clock.monotonic().saturating_sub(started));
+        result
+    }
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+struct Call {
+    querier: Querier,
+    context: RequestContext,
+    limits: Arc<TenantLimits>,
+    now: TimestampNs,
+    timeout: Duration,
+}
+
+impl Call {
+    async fn ask(&self, question: &Question) -> Result<Answer, RpcError> {
+        let (answer, inexact) = self.querier.ask(self.context.tenants.all(), question, self.timeout).await?;
+        if !inexact.is_empty() {
+            self.context.set_response_header("x-hearth-inexact", &inexact.join("; "));
+        }
+        Ok(answer)
+    }
+
+    /// The tree of a checked request.
+    async fn tree(&self, checked: CheckedAsk) -> Result<NameTree, RpcError> {
+        if checked.is_empty {
+            return Ok(NameTree::new());
+        }
+        match self.ask(&Question::Tree(checked.query)).await? {
+            Answer::Tree(tree) => Ok(tree),
+            _ => Err(wrong_kind()),
+        }
+    }
+
+    fn check(&self, ask: &ProfileAsk) -> Result<CheckedAsk, RpcError> {
+        Ok(ask.check(self.now, &self.limits).map_err(QueryError::from)?)
+    }
+
+    /// Puts the headers of the answer on a plain response.
+    fn with_headers(&self, mut response: axum::response::Response) -> axum::response::Response {
+        response.headers_mut().extend(self.context.response_headers());
+        response
+    }
+
+    fn tenant(&self) -> Result<&TenantId, RpcError> {
+        self.context.tenants.single()
+    }
+}
+
+/// An answer to another question than was asked: a defect.
+fn wrong_kind() -> RpcError {
+    QueryError::from(hearth_model::AnswerError::Kind).into()
+}
+
+fn range(start_ms: i64, end_ms: i64) -> AskedRange {
+    AskedRange { start_ms, end_ms }
+}

@@ -1,0 +1,88 @@
+//! Open blocks, kept within a number of bytes.
+
+use std::sync::Arc;
+
+use hearth_block::{BlockEntry, BlockError, BlockReader};
+use hearth_common::TenantId;
+use hearth_objstore::Store;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+
+/// Blocks that the cache expects to hold.
+const BLOCKS_EXPECTED: usize = 256;
+/// Few shards: each can hold only its share of the bytes, and a block may be large.
+const SHARDS: usize = 2;
+/// A block is weighed anew when it has grown by more than this share of its weight …
+const REWEIGH_SHARE: u64 = 8;
+/// … and by more than this.
+const REWEIGH_BYTES: u64 = 256 << 10;
+
+/// An open block with the weight that it has in the cache, which must not change while it is there.
+#[derive(Debug, Clone)]
+pub(crate) struct Open {
+    pub(crate) reader: Arc<BlockReader>,
+    weight: u64,
+}
+
+impl Open {
+    fn new(reader: Arc<BlockReader>) -> Self {
+        let weight = reader.cached_bytes() as u64;
+        Self { reader, weight }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct ByBytes;
+
+impl Weighter<String, Open> for ByBytes {
+    fn weight(&self, folder: &String, open: &Open) -> u64 {
+        open.weight + folder.len() as u64 + 256
+    }
+}
+
+/// Open blocks by folder: the folder names tenant, block and attempt.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    store: Store,
+    open: Cache<String, Open, ByBytes>,
+}
+
+impl Blocks {
+    pub(crate) fn new(store: Store, cache_bytes: u64) -> Self {
+        let options = OptionsBuilder::new()
+            .shards(SHARDS)
+            .estimated_items_capacity(BLOCKS_EXPECTED)
+            .weight_capacity(cache_bytes.max(1))
+            .build()
+            .expect("all required options are given");
+        let open =
+            Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default());
+        Self { store, open }
+    }
+
+    /// Opens a block, once however many ask at the same time.
+    pub(crate) async fn open(&self, tenant: &TenantId, entry: &Arc<BlockEntry>) -> Result<Open, BlockError> {
+        let folder = entry.folder(tenant);
+        let open = async {
+            let objects = |name: &str| {
+                let bytes = entry.object(name).map(|object| object.bytes);
+                self.store.range_reader(format!("{folder}/{name}"), bytes)
+            };
+            Ok(Open::new(Arc::new(BlockReader::open(Arc::clone(entry), objects).await?)))
+        };
+        self.open.get_or_insert_async(folder.as_str(), open).await
+    }
+
+    /// Weighs a block anew after a question: it may keep more symbols than before.
+    pub(crate) fn used(&self, folder: String, open: &Open) {
+        let now = open.reader.cached_bytes() as u64;
+        if now > open.weight + (open.weight / REWEIGH_SHARE).max(REWEIGH_BYTES) {
+            self.open.insert(folder, Open::new(Arc::clone(&open.reader)));
+        }
+    }
+
+    /// Bytes that all open blocks take, as last weighed.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.open.weight()
+    }
+}

@@ -1,0 +1,205 @@
+//! Answers a question from blocks and heads together (design: replication B9): newest root, plan, ask, merge; again on a
+//! newer root when the data moved meanwhile.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::{join_all, try_join};
+use futures::{StreamExt, TryStreamExt};
+use hearth_block::{BlockEntry, BlockError};
+use hearth_catalog::{Catalog, RootView};
+use hearth_common::{JournalId, Position, TenantId};
+use hearth_model::{Answer, Question};
+use hearth_query::heads::{Heads, HeadsError, ROUNDS_MAX, judge};
+use hearth_query::plan::plan;
+use hearth_query::{FetchRequest, HeadSource};
+use tokio::sync::Semaphore;
+
+use crate::blocks::Blocks;
+use crate::error::QueryError;
+use crate::gather::Gather;
+use crate::metrics::Metrics;
+
+/// Blocks of one query that are fetched at once.
+const FETCHES_AT_ONCE: usize = 8;
+/// How old a root the first round may plan on: heads answer for what it does not cover.
+const ROOT_AGE: Duration = Duration::from_secs(5);
+
+/// Answers questions.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) heads: Vec<Arc<dyn HeadSource>>,
+    pub(crate) blocks: Blocks,
+    /// One permit a thread that computes.
+    pub(crate) threads: Arc<Semaphore>,
+    pub(crate) query_bytes_max: u64,
+    pub(crate) metrics: Metrics,
+}
+
+/// The answer to one question of one tenant.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// From published blocks.
+    pub(crate) blocks: Answer,
+    /// From ingesters.
+    pub(crate) heads: Answer,
+    /// Why it may miss something.
+    pub(crate) inexact: Vec<String>,
+}
+
+/// Why a round came to no end.
+enum Round {
+    /// The root was too old.
+    Stale(JournalId),
+    /// A block could not be read; a newer root may not have it any more.
+    Unreadable(QueryError),
+    Failed(QueryError),
+}
+
+impl<E: Into<QueryError>> From<E> for Round {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Engine {
+    /// Asks everything that the tenant has.
+    pub(crate) async fn ask(
+        &self,
+        tenant: &TenantId,
+        question: &Question,
+        timeout: Duration,
+    ) -> Result<Answered, QueryError> {
+        let mut max_age = ROOT_AGE;
+        let mut unreadable: Option<(u64, QueryError)> = None;
+        let mut stale = None;
+        for round in 0..ROUNDS_MAX {
+            if round > 0 {
+                self.metrics.replans.inc();
+            }
+            let view = self.catalog.newest(tenant, max_age).await?;
+            let view = view.unwrap_or_else(|| Arc::new(RootView::empty()));
+            if let Some((version, error)) = unreadable.take()
+                && version == view.version()
+            {
+                return Err(error);
+            }
+            match self.round(tenant, question, &view, timeout).await {
+                Ok(answered) => return Ok(answered),
+                Err(Round::Failed(error)) => return Err(error),
+                Err(Round::Unreadable(error)) => unreadable = Some((view.version(), error)),
+                Err(Round::Stale(journal)) => stale = Some(journal),
+            }
+            max_age = Duration::ZERO;
+        }
+        match (unreadable, stale) {
+            (Some((_, error)), _) => Err(error),
+            (None, Some(journal)) => Err(HeadsError::Stale(journal).into()),
+            (None, None) => Err(QueryError::Worker),
+        }
+    }
+
+    async fn round(
+        &self,
+        tenant: &TenantId,
+        question: &Question,
+        view: &RootView,
+        timeout: Duration,
+    ) -> Result<Answered, Round> {
+        let (blocks, (partials, mut inexact)) = try_join(
+            self.ask_blocks(tenant, question, &view.blocks),
+            self.ask_heads(tenant, question, view, timeout),
+        )
+        .await?;
+        let mut heads = Answer::empty(question);
+        for partial in partials {
+            heads = heads.join(partial)?;
+        }
+        if !view.root.tombstones.is_empty() {
+            inexact.push("deletions that blocks have not applied yet are not taken out".to_owned());
+        }
+        Ok(Answered { blocks, heads, inexact })
+    }
+
+    async fn ask_heads(
+        &self,
+        tenant: &TenantId,
+        question: &Question,
+        view: &RootView,
+        timeout: Duration,
+    ) -> Result<(Vec<Answer>, Vec<String>), Round> {
+        let coverage: BTreeMap<JournalId, Position> =
+            view.root.coverage.positions().map(|(journal, upto)| (journal.clone(), upto)).collect();
+        let request = FetchRequest {
+            tenant: tenant.clone(),
+            question: question.clone(),
+            root_version: view.version(),
+            coverage,
+            timeout,
+        };
+        let answers = join_all(self.heads.iter().map(|head| head.fetch(request.clone()))).await;
+        match judge(&request.coverage, answers)? {
+            Heads::Complete { partials, inexact } => Ok((partials, inexact)),
+            Heads::Stale(journal) => Err(Round::Stale(journal)),
+        }
+    }
+
+    async fn ask_blocks(
+        &self,
+        tenant: &TenantId,
+        question: &Question,
+        blocks: &[Arc<BlockEntry>],
+    ) -> Result<Answer, Round> {
+        let plan = plan(question, blocks)?;
+        let gather = Arc::new(Gather::default());
+        let fetched_bytes = AtomicU64::new(0);
+        let tasks = plan.read.into_iter().map(|entry| {
+            let (gather, fetched_bytes) = (Arc::clone(&gather), &fetched_bytes);
+            async move { self.ask_block(tenant, question, &entry, gather, fetched_bytes).await }
+        });
+        futures::stream::iter(tasks).buffer_unordered(FETCHES_AT_ONCE).try_collect::<()>().await?;
+        match gather.finish() {
+            Some(answer) => Ok(answer.join(plan.known)?),
+            None => Ok(plan.known),
+        }
+    }
+
+    async fn ask_block(
+        &self,
+        tenant: &TenantId,
+        question: &Question,
+        entry: &Arc<BlockEntry>,
+        gather: Arc<Gather>,
+        fetched_bytes: &AtomicU64,
+    ) -> Result<(), Round> {
+        let folder = entry.folder(tenant);
+        let failed = |source: BlockError| {
+            let is_read = matches!(source, BlockError::Read { .. });
+            let error = QueryError::Block { block: folder.clone(), source };
+            if is_read { Round::Unreadable(error) } else { Round::Failed(error) }
+        };
+        let open = self.blocks.open(tenant, entry).await.map_err(failed)?;
+        let prepared = open.reader.prepare(question).await.map_err(failed)?;
+        let bytes = prepared.fetched_bytes();
+        self.metrics.blocks.inc();
+        self.metrics.bytes.inc_by(bytes);
+        self.metrics.rows.inc_by(prepared.rows());
+        if fetched_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.query_bytes_max {
+            return Err(QueryError::Bytes { limit: self.query_bytes_max }.into());
+        }
+        let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| QueryError::Worker)?;
+        let worked = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let answer = prepared.run()?;
+            gather.add(answer)?;
+            Ok::<_, BlockError>(())
+        });
+        worked.await.map_err(|_| QueryError::Worker)?.map_err(failed)?;
+        self.blocks.used(folder, &open);
+        self.metrics.open_bytes.set(i64::try_from(self.blocks.bytes()).unwrap_or(i64::MAX));
+        Ok(())
+    }
+}

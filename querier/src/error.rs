@@ -1,0 +1,93 @@
+//! Why a query got no answer.
+
+use std::time::Duration;
+
+use hearth_block::BlockError;
+use hearth_catalog::CatalogError;
+use hearth_common::units::iec_bytes;
+use hearth_common::{Classify, ErrorKind, Retry};
+use hearth_model::AnswerError;
+use hearth_query::ask::AskError;
+use hearth_query::heads::HeadsError;
+use hearth_query::nodes::NodesError;
+use hearth_query::range::RangeError;
+
+/// A query that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The request is refused.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// Which blocks exist is unknown.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// An ingester gave no answer.
+    #[error(transparent)]
+    Heads(#[from] HeadsError),
+    /// A block gave no answer.
+    #[error("block {block} gave no answer")]
+    Block {
+        /// Its folder.
+        block: String,
+        /// Why.
+        #[source]
+        source: BlockError,
+    },
+    /// The sum cannot be told.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// It reads too much.
+    #[error(
+        "the query reads more than {}, the limit of one query (query_bytes_max): ask for a shorter range or fewer series",
+        iec_bytes(*.limit)
+    )]
+    Bytes {
+        /// The limit.
+        limit: u64,
+    },
+    /// Time is over.
+    #[error(
+        "request timed out after {:.1}s, decrease the duration of the request or add more label matchers to narrow it",
+        .0.as_secs_f64()
+    )]
+    Deadline(Duration),
+    /// A thread that worked on it panicked.
+    #[error("a worker thread of the query panicked")]
+    Worker,
+}
+
+impl Classify for QueryError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Ask(error) => error.kind(),
+            Self::Catalog(error) => error.kind(),
+            Self::Heads(error) => error.kind(),
+            Self::Block { source, .. } => source.kind(),
+            Self::Answer(error) => error.kind(),
+            Self::Bytes { .. } => ErrorKind::ResourceExhausted,
+            Self::Deadline(_) => ErrorKind::DeadlineExceeded,
+            Self::Worker => ErrorKind::Internal,
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Catalog(error) => error.retry(),
+            Self::Heads(error) => error.retry(),
+            Self::Block { source, .. } => source.retry(),
+            _ => Retry::Never,
+        }
+    }
+}
+
+impl From<RangeError> for QueryError {
+    fn from(error: RangeError) -> Self {
+        Self::Ask(error.into())
+    }
+}
+
+impl From<NodesError> for QueryError {
+    fn from(error: NodesError) -> Self {
+        Self::Ask(error.into())
+    }
+}

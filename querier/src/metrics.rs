@@ -1,0 +1,74 @@
+//! What a querier counts.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Query {
+    rpc: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Rpc {
+    rpc: &'static str,
+}
+
+/// The metrics of one querier.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    queries: Family<Query, Counter>,
+    seconds: Family<Rpc, Histogram>,
+    /// Blocks that answered.
+    pub(crate) blocks: Counter,
+    /// Bytes fetched from them.
+    pub(crate) bytes: Counter,
+    /// Rows decoded of them.
+    pub(crate) rows: Counter,
+    /// Rounds after the first.
+    pub(crate) replans: Counter,
+    /// Answers that may miss something.
+    pub(crate) inexact: Counter,
+    /// Bytes of open blocks.
+    pub(crate) open_bytes: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let seconds: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        Self {
+            queries: Family::default(),
+            seconds: Family::new_with_constructor(seconds),
+            blocks: Counter::default(),
+            bytes: Counter::default(),
+            rows: Counter::default(),
+            replans: Counter::default(),
+            inexact: Counter::default(),
+            open_bytes: Gauge::default(),
+        }
+    }
+
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("hearth_querier");
+        registry.register("queries", "Queries by method and outcome", self.queries.clone());
+        registry.register("query_seconds", "How long queries took", self.seconds.clone());
+        registry.register("blocks_read", "Blocks that answered a question", self.blocks.clone());
+        registry.register("block_bytes_fetched", "Bytes fetched from blocks", self.bytes.clone());
+        registry.register("block_rows_decoded", "Rows of blocks that were decoded", self.rows.clone());
+        registry.register("replans", "Times a query was planned anew on a newer root", self.replans.clone());
+        registry.register("inexact_answers", "Answers marked as inexact", self.inexact.clone());
+        registry.register("open_block_bytes", "Memory of open blocks", self.open_bytes.clone());
+    }
+
+    /// Counts one query. `outcome` is `ok` or the code of the error.
+    pub(crate) fn count(&self, rpc: &'static str, outcome: &'static str, took: Duration) {
+        self.queries.get_or_create(&Query { rpc, outcome }).inc();
+        self.seconds.get_or_create(&Rpc { rpc }).observe(took.as_secs_f64());
+    }
+}
