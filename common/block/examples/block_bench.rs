@@ -1,5 +1,5 @@
-//! Measures writing and reading a block of profiles like those of the benchmark: `block_bench DIR [ROUNDS] [jitter]`,
-//! where DIR holds pprof files.
+//! Measures writing and reading a block of profiles like those of the benchmark: `block_bench DIR [ROUNDS] [jitter] [out=FOLDER]`,
+//! where DIR holds pprof files and FOLDER gets the block's objects.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, unreachable_pub, reason = "a measuring tool")]
 
 #[path = "../tests/support/mod.rs"]
@@ -45,7 +45,10 @@ fn main() {
     let seconds = started.elapsed().as_secs_f64();
     let profiles = SERVICES * PODS * rounds;
     let (rows, total) = (block.entry.samples, block.entry.bytes());
-    println!("{profiles} profiles pushed, {} records, {rows} rows, {} series", block.entry.profiles, block.entry.series);
+    println!(
+        "{profiles} profiles pushed, {} records, {rows} rows, {} series",
+        block.entry.profiles, block.entry.series
+    );
     println!("write: {seconds:.2} s, {:.1} ns/row", seconds * 1e9 / rows as f64);
     let per = |bytes: u64| bytes as f64 / profiles as f64;
     for object in &block.entry.objects {
@@ -53,6 +56,12 @@ fn main() {
     }
     println!("  all: {:.1} B per profile, {:.2} B per row", per(total), total as f64 / rows as f64);
     drop(head);
+    if let Some(folder) = args.iter().find_map(|a| a.strip_prefix("out=")) {
+        std::fs::create_dir_all(folder).expect("a folder");
+        for (name, bytes) in &block.objects {
+            std::fs::write(std::path::Path::new(folder).join(name), bytes).expect("written");
+        }
+    }
     measure(&block);
 }
 
@@ -82,7 +91,8 @@ fn measure(block: &hearth_block::EncodedBlock) {
     };
     let one = r#"{service_name="svc-000"}"#;
     let none = Vec::new;
-    let part = ProfileQuery { range: TimeRange::from_ms(start + 100_000, start + 500_000), ..query(&cpu, "{}") };
+    let part =
+        ProfileQuery { range: TimeRange::from_ms(start + 100_000, start + 500_000), ..query(&cpu, "{}") };
     let questions = [
         ("tree fleet cpu", Question::Tree(query(&cpu, "{}"))),
         ("tree one service cpu", Question::Tree(query(&cpu, one))),
@@ -95,7 +105,11 @@ fn measure(block: &hearth_block::EncodedBlock) {
         ("label values pod", Question::LabelValues { name: "pod".to_owned(), range: None, matchers: none() }),
         (
             "series labels",
-            Question::Series { range: None, matchers: none(), label_names: vec!["service_name".to_owned(), "__profile_type__".to_owned()] },
+            Question::Series {
+                range: None,
+                matchers: none(),
+                label_names: vec!["service_name".to_owned(), "__profile_type__".to_owned()],
+            },
         ),
     ];
     for (what, question) in questions {
@@ -128,28 +142,37 @@ fn measure(block: &hearth_block::EncodedBlock) {
 }
 
 fn load(folder: &str) -> Vec<File> {
-    let mut paths: Vec<_> = std::fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path()).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path()).collect();
     paths.sort();
-    paths.iter().map(|path| {
-        let mut bytes = std::fs::read(path).expect("a file");
-        if is_gzip(&bytes) {
-            let mut raw = Vec::new();
-            Inflater::default().inflate(&bytes, 1 << 30, &mut raw).expect("gzip");
-            bytes = raw;
-        }
-        let heap = path.to_string_lossy().contains("heap");
-        read(&bytes, if heap { "memory" } else { "process_cpu" })
-    }).collect()
+    paths
+        .iter()
+        .map(|path| {
+            let mut bytes = std::fs::read(path).expect("a file");
+            if is_gzip(&bytes) {
+                let mut raw = Vec::new();
+                Inflater::default().inflate(&bytes, 1 << 30, &mut raw).expect("gzip");
+                bytes = raw;
+            }
+            let heap = path.to_string_lossy().contains("heap");
+            read(&bytes, if heap { "memory" } else { "process_cpu" })
+        })
+        .collect()
 }
 
 fn read(bytes: &[u8], name: &'static str) -> File {
     let mut pprof = Pprof::default();
     pprof.parse(bytes).expect("a pprof");
-    let text = |at: i64| String::from_utf8_lossy(pprof.strings.get(at as usize).copied().unwrap_or_default()).into_owned();
+    let text = |at: i64| {
+        String::from_utf8_lossy(pprof.strings.get(at as usize).copied().unwrap_or_default()).into_owned()
+    };
     let period = pprof.period_type.map_or_else(Default::default, |p| [text(p.ty), text(p.unit)]);
-    let types = pprof.sample_types.iter().map(|t| [text(t.ty), text(t.unit), period[0].clone(), period[1].clone()]);
-    let functions: BTreeMap<u64, usize> = pprof.functions.iter().enumerate().map(|(at, f)| (f.id, at)).collect();
-    let mappings: BTreeMap<u64, usize> = pprof.mappings.iter().enumerate().map(|(at, m)| (m.id, at)).collect();
+    let types =
+        pprof.sample_types.iter().map(|t| [text(t.ty), text(t.unit), period[0].clone(), period[1].clone()]);
+    let functions: BTreeMap<u64, usize> =
+        pprof.functions.iter().enumerate().map(|(at, f)| (f.id, at)).collect();
+    let mappings: BTreeMap<u64, usize> =
+        pprof.mappings.iter().enumerate().map(|(at, m)| (m.id, at)).collect();
     let mut locations = BTreeMap::new();
     for location in &pprof.locations {
         let lines = &pprof.lines[location.first_line as usize..][..location.line_count as usize];
@@ -159,7 +182,8 @@ fn read(bytes: &[u8], name: &'static str) -> File {
         };
         let lines: Vec<_> = lines.iter().map(line).collect();
         let mapping = mappings.get(&location.mapping_id).map(|at| &pprof.mappings[*at]);
-        let mapping = mapping.map(|m| (text(m.filename), text(m.build_id), if lines.is_empty() { m.memory_start } else { 0 }));
+        let mapping = mapping
+            .map(|m| (text(m.filename), text(m.build_id), if lines.is_empty() { m.memory_start } else { 0 }));
         let address = if lines.is_empty() { location.address } else { 0 };
         locations.insert(location.id, Location { mapping, address, lines });
     }
@@ -168,7 +192,8 @@ fn read(bytes: &[u8], name: &'static str) -> File {
     for sample in &pprof.samples {
         let labels = &pprof.labels[sample.first_label as usize..][..sample.label_count as usize];
         let labels = labels.iter().filter(|l| l.str != 0).map(|l| (text(l.key), text(l.str)));
-        let mut labels: Vec<_> = labels.filter(|(key, _)| key != "span_id" && key != "profile_id" && key != "trace_id").collect();
+        let mut labels: Vec<_> =
+            labels.filter(|(key, _)| key != "span_id" && key != "profile_id" && key != "trace_id").collect();
         labels.sort();
         let ids = &pprof.location_ids[sample.first_location as usize..][..sample.location_count as usize];
         let stack: Vec<Location> = ids.iter().rev().filter_map(|id| locations.get(id).cloned()).collect();
@@ -209,10 +234,25 @@ fn build(files: &[File], rounds: u64, jitter: bool) -> Head {
                     let rid = u128::from(random.next()) << 64 | u128::from(random.next());
                     let time_ns = DAY_START_NS + (round * 15_000 + pod) as i64 * 1_000_000;
                     for (ty_at, ty) in file.types.iter().enumerate() {
-                        let rows = stacks.iter().zip(&values).map(|(s, v)| (*s, v.get(ty_at).copied().unwrap_or_default()));
+                        let rows = stacks
+                            .iter()
+                            .zip(&values)
+                            .map(|(s, v)| (*s, v.get(ty_at).copied().unwrap_or_default()));
                         let mut rows: Vec<(u32, i64)> = rows.filter(|(_, value)| *value > 0).collect();
                         rows.sort_unstable();
-                        unit.push_row(&labels, (ty.clone(), time_ns, rid, 10_000_000_000, 10_000_000, rows, Vec::new(), Vec::new()));
+                        unit.push_row(
+                            &labels,
+                            (
+                                ty.clone(),
+                                time_ns,
+                                rid,
+                                10_000_000_000,
+                                10_000_000,
+                                rows,
+                                Vec::new(),
+                                Vec::new(),
+                            ),
+                        );
                     }
                 }
             }
@@ -229,7 +269,15 @@ fn vary(group: &Group, jitter: bool, random: &mut Random) -> Vec<Vec<i64>> {
     let mut one = |values: &Vec<i64>| {
         let keep = random.below(100) >= 15;
         let factor = 0.8 + 0.4 * random.below(1 << 30) as f64 / (1u64 << 30) as f64;
-        let change = |v: &i64| if !keep { 0 } else if *v <= 1 { *v } else { (*v as f64 * factor) as i64 + 1 };
+        let change = |v: &i64| {
+            if !keep {
+                0
+            } else if *v <= 1 {
+                *v
+            } else {
+                (*v as f64 * factor) as i64 + 1
+            }
+        };
         values.iter().map(change).collect()
     };
     group.values.iter().map(&mut one).collect()

@@ -27,10 +27,31 @@ pub(crate) fn put_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Appends a column of little-endian numbers.
+/// Appends a column of numbers as four planes of bytes, lowest first: bytes of one weight resemble each other.
 pub(crate) fn put_u32s(values: impl IntoIterator<Item = u32>, out: &mut Vec<u8>) {
-    for value in values {
-        out.extend_from_slice(&value.to_le_bytes());
+    let values: Vec<u32> = values.into_iter().collect();
+    for plane in 0..4 {
+        out.extend(values.iter().map(|value| value.to_le_bytes()[plane]));
+    }
+}
+
+/// Appends a column of numbers as two planes of bytes, lowest first.
+pub(crate) fn put_u16s(values: impl Iterator<Item = u16> + Clone, out: &mut Vec<u8>) {
+    out.extend(values.clone().map(|value| value as u8));
+    out.extend(values.map(|value| (value >> 8) as u8));
+}
+
+/// Appends a column of bits, eight to a byte, lowest first.
+pub(crate) fn put_bits(bits: impl Iterator<Item = bool>, out: &mut Vec<u8>) {
+    let mut filled = 0u32;
+    for bit in bits {
+        if filled.is_multiple_of(8) {
+            out.push(0);
+        }
+        if let Some(byte) = out.last_mut() {
+            *byte |= u8::from(bit) << (filled % 8);
+        }
+        filled += 1;
     }
 }
 
@@ -117,6 +138,12 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(self.take(length)?).map_err(|_| "a text is not UTF-8".to_owned())
     }
 
+    /// A column of bits, as [`put_bits`] writes it.
+    pub(crate) fn bits(&mut self, count: usize) -> CodecResult<impl Iterator<Item = bool> + use<'a>> {
+        let bytes = self.take(count.div_ceil(8))?;
+        Ok((0..count).map(move |at| bytes[at / 8] >> (at % 8) & 1 == 1))
+    }
+
     pub(crate) fn u32(&mut self) -> CodecResult<u32> {
         Ok(self.u32s(1)?[0])
     }
@@ -125,14 +152,18 @@ impl<'a> Cursor<'a> {
         Ok(self.u64s(1)?[0])
     }
 
+    /// A column of planes, as [`put_u16s`] writes it.
     pub(crate) fn u16s(&mut self, count: usize) -> CodecResult<Vec<u16>> {
-        let (pairs, _) = self.take(count.saturating_mul(2))?.as_chunks::<2>();
-        Ok(pairs.iter().map(|&b| u16::from_le_bytes(b)).collect())
+        let (low, high) = (self.take(count)?, self.take(count)?);
+        Ok(low.iter().zip(high).map(|(&low, &high)| u16::from_le_bytes([low, high])).collect())
     }
 
+    /// A column of planes, as [`put_u32s`] writes it.
     pub(crate) fn u32s(&mut self, count: usize) -> CodecResult<Vec<u32>> {
-        let (words, _) = self.take(count.saturating_mul(4))?.as_chunks::<4>();
-        Ok(words.iter().map(|&b| u32::from_le_bytes(b)).collect())
+        let planes = [self.take(count)?, self.take(count)?, self.take(count)?, self.take(count)?];
+        let [a, b, c, d] = planes;
+        let rows = a.iter().zip(b).zip(c.iter().zip(d));
+        Ok(rows.map(|((&a, &b), (&c, &d))| u32::from_le_bytes([a, b, c, d])).collect())
     }
 
     pub(crate) fn u64s(&mut self, count: usize) -> CodecResult<Vec<u64>> {

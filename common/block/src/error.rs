@@ -30,7 +30,9 @@ pub enum BlockError {
         what: String,
     },
     /// A newer format than this reader knows.
-    #[error("the block needs features {features:#x} (format {major}) that this version does not know: upgrade it")]
+    #[error(
+        "the block needs features {features:#x} (format {major}) that this version does not know: upgrade it"
+    )]
     Unsupported {
         /// Major version of the format.
         major: u16,

@@ -20,7 +20,7 @@ pub(crate) const KNOWN_FEATURES: u64 = 0;
 
 const MAGIC: &[u8; 8] = b"HEARTHIX";
 const MINOR: u16 = 0;
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 9;
 /// Stands in the directory for "no unit": shared sections.
 pub(crate) const NO_UNIT: u32 = u32::MAX;
 
@@ -76,7 +76,8 @@ fn inflate(stored: &[u8], raw: usize, limit: usize) -> Result<Vec<u8>, String> {
     if raw > limit {
         return Err(format!("a frame inflates to {raw} bytes, the limit is {limit}"));
     }
-    let inflated = zstd::bulk::decompress(stored, raw).map_err(|e| format!("a frame cannot be inflated: {e}"))?;
+    let inflated =
+        zstd::bulk::decompress(stored, raw).map_err(|e| format!("a frame cannot be inflated: {e}"))?;
     if inflated.len() != raw {
         return Err(format!("a frame inflates to {} bytes, the directory says {raw}", inflated.len()));
     }
@@ -97,7 +98,14 @@ impl IndexWriter {
     }
 
     /// Appends one frame of `count` elements.
-    pub(crate) fn frame(&mut self, section: u32, unit: u32, first: u64, count: u32, raw: &[u8]) -> Result<(), BlockError> {
+    pub(crate) fn frame(
+        &mut self,
+        section: u32,
+        unit: u32,
+        first: u64,
+        count: u32,
+        raw: &[u8],
+    ) -> Result<(), BlockError> {
         if raw.len() > FRAME_RAW_MAX {
             let (value, limit) = (raw.len() as u64, FRAME_RAW_MAX as u64);
             return Err(BlockError::Limit { what: "bytes of one element of the index", value, limit });
@@ -253,8 +261,14 @@ pub(crate) fn join_stream<'a>(
 ) -> Result<Vec<u8>, BlockError> {
     let mut out = Vec::new();
     for (frame, stored) in frames {
-        if frame.first != out.len() as u64 || frame.count != frame.raw || out.len() + frame.raw as usize > limit {
-            return Err(BlockError::index(frame.offset, "a frame of a stream is out of place or the stream too long"));
+        if frame.first != out.len() as u64
+            || frame.count != frame.raw
+            || out.len() + frame.raw as usize > limit
+        {
+            return Err(BlockError::index(
+                frame.offset,
+                "a frame of a stream is out of place or the stream too long",
+            ));
         }
         out.extend_from_slice(&frame.inflate(&stored)?);
     }

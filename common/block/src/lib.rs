@@ -11,12 +11,14 @@ pub mod input;
 mod meta;
 mod pages;
 pub mod read;
+pub mod verify;
 pub mod write;
 
 pub use entry::{BlockEntry, ObjectEntry};
 pub use error::BlockError;
 pub use input::{BlockSpec, SourceRange};
 pub use read::{BlockReader, Prepared};
+pub use verify::{Verified, verify};
 pub use write::{EncodedBlock, WriteOptions, write_block};
 
 /// Major version of the format; part of `created_by` and of every entry.

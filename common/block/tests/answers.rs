@@ -78,7 +78,11 @@ fn questions(random: &mut Random, profiles: &[Profile]) -> Vec<Question> {
         Question::ProfileTypes { range: maybe(random) },
         Question::LabelNames { range: maybe(random), matchers: matchers(random) },
         Question::LabelValues { name: "pod".to_owned(), range: maybe(random), matchers: matchers(random) },
-        Question::LabelValues { name: "__type__".to_owned(), range: maybe(random), matchers: matchers(random) },
+        Question::LabelValues {
+            name: "__type__".to_owned(),
+            range: maybe(random),
+            matchers: matchers(random),
+        },
         Question::Series { range: maybe(random), matchers: matchers(random), label_names: group_by },
         Question::Series { range: maybe(random), matchers: matchers(random), label_names: Vec::new() },
     ]

@@ -92,7 +92,12 @@ pub(crate) fn put_datasets(datasets: &[Dataset]) -> Vec<u8> {
 }
 
 /// Decodes datasets and checks their references.
-pub(crate) fn take_datasets(bytes: &[u8], types: usize, units: usize, series: usize) -> CodecResult<Vec<Dataset>> {
+pub(crate) fn take_datasets(
+    bytes: &[u8],
+    types: usize,
+    units: usize,
+    series: usize,
+) -> CodecResult<Vec<Dataset>> {
     let mut cursor = Cursor::new(bytes);
     let mut datasets = Vec::new();
     let mut at = Running::default();
@@ -104,7 +109,10 @@ pub(crate) fn take_datasets(bytes: &[u8], types: usize, units: usize, series: us
             slices: Vec::new(),
         };
         if dataset.ty as usize >= types || dataset.unit as usize >= units {
-            return Err(format!("a dataset has type {} of {types}, unit {} of {units}", dataset.ty, dataset.unit));
+            return Err(format!(
+                "a dataset has type {} of {types}, unit {} of {units}",
+                dataset.ty, dataset.unit
+            ));
         }
         for _ in 0..cursor.count()? {
             let spans = cursor.varint()?;
@@ -152,7 +160,10 @@ fn take_run(cursor: &mut Cursor<'_>, at: &mut Running, series: usize) -> CodecRe
     run.series.reserve(count);
     let mut id = 0u32;
     for _ in 0..count {
-        id = id.checked_add(cursor.varint_u32()?).filter(|&id| (id as usize) < series).ok_or("a run has an unknown series")?;
+        id = id
+            .checked_add(cursor.varint_u32()?)
+            .filter(|&id| (id as usize) < series)
+            .ok_or("a run has an unknown series")?;
         run.series.push(id);
     }
     if run.max_time < run.min_time || at.profile > u64::from(u32::MAX) {

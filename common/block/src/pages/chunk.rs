@@ -36,7 +36,6 @@ pub(crate) struct EncodedChunk {
 /// How the values of a chunk are stored.
 enum Values<'a, T> {
     Delta(&'a [T]),
-    Plain(&'a [T]),
     Dict { indices: Vec<u32>, dict: Vec<T> },
 }
 
@@ -55,7 +54,11 @@ impl ChunkEncoder {
     }
 
     /// All values as deltas.
-    pub(crate) fn delta<T: Word>(&mut self, desc: &ColumnDescPtr, values: &[T]) -> Result<EncodedChunk, String> {
+    pub(crate) fn delta<T: Word>(
+        &mut self,
+        desc: &ColumnDescPtr,
+        values: &[T],
+    ) -> Result<EncodedChunk, String> {
         self.chunk(desc, &Values::Delta(values))
     }
 
@@ -79,13 +82,12 @@ impl ChunkEncoder {
         }
     }
 
-    /// Values as they are.
-    pub(crate) fn plain<T: Word>(&mut self, desc: &ColumnDescPtr, values: &[T]) -> Result<EncodedChunk, String> {
-        self.chunk(desc, &Values::Plain(values))
-    }
-
     /// Sixteen bytes a row, as they are.
-    pub(crate) fn fixed16(&mut self, desc: &ColumnDescPtr, values: &[[u8; 16]]) -> Result<EncodedChunk, String> {
+    pub(crate) fn fixed16(
+        &mut self,
+        desc: &ColumnDescPtr,
+        values: &[[u8; 16]],
+    ) -> Result<EncodedChunk, String> {
         let mut out = ChunkOut::default();
         for page in values.chunks(PAGE_ROWS) {
             self.raw.clear();
@@ -95,7 +97,11 @@ impl ChunkEncoder {
         out.finish(desc, self.level, values.len(), vec![Encoding::PLAIN], None)
     }
 
-    fn chunk<T: Word>(&mut self, desc: &ColumnDescPtr, values: &Values<'_, T>) -> Result<EncodedChunk, String> {
+    fn chunk<T: Word>(
+        &mut self,
+        desc: &ColumnDescPtr,
+        values: &Values<'_, T>,
+    ) -> Result<EncodedChunk, String> {
         let mut out = ChunkOut::default();
         let (rows, encodings, bounds) = match values {
             Values::Delta(values) => {
@@ -105,14 +111,6 @@ impl ChunkEncoder {
                     self.page(KIND_DATA_V2, page.len(), encoding::DELTA, &mut out)?;
                 }
                 (values.len(), vec![Encoding::DELTA_BINARY_PACKED], bounds(values))
-            }
-            Values::Plain(values) => {
-                for page in values.chunks(PAGE_ROWS) {
-                    self.raw.clear();
-                    put_plain(page, &mut self.raw);
-                    self.page(KIND_DATA_V2, page.len(), encoding::PLAIN, &mut out)?;
-                }
-                (values.len(), vec![Encoding::PLAIN], bounds(values))
             }
             Values::Dict { indices, dict } => {
                 self.raw.clear();

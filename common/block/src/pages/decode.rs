@@ -29,7 +29,11 @@ impl PageDecoder {
             return Err(format!("a page is of kind {}, not {kind}", header.kind));
         }
         if header.stored_bytes as usize != stored.len() {
-            return Err(format!("a page has {} bytes, its header says {}", stored.len(), header.stored_bytes));
+            return Err(format!(
+                "a page has {} bytes, its header says {}",
+                stored.len(),
+                header.stored_bytes
+            ));
         }
         if values.is_some_and(|values| values != header.values as usize) || header.levels != 0 {
             return Err(format!("a page has {} values where {values:?} belong", header.values));

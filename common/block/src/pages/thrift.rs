@@ -113,7 +113,8 @@ impl In<'_> {
         take_varint(self.bytes, &mut self.at).ok_or_else(|| "a page header ends early".to_owned())
     }
     fn int(&mut self) -> PageResult<i32> {
-        i32::try_from(unzigzag(self.varint()?)).map_err(|_| "a number of a page header is too large".to_owned())
+        i32::try_from(unzigzag(self.varint()?))
+            .map_err(|_| "a number of a page header is too large".to_owned())
     }
     fn field(&mut self, last: &mut i16) -> PageResult<Option<(i16, u8)>> {
         self.fields += 1;
@@ -125,7 +126,8 @@ impl In<'_> {
             return Ok(None);
         }
         *last = match byte >> 4 {
-            0 => i16::try_from(unzigzag(self.varint()?)).map_err(|_| "a field number is too large".to_owned())?,
+            0 => i16::try_from(unzigzag(self.varint()?))
+                .map_err(|_| "a field number is too large".to_owned())?,
             delta => last.checked_add(i16::from(delta)).ok_or("a field number is too large")?,
         };
         Ok(Some((*last, byte & 15)))

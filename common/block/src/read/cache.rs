@@ -54,7 +54,10 @@ impl SymbolCache {
             state.bytes += unit.bytes();
         }
         while state.bytes > CACHE_MAX_BYTES && state.units.len() > 1 {
-            let Some(oldest) = state.units.iter().min_by_key(|(_, (_, used))| *used).map(|(at, _)| *at) else { break };
+            let Some(oldest) = state.units.iter().min_by_key(|(_, (_, used))| *used).map(|(at, _)| *at)
+            else {
+                break;
+            };
             if let Some((unit, _)) = state.units.remove(&oldest) {
                 state.bytes -= unit.bytes();
             }

@@ -15,13 +15,21 @@ const GAP_MAX: u64 = 512 << 10;
 const PART_MAX: u64 = 8 << 20;
 
 /// Reads one range.
-pub(crate) async fn one(object: &str, from: &Arc<dyn RangeRead>, range: Range<u64>) -> Result<Bytes, BlockError> {
+pub(crate) async fn one(
+    object: &str,
+    from: &Arc<dyn RangeRead>,
+    range: Range<u64>,
+) -> Result<Bytes, BlockError> {
     let expected = range.end - range.start;
     let wrong = |source| BlockError::Read { object: object.to_owned(), source };
     let mut read = from.read(std::slice::from_ref(&range)).await.map_err(wrong)?;
     match read.pop() {
         Some(bytes) if bytes.len() as u64 == expected => Ok(bytes),
-        _ => Err(BlockError::damaged(object, range.start, format!("{expected} bytes were asked for and did not come"))),
+        _ => Err(BlockError::damaged(
+            object,
+            range.start,
+            format!("{expected} bytes were asked for and did not come"),
+        )),
     }
 }
 
@@ -72,7 +80,9 @@ fn join(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     for range in ranges {
         match parts.last_mut() {
             Some(part) if range.end <= part.end => {}
-            Some(part) if range.start <= part.end.saturating_add(GAP_MAX) && range.end - part.start <= PART_MAX => {
+            Some(part)
+                if range.start <= part.end.saturating_add(GAP_MAX) && range.end - part.start <= PART_MAX =>
+            {
                 part.end = range.end;
             }
             _ => parts.push(range),
@@ -89,6 +99,11 @@ pub(crate) struct Fetched {
 }
 
 impl Fetched {
+    /// Whole objects that are in memory.
+    pub(crate) fn whole(objects: impl Iterator<Item = (&'static str, Bytes)>) -> Self {
+        Self { objects: objects.map(|(object, bytes)| (object, vec![(0, bytes)])).collect(), bytes: 0 }
+    }
+
     /// A range that was wanted.
     pub(crate) fn get(&self, object: &'static str, range: Range<u64>) -> Result<&[u8], BlockError> {
         let missing = || BlockError::damaged(object, range.start, "bytes that are needed were not planned");
@@ -109,6 +124,9 @@ mod tests {
     fn close_ranges_are_joined_up_to_a_part() {
         assert_eq!(join(vec![10..20, 0..5, 15..30]), vec![0..30]);
         assert_eq!(join(vec![0..10, GAP_MAX + 11..GAP_MAX + 12]), vec![0..10, GAP_MAX + 11..GAP_MAX + 12]);
-        assert_eq!(join(vec![0..PART_MAX, PART_MAX..PART_MAX + 1]), vec![0..PART_MAX, PART_MAX..PART_MAX + 1]);
+        assert_eq!(
+            join(vec![0..PART_MAX, PART_MAX..PART_MAX + 1]),
+            vec![0..PART_MAX, PART_MAX..PART_MAX + 1]
+        );
     }
 }

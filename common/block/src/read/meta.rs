@@ -106,6 +106,17 @@ impl Meta {
         Ok(meta)
     }
 
+    /// Decodes an index that is in memory.
+    pub(crate) fn from_whole(entry: &BlockEntry, index: &Bytes) -> Result<Self, BlockError> {
+        let length = index.len() as u64;
+        let at = index.len().saturating_sub(TRAILER_BYTES);
+        let trailer = Trailer::read(&index[at..], length)?;
+        let frames = trailer.directory(&index[trailer.directory_offset as usize..at])?;
+        let mut meta = Self::decode(entry, frames, 0, index)?;
+        meta.whole = Some(index.clone());
+        Ok(meta)
+    }
+
     fn decode(entry: &BlockEntry, frames: Vec<Frame>, from: u64, bytes: &Bytes) -> Result<Self, BlockError> {
         let mut raw_bytes = 0usize;
         let mut stream = |kind: u32| -> Result<(Vec<u8>, u64), BlockError> {
@@ -170,7 +181,8 @@ impl Meta {
 
     /// Finds the frames of units and of what they share, and which ids they have.
     fn place_symbols(&mut self) -> Result<(), String> {
-        let in_units = self.frames.partition_point(|f| f.unit != NO_UNIT && f.section < section::FIRST_OF_TAIL);
+        let in_units =
+            self.frames.partition_point(|f| f.unit != NO_UNIT && f.section < section::FIRST_OF_TAIL);
         let symbols = self.frames.partition_point(|f| f.section < section::FIRST_OF_TAIL);
         self.shared = in_units..symbols.max(in_units);
         let count = |frames: &[Frame], kind: u32| -> Result<u32, String> {
@@ -188,12 +200,18 @@ impl Meta {
             }
             let frames = &self.frames[from..at];
             let too_many = || "too many strings or functions".to_owned();
-            let strings = string..string.checked_add(count(frames, section::STRINGS)?).ok_or_else(too_many)?;
-            let functions = function..function.checked_add(count(frames, section::FUNCTIONS)?).ok_or_else(too_many)?;
+            let strings =
+                string..string.checked_add(count(frames, section::STRINGS)?).ok_or_else(too_many)?;
+            let functions =
+                function..function.checked_add(count(frames, section::FUNCTIONS)?).ok_or_else(too_many)?;
             (string, function) = (strings.end, functions.end);
             self.places.push(UnitPlace { frames: from..at, strings, functions });
         }
-        if at == in_units { Ok(()) } else { Err(format!("frame {at} belongs to unit {}", self.frames[at].unit)) }
+        if at == in_units {
+            Ok(())
+        } else {
+            Err(format!("frame {at} belongs to unit {}", self.frames[at].unit))
+        }
     }
 
     /// Rows that datasets speak of exist in the tables.
@@ -204,7 +222,11 @@ impl Meta {
         let spans = last.map_or(0, |slice| slice.span_rows().end);
         let said = (profiles, samples, spans);
         let there = (self.profiles.rows, self.samples.rows, self.spans.rows);
-        if said == there { Ok(()) } else { Err(format!("datasets have {said:?} rows, tables have {there:?}")) }
+        if said == there {
+            Ok(())
+        } else {
+            Err(format!("datasets have {said:?} rows, tables have {there:?}"))
+        }
     }
 
     /// Estimated bytes of the symbols of a unit as stored.
@@ -226,13 +248,23 @@ fn take_object(
     };
     let length = entry.object(name).map_or(0, |object| object.bytes);
     let ends = |c: &crate::meta::pages::ColumnPages| {
-        c.pages.iter().chain(&c.dicts).map(|&(at, bytes)| at.saturating_add(u64::from(bytes))).max().unwrap_or_default()
+        c.pages
+            .iter()
+            .chain(&c.dicts)
+            .map(|&(at, bytes)| at.saturating_add(u64::from(bytes)))
+            .max()
+            .unwrap_or_default()
     };
     if !pages.columns.is_empty() && pages.columns.len() != columns {
-        return Err(BlockError::index(0, format!("{name} has {} columns, not {columns}", pages.columns.len())));
+        return Err(BlockError::index(
+            0,
+            format!("{name} has {} columns, not {columns}", pages.columns.len()),
+        ));
     }
     match pages.columns.iter().map(ends).max() {
-        Some(end) if end > length => Err(BlockError::index(0, format!("a page of {name} ends at {end} of {length}"))),
+        Some(end) if end > length => {
+            Err(BlockError::index(0, format!("a page of {name} ends at {end} of {length}")))
+        }
         _ => Ok(pages.clone()),
     }
 }

@@ -4,12 +4,12 @@
 //! [`Prepared::run`] inflates, decodes and sums.
 
 mod cache;
-mod fetch;
-mod meta;
+pub(crate) mod fetch;
+pub(crate) mod meta;
 mod names;
 mod plan;
 mod points;
-mod rows;
+pub(crate) mod rows;
 mod select;
 mod stacks;
 mod symbols;
@@ -190,7 +190,8 @@ impl Prepared {
             (self.run_part(context, first), other.join())
         });
         let mut answer = one?;
-        let two = two.map_err(|_| BlockError::Input("a thread that answers a question panicked".to_owned()))?;
+        let two =
+            two.map_err(|_| BlockError::Input("a thread that answers a question panicked".to_owned()))?;
         answer.merge(two?)?;
         Ok(answer)
     }

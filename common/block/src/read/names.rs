@@ -20,7 +20,10 @@ use crate::write::profiles::column;
 
 /// Runs of all datasets that share a time with the range.
 fn runs(meta: &Meta, range: Option<TimeRange>) -> impl Iterator<Item = (&Dataset, &Run)> {
-    let each = meta.datasets.iter().flat_map(|d| d.slices.iter().flat_map(move |s| s.runs.iter().map(move |r| (d, r))));
+    let each = meta
+        .datasets
+        .iter()
+        .flat_map(|d| d.slices.iter().flat_map(move |s| s.runs.iter().map(move |r| (d, r))));
     each.filter(move |(_, run)| range.is_none_or(|range| overlaps(range, run)))
 }
 
@@ -57,7 +60,10 @@ fn each_series(
             let times = &times.page(page, &mut decoder)?[part.clone()];
             let series = &series.page(page, &mut decoder)?[part];
             for (&time, &series) in times.iter().zip(series) {
-                if series != last && range.contains(TimestampNs(time)) && run.series.binary_search(&series).is_ok() {
+                if series != last
+                    && range.contains(TimestampNs(time))
+                    && run.series.binary_search(&series).is_ok()
+                {
                     last = series;
                     each(dataset.ty, series);
                 }
@@ -86,7 +92,8 @@ pub(crate) fn answer(meta: &Meta, question: &Question, fetched: &Fetched) -> Res
             let mut found: HashSet<&str> = HashSet::new();
             each_series(meta, range, fetched, |ty, series| {
                 let view = view(ty, series);
-                if let Some(value) = view.get(name).filter(|value| !value.is_empty() && !found.contains(value))
+                if let Some(value) =
+                    view.get(name).filter(|value| !value.is_empty() && !found.contains(value))
                     && view.matches_any(matchers)
                 {
                     found.insert(value);

@@ -62,12 +62,17 @@ impl ProfilePlan {
         let view = |labels| View { labels, ty: &meta.types[ty], type_id: &meta.type_ids[ty] };
         let mut plan = Self::default();
         for dataset in meta.datasets.iter().filter(|d| d.ty as usize == ty) {
-            let mut planned =
-                DatasetPlan { unit: dataset.unit, flags: dataset.flags, runs: Vec::new(), span_rows: Vec::new() };
+            let mut planned = DatasetPlan {
+                unit: dataset.unit,
+                flags: dataset.flags,
+                runs: Vec::new(),
+                span_rows: Vec::new(),
+            };
             for slice in &dataset.slices {
                 let before = planned.runs.len();
                 for run in slice.runs.iter().filter(|run| overlaps(query.range, run)) {
-                    let matches = |id: &&u32| view(&meta.series[**id as usize].labels).matches(&query.selector);
+                    let matches =
+                        |id: &&u32| view(&meta.series[**id as usize].labels).matches(&query.selector);
                     let series: Vec<u32> = run.series.iter().filter(matches).copied().collect();
                     if series.is_empty() {
                         continue;
@@ -88,7 +93,13 @@ impl ProfilePlan {
     }
 
     /// Adds what a question about stacks needs of the tables.
-    pub(crate) fn want_samples(&self, meta: &Meta, query: &ProfileQuery, each_row: bool, wanted: &mut Wanted) {
+    pub(crate) fn want_samples(
+        &self,
+        meta: &Meta,
+        query: &ProfileQuery,
+        each_row: bool,
+        wanted: &mut Wanted,
+    ) {
         let (profiles, samples, spans) = (Table::profiles(meta), Table::samples(meta), Table::spans(meta));
         for dataset in &self.datasets {
             for run in &dataset.runs {

@@ -65,7 +65,9 @@ impl<'a> Groups<'a> {
             groups[group as usize].1.push((step, bucket));
         }
         let filled = groups.into_iter().filter(|(_, buckets)| !buckets.is_empty());
-        Answer::Points(PointSet { groups: filled.map(|(labels, b)| (labels, b.into_iter().collect())).collect() })
+        Answer::Points(PointSet {
+            groups: filled.map(|(labels, b)| (labels, b.into_iter().collect())).collect(),
+        })
     }
 }
 

@@ -51,7 +51,10 @@ impl<'a> Table<'a> {
     }
 
     /// The pages that hold some rows, each with the part of it that does: (page, part of its rows, first row of the part).
-    pub(crate) fn parts(&self, rows: Range<u64>) -> impl Iterator<Item = (usize, Range<usize>, u64)> + use<'a> {
+    pub(crate) fn parts(
+        &self,
+        rows: Range<u64>,
+    ) -> impl Iterator<Item = (usize, Range<usize>, u64)> + use<'a> {
         let pages = self.pages;
         pages.pages_of(&rows).map(move |at| {
             let page = pages.pages[at];
@@ -92,7 +95,8 @@ impl<'a, T: Word> Column<'a, T> {
             self.dict.clear();
             if bytes > 0 {
                 let stored = self.fetched.get(object, offset..offset + u64::from(bytes))?;
-                self.dict = decoder.dictionary(stored).map_err(|what| BlockError::damaged(object, offset, what))?;
+                self.dict =
+                    decoder.dictionary(stored).map_err(|what| BlockError::damaged(object, offset, what))?;
             }
             self.dict_group = Some(rows.group);
         }

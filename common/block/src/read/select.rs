@@ -1,6 +1,8 @@
 //! Which series a selector selects, seen through the labels that users see for a type, without building those.
 
-use hearth_model::labels::{PERIOD_TYPE, PERIOD_UNIT, PROFILE_TYPE, SERVICE_NAME, SERVICE_NAME_COPY, TYPE, UNIT};
+use hearth_model::labels::{
+    PERIOD_TYPE, PERIOD_UNIT, PROFILE_TYPE, SERVICE_NAME, SERVICE_NAME_COPY, TYPE, UNIT,
+};
 use hearth_model::{Labels, ProfileType, Selector};
 
 /// Labels that only steer ingestion: not visible.
@@ -59,8 +61,18 @@ mod tests {
             vec![("__service_name__", "other"), ("service_name", ""), ("__order__", "1")],
         ];
         let types = [ProfileType::new("n", "cpu", "ns", "", ""), ProfileType::new("n", "a", "b", "c", "d")];
-        let names = ["service_name", "pod", "__delta__", "empty", "__type__", "__name__", "__service_name__", "absent"];
-        let derived = [PROFILE_TYPE, TYPE, UNIT, PERIOD_TYPE, PERIOD_UNIT, SERVICE_NAME_COPY, "__order__", "__otel__"];
+        let names = [
+            "service_name",
+            "pod",
+            "__delta__",
+            "empty",
+            "__type__",
+            "__name__",
+            "__service_name__",
+            "absent",
+        ];
+        let derived =
+            [PROFILE_TYPE, TYPE, UNIT, PERIOD_TYPE, PERIOD_UNIT, SERVICE_NAME_COPY, "__order__", "__otel__"];
         for set in sets {
             let labels = Labels::from_pairs(set);
             for ty in &types {

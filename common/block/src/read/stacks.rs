@@ -33,7 +33,11 @@ pub(crate) struct SampleReader<'a> {
 }
 
 impl<'a> SampleReader<'a> {
-    pub(crate) fn new(meta: &'a Meta, query: &'a ProfileQuery, fetched: &'a Fetched) -> Result<Self, BlockError> {
+    pub(crate) fn new(
+        meta: &'a Meta,
+        query: &'a ProfileQuery,
+        fetched: &'a Fetched,
+    ) -> Result<Self, BlockError> {
         let samples = Table::samples(meta);
         Ok(Self {
             meta,
@@ -221,7 +225,11 @@ impl Chosen {
 }
 
 /// Which stacks have a root side of these function names; `None` = no filter.
-pub(crate) fn call_site_stacks(unit: &UnitSymbols, shared: &SharedSymbols, names: &[String]) -> Option<Vec<bool>> {
+pub(crate) fn call_site_stacks(
+    unit: &UnitSymbols,
+    shared: &SharedSymbols,
+    names: &[String],
+) -> Option<Vec<bool>> {
     const FAILED: u32 = u32::MAX;
     if names.is_empty() {
         return None;

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::meta::{Meta, UnitPlace};
-use crate::codec::{CodecResult, Cursor, take_with_exceptions};
+use crate::codec::{CodecResult, Cursor, take_with_exceptions, unzigzag};
 use crate::error::BlockError;
 use crate::frame::{Frame, section};
 use crate::write::symbols::{LONG_STRING, MANY_LINES};
@@ -42,8 +42,10 @@ impl Texts {
         let long = cursor.u32s(lengths.iter().filter(|&&l| l == LONG_STRING).count())?;
         let mut long = long.into_iter();
         for length in lengths {
-            let length = if length == LONG_STRING { long.next().unwrap_or_default() } else { u32::from(length) };
-            let text = std::str::from_utf8(cursor.take(length as usize)?).map_err(|_| "a string is not UTF-8")?;
+            let length =
+                if length == LONG_STRING { long.next().unwrap_or_default() } else { u32::from(length) };
+            let text =
+                std::str::from_utf8(cursor.take(length as usize)?).map_err(|_| "a string is not UTF-8")?;
             self.text.push_str(text);
             self.ends.push(u32::try_from(self.text.len()).map_err(|_| "too many strings")?);
         }
@@ -89,20 +91,27 @@ pub(crate) struct SharedSymbols {
 
 impl SharedSymbols {
     /// Decodes the shared frames.
-    pub(crate) fn decode<'b>(meta: &Meta, stored: impl Fn(&Frame) -> Result<&'b [u8], BlockError>) -> Result<Self, BlockError> {
+    pub(crate) fn decode<'b>(
+        meta: &Meta,
+        stored: impl Fn(&Frame) -> Result<&'b [u8], BlockError>,
+    ) -> Result<Self, BlockError> {
         let mut found = Self::default();
         for frame in &meta.frames[meta.shared.clone()] {
             let damaged = |what| BlockError::index(frame.offset, what);
             let count = frame.count as usize;
             match frame.section {
-                section::STRINGS => found.strings.append(&frame.inflate(stored(frame)?)?, count).map_err(damaged)?,
+                section::STRINGS => {
+                    found.strings.append(&frame.inflate(stored(frame)?)?, count).map_err(damaged)?
+                }
                 section::FUNCTIONS => {
-                    functions(&frame.inflate(stored(frame)?)?, count, &mut found.functions).map_err(damaged)?;
+                    functions(&frame.inflate(stored(frame)?)?, count, &mut found.functions)
+                        .map_err(damaged)?;
                 }
                 _ => {}
             }
         }
-        let wrong = found.functions.iter().any(|f| f.name.max(f.system_name).max(f.file) >= meta.shared_strings);
+        let wrong =
+            found.functions.iter().any(|f| f.name.max(f.system_name).max(f.file) >= meta.shared_strings);
         if wrong { Err(BlockError::index(0, "a shared function has an unknown string")) } else { Ok(found) }
     }
 
@@ -208,7 +217,13 @@ impl UnitSymbols {
         }
         self.mapping_plus_1.extend(cursor.u32s(count)?);
         let lines = end as usize - self.line_functions.len();
-        self.line_functions.extend(cursor.u32s(lines)?);
+        let own = cursor.bits(lines)?;
+        let mut last = [0u32; 2];
+        self.line_functions.extend(own.zip(cursor.u32s(lines)?).map(|(own, step)| {
+            let id = &mut last[usize::from(own)];
+            *id = id.wrapping_add(unzigzag(u64::from(step)) as u32);
+            *id
+        }));
         self.line_numbers.extend(take_with_exceptions(&mut cursor, lines)?);
         let addresses = cursor.u64s(bare.len())?;
         self.addresses.extend(bare.into_iter().zip(addresses).filter(|(_, address)| *address != 0));
@@ -220,15 +235,23 @@ impl UnitSymbols {
         let mut cursor = Cursor::new(raw);
         let (first_stack, ancestors) = (cursor.u32()?, cursor.u32()? as usize);
         cursor.u32s(ancestors)?;
-        let depths = cursor.u16s(count)?;
+        let climbs = cursor.u16s(count)?;
         self.locations.extend(cursor.u32s(count)?);
-        let ends = cursor.take(count.div_ceil(8))?;
+        let ends = cursor.bits(count)?;
         cursor.end()?;
         if first_stack as usize != self.stack_nodes.len() {
-            return Err(format!("a tree frame starts with stack {first_stack}, not {}", self.stack_nodes.len()));
+            return Err(format!(
+                "a tree frame starts with stack {first_stack}, not {}",
+                self.stack_nodes.len()
+            ));
         }
-        for (at, &depth) in depths.iter().enumerate() {
+        let mut before = None;
+        for (climb, end) in climbs.into_iter().zip(ends) {
             let node = self.parents.len() as u32;
+            let depth = before.map_or(Some(climb), |before: u16| (before + 1).checked_sub(climb));
+            let depth =
+                depth.filter(|&depth| depth < u16::MAX).ok_or_else(|| format!("node {node} has no depth"))?;
+            before = Some(depth);
             let above = usize::from(depth);
             if above > path.len() || (depth == 0) != (node == 0) {
                 return Err(format!("node {node} has depth {depth} behind one of depth {}", path.len()));
@@ -236,11 +259,11 @@ impl UnitSymbols {
             path.truncate(above);
             self.parents.push(path.last().copied().unwrap_or_default());
             path.push(node);
-            if ends[at / 8] >> (at % 8) & 1 == 1 {
+            self.depths.push(depth);
+            if end {
                 self.stack_nodes.push(node);
             }
         }
-        self.depths.extend(depths);
         Ok(())
     }
 

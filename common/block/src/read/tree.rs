@@ -99,7 +99,13 @@ struct Names {
 
 impl Names {
     #[inline]
-    fn get(&mut self, string: u32, unit: &UnitSymbols, shared: &SharedSymbols, tree: &mut NameTree) -> NameId {
+    fn get(
+        &mut self,
+        string: u32,
+        unit: &UnitSymbols,
+        shared: &SharedSymbols,
+        tree: &mut NameTree,
+    ) -> NameId {
         let known = match string.checked_sub(unit.place.strings.start) {
             Some(own) => &mut self.own[own as usize],
             None => &mut self.shared[string as usize],
@@ -176,4 +182,3 @@ fn intern_location(unit: &UnitSymbols, shared: &SharedSymbols, location: u32, me
     let address = unit.addresses.get(&location).copied().unwrap_or_default();
     merge.location(mapping, address, &lines)
 }
-

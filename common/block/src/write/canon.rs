@@ -201,7 +201,8 @@ fn tables<'a>(symbols: &'a dyn UnitSymbols, nodes: &tree::UsedNodes) -> Result<T
     let each = |used: &[bool]| (0..used.len() as u32).filter(|&at| used[at as usize]).collect::<Vec<u32>>();
     let (each_function, each_mapping) = (each(&used_functions), each(&used_mappings));
 
-    let of_functions = each_function.iter().map(|&at| symbols.function(at)).flat_map(|f| [f.name, f.system_name, f.file]);
+    let of_functions =
+        each_function.iter().map(|&at| symbols.function(at)).flat_map(|f| [f.name, f.system_name, f.file]);
     let of_mappings = each_mapping.iter().map(|&at| symbols.mapping(at)).flat_map(|m| [m.file, m.build_id]);
     let used_strings = marked(symbols.string_count(), of_functions.chain(of_mappings));
     let used_strings = used_strings.ok_or_else(|| outside("a string", symbols.string_count()))?;
@@ -221,7 +222,11 @@ fn tables<'a>(symbols: &'a dyn UnitSymbols, nodes: &tree::UsedNodes) -> Result<T
     let (locations, location_ranks) = ranked(used_locations.len(), each_location().collect(), |at| {
         let (mapping, address, lines) = symbols.location(at);
         CanonLocation {
-            lines: lines.iter().rev().map(|line| (function_ranks[line.function as usize], line.line)).collect(),
+            lines: lines
+                .iter()
+                .rev()
+                .map(|line| (function_ranks[line.function as usize], line.line))
+                .collect(),
             mapping_plus_1: mapping.map_or(0, |at| mapping_ranks[at as usize] + 1),
             address: if lines.is_empty() { address } else { 0 },
         }

@@ -76,7 +76,10 @@ pub fn write_block(
 }
 
 /// The canonical form of every unit that has values on the day, sorted by (name, service).
-fn canonical_units<'a>(spec: &BlockSpec, units: &[&'a dyn UnitSource]) -> Result<Vec<CanonUnit<'a>>, BlockError> {
+fn canonical_units<'a>(
+    spec: &BlockSpec,
+    units: &[&'a dyn UnitSource],
+) -> Result<Vec<CanonUnit<'a>>, BlockError> {
     let mut sorted: Vec<&dyn UnitSource> = units.to_vec();
     sorted.sort_by_key(|unit| (unit.profile_name(), unit.service()));
     let mut canonical: Vec<CanonUnit<'a>> = Vec::with_capacity(sorted.len());

@@ -40,7 +40,6 @@ pub(crate) mod column {
     pub(crate) const ID: usize = 2;
     pub(crate) const TOTAL: usize = 3;
     pub(crate) const SAMPLES: usize = 4;
-    pub(crate) const RUN: usize = 5;
     pub(crate) const COUNT: usize = 9;
 }
 
@@ -152,7 +151,8 @@ impl ProfileTable {
             waiting.flags.push(row.flags);
             let text = |text: &str| ByteArray::from(text.as_bytes().to_vec());
             if shared.as_ref().is_none_or(|(series, _)| *series != row.series) {
-                let pairs = labels(row.series).iter().map(|(name, value)| (text(name), text(value))).collect();
+                let pairs =
+                    labels(row.series).iter().map(|(name, value)| (text(name), text(value))).collect();
                 shared = Some((row.series, pairs));
             }
             waiting.labels.push_row(shared.iter().flat_map(|(_, pairs)| pairs).cloned());

@@ -79,7 +79,8 @@ impl DatasetWriter<'_, '_> {
             let (heads_before, rows_before) = (collected.heads.len(), collected.stacks.len());
             let id = self.series_ids[at];
             for &place in places {
-                source.profiles_of_type(place, self.day, parts, &mut |row| collected.push(self.unit, id, row));
+                source
+                    .profiles_of_type(place, self.day, parts, &mut |row| collected.push(self.unit, id, row));
             }
             collected.sort(heads_before);
             let own = collected.stacks.len() - rows_before;
@@ -99,7 +100,8 @@ impl DatasetWriter<'_, '_> {
         self.tables.span_rows += slice.spans;
         self.tables.spans.append(&mut spans)?;
         let rows = slice.runs.first().map_or(0, |r| r.first_profile)..self.tables.profiles.rows();
-        let annotated = self.tables.annotations.last().is_some_and(|(row, _)| rows.contains(&u64::from(*row)));
+        let annotated =
+            self.tables.annotations.last().is_some_and(|(row, _)| rows.contains(&u64::from(*row)));
         dataset.flags = if annotated { HAS_ANNOTATIONS } else { 0 };
         dataset.slices.push(slice);
         Ok(dataset)
@@ -151,7 +153,8 @@ impl DatasetWriter<'_, '_> {
         }
         let text = |text: &str| ByteArray::from(text.as_bytes().to_vec());
         let (ty, service) = (text(&self.ty.id()), text(self.unit.source.service()));
-        let labels = |id: u32| -> &Labels { &self.unit.series[self.series_ids.partition_point(|&s| s < id)].0 };
+        let labels =
+            |id: u32| -> &Labels { &self.unit.series[self.series_ids.partition_point(|&s| s < id)].0 };
         tables.profiles.append_run(&ty, &service, tables.runs as u32, &outs, labels)?;
         tables.runs += 1;
         Ok(run)

@@ -105,7 +105,9 @@ impl SampleTable {
             let columns = vec![
                 Column::Encoded(encoder.delta(&descs[0], &self.profile_rows[range.clone()]).map_err(&wrong)?),
                 Column::Encoded(encoder.delta(&descs[1], &self.stacks[range.clone()]).map_err(&wrong)?),
-                Column::Encoded(encoder.dict_or_delta(&descs[2], &self.values[range.clone()]).map_err(&wrong)?),
+                Column::Encoded(
+                    encoder.dict_or_delta(&descs[2], &self.values[range.clone()]).map_err(&wrong)?,
+                ),
             ];
             self.table.append(range.len(), columns)?;
         }

@@ -2,7 +2,7 @@
 
 use super::canon::{CanonFunction, CanonLocation, CanonUnit, Shared, UnitIds};
 use super::tree::CanonTree;
-use crate::codec::{put_u32s, put_with_exceptions};
+use crate::codec::{put_bits, put_u16s, put_u32s, put_with_exceptions, zigzag};
 use crate::error::BlockError;
 use crate::frame::{FRAME_RAW, IndexWriter, NO_UNIT, section};
 
@@ -16,7 +16,11 @@ pub(crate) const LONG_STRING: u16 = u16::MAX;
 pub(crate) const MANY_LINES: u8 = u8::MAX;
 
 /// Writes the regions of all units, then the shared sections.
-pub(crate) fn write_symbols(units: &[CanonUnit<'_>], shared: &Shared<'_>, out: &mut IndexWriter) -> Result<(), BlockError> {
+pub(crate) fn write_symbols(
+    units: &[CanonUnit<'_>],
+    shared: &Shared<'_>,
+    out: &mut IndexWriter,
+) -> Result<(), BlockError> {
     for (at, (unit, ids)) in units.iter().zip(&shared.units).enumerate() {
         write_unit(at as u32, unit, ids, out)?;
     }
@@ -42,12 +46,13 @@ fn write_unit(at: u32, unit: &CanonUnit<'_>, ids: &UnitIds, out: &mut IndexWrite
         put_u32s(part.iter().map(|m| id(m.file)), &mut raw);
         put_u32s(part.iter().map(|m| id(m.build_id)), &mut raw);
         for column in [0, 1, 2] {
-            part.iter().for_each(|m| raw.extend_from_slice(&[m.start, m.limit, m.offset][column].to_le_bytes()));
+            part.iter()
+                .for_each(|m| raw.extend_from_slice(&[m.start, m.limit, m.offset][column].to_le_bytes()));
         }
         out.frame(section::MAPPINGS, at, first, part.len() as u32, &raw)?;
     }
     for (first, part) in parts(&unit.locations, |l| 17 + 8 * l.lines.len()) {
-        out.frame(section::LOCATIONS, at, first, part.len() as u32, &locations(part, &ids.functions))?;
+        out.frame(section::LOCATIONS, at, first, part.len() as u32, &locations(part, ids))?;
     }
     tree(at, &unit.tree, out)
 }
@@ -73,7 +78,7 @@ fn strings(unit: u32, texts: &[&str], out: &mut IndexWriter) -> Result<(), Block
     for (first, part) in parts(texts, |text| 2 + text.len()) {
         let mut raw = Vec::new();
         let length = |text: &&str| u16::try_from(text.len()).unwrap_or(LONG_STRING);
-        part.iter().for_each(|text| raw.extend_from_slice(&length(text).to_le_bytes()));
+        put_u16s(part.iter().map(length), &mut raw);
         put_u32s(part.iter().filter(|t| length(t) == LONG_STRING).map(|t| t.len() as u32), &mut raw);
         part.iter().for_each(|text| raw.extend_from_slice(text.as_bytes()));
         out.frame(section::STRINGS, unit, first, part.len() as u32, &raw)?;
@@ -93,14 +98,23 @@ fn functions(unit: u32, all: &[CanonFunction], out: &mut IndexWriter) -> Result<
     Ok(())
 }
 
-fn locations(part: &[CanonLocation], function_ids: &[u32]) -> Vec<u8> {
+fn locations(part: &[CanonLocation], ids: &UnitIds) -> Vec<u8> {
     let mut raw = Vec::new();
     let count = |l: &CanonLocation| u8::try_from(l.lines.len()).unwrap_or(MANY_LINES);
     raw.extend(part.iter().map(count));
     put_u32s(part.iter().filter(|l| count(l) == MANY_LINES).map(|l| l.lines.len() as u32), &mut raw);
     put_u32s(part.iter().map(|l| l.mapping_plus_1), &mut raw);
     let lines = || part.iter().flat_map(|l| &l.lines);
-    put_u32s(lines().map(|&(function, _)| function_ids[function as usize]), &mut raw);
+    let own = |function: u32| ids.owns_function(function as usize);
+    put_bits(lines().map(|&(function, _)| own(function)), &mut raw);
+    // Locations are sorted by function: both the shared and the private ids rise slowly, each group by itself.
+    let mut last = [0u32; 2];
+    let step = |&(function, _): &(u32, i64)| {
+        let id = ids.functions[function as usize];
+        let before = std::mem::replace(&mut last[usize::from(own(function))], id);
+        zigzag(i64::from(id.wrapping_sub(before) as i32)) as u32
+    };
+    put_u32s(lines().map(step), &mut raw);
     put_with_exceptions(&lines().map(|&(_, line)| line).collect::<Vec<_>>(), &mut raw);
     part.iter().filter(|l| l.lines.is_empty()).for_each(|l| raw.extend_from_slice(&l.address.to_le_bytes()));
     raw
@@ -114,12 +128,15 @@ fn tree(unit: u32, tree: &CanonTree, out: &mut IndexWriter) -> Result<(), BlockE
         let end = tree.depths.len().min(first + TREE_NODES);
         let mut raw = Vec::new();
         let ancestors = usize::from(tree.depths[first]).saturating_sub(1);
-        put_u32s([stacks, ancestors as u32], &mut raw);
+        raw.extend_from_slice(&stacks.to_le_bytes());
+        raw.extend_from_slice(&(ancestors as u32).to_le_bytes());
         put_u32s(path[..ancestors].iter().copied(), &mut raw);
-        tree.depths[first..end].iter().for_each(|depth| raw.extend_from_slice(&depth.to_le_bytes()));
+        // How far each node climbs before it descends: 0 for a child of the node before.
+        let climb = |pair: &[u16]| pair[0] + 1 - pair[1];
+        let climbs = tree.depths[first..end].windows(2).map(climb);
+        put_u16s(std::iter::once(tree.depths[first]).chain(climbs), &mut raw);
         put_u32s(tree.locations[first..end].iter().copied(), &mut raw);
-        let bit = |ends: &[bool]| ends.iter().rev().fold(0u8, |byte, &end| byte << 1 | u8::from(end));
-        raw.extend(tree.ends[first..end].chunks(8).map(bit));
+        put_bits(tree.ends[first..end].iter().copied(), &mut raw);
         out.frame(section::TREE, unit, first as u64, (end - first) as u32, &raw)?;
         for at in first..end {
             stacks += u32::from(tree.ends[at]);

@@ -29,7 +29,10 @@ pub(crate) struct GroupLayout {
 pub(crate) enum Column {
     Encoded(EncodedChunk),
     /// Texts, with definition and repetition levels if the column is nested.
-    Texts { values: Vec<ByteArray>, levels: Option<(Vec<i16>, Vec<i16>)> },
+    Texts {
+        values: Vec<ByteArray>,
+        levels: Option<(Vec<i16>, Vec<i16>)>,
+    },
 }
 
 pub(crate) struct Table {
@@ -81,7 +84,9 @@ impl Table {
                     encoded_at.push(at);
                     group.append_column(&chunk.bytes, chunk.close).map_err(&wrong)?;
                 }
-                Column::Texts { values, levels } => texts(&mut group, &values, levels.as_ref()).map_err(&wrong)?,
+                Column::Texts { values, levels } => {
+                    texts(&mut group, &values, levels.as_ref()).map_err(&wrong)?
+                }
             }
         }
         let metadata = group.close().map_err(&wrong)?;

@@ -81,9 +81,9 @@ impl UsedNodes {
         let mut open: Vec<(u32, u32)> = vec![(0, 0)];
         while let Some((node, depth)) = open.pop() {
             let at = node as usize;
-            let limit = u64::from(u16::MAX);
+            let limit = u64::from(u16::MAX - 1);
             let too_deep = BlockError::Limit { what: "frames of a stack", value: u64::from(depth), limit };
-            tree.depths.push(u16::try_from(depth).map_err(|_| too_deep)?);
+            tree.depths.push(u16::try_from(depth).ok().filter(|&d| u64::from(d) <= limit).ok_or(too_deep)?);
             tree.locations.push(self.locations[at]);
             tree.ends.push(self.ends[at]);
             if self.ends[at] {

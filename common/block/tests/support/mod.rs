@@ -1,5 +1,5 @@
 //! Profiles made up for tests and measurements: a small head that takes them in any order, and the naive answers.
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "shared by several test files, each of which uses a part")]
 
 pub mod naive;
 
@@ -100,7 +100,13 @@ impl Unit {
     fn location(&mut self, location: &Location) -> u32 {
         let mapping = location.mapping.as_ref().map(|(file, build_id, start)| {
             let (file, build_id) = (self.strings.intern(file.clone()), self.strings.intern(build_id.clone()));
-            self.mappings.intern(MappingRow { file, build_id, start: *start, limit: start + 10, offset: start / 2 })
+            self.mappings.intern(MappingRow {
+                file,
+                build_id,
+                start: *start,
+                limit: start + 10,
+                offset: start / 2,
+            })
         });
         let mut lines = Vec::new();
         for (name, system_name, file, start_line, line) in &location.lines {
@@ -273,7 +279,10 @@ pub fn open(block: &EncodedBlock) -> Result<BlockReader, BlockError> {
     open_parts(Arc::new(block.entry.clone()), &block.objects)
 }
 
-pub fn open_parts(entry: Arc<BlockEntry>, objects: &[(String, bytes::Bytes)]) -> Result<BlockReader, BlockError> {
+pub fn open_parts(
+    entry: Arc<BlockEntry>,
+    objects: &[(String, bytes::Bytes)],
+) -> Result<BlockReader, BlockError> {
     let object = |name: &str| -> Arc<dyn RangeRead> {
         let found = objects.iter().find(|(object, _)| object == name);
         Arc::new(InMemory(found.map(|(_, bytes)| bytes.clone()).unwrap_or_default()))
@@ -336,13 +345,18 @@ fn made_up_stack(random: &mut Random, locations: &[Location]) -> Vec<Location> {
 fn made_up_profile(random: &mut Random, locations: &[Location], at: u128) -> Profile {
     let name = *random.pick(&["cpu", "memory", "cpu-x"]);
     let service = *random.pick(&["a", "b", "web"]);
-    let mut labels = vec![("__name__".to_owned(), name.to_owned()), ("service_name".to_owned(), service.to_owned())];
+    let mut labels =
+        vec![("__name__".to_owned(), name.to_owned()), ("service_name".to_owned(), service.to_owned())];
     labels.push(("pod".to_owned(), format!("p{}", random.below(3))));
     if random.below(3) == 0 {
         labels.push(("__delta__".to_owned(), "false".to_owned()));
         labels.push(("Zone".to_owned(), String::new()));
     }
-    let ty = *random.pick(&[["cpu", "nanoseconds", "cpu", "nanoseconds"], ["space", "bytes", "", ""], ["n", "count", "", ""]]);
+    let ty = *random.pick(&[
+        ["cpu", "nanoseconds", "cpu", "nanoseconds"],
+        ["space", "bytes", "", ""],
+        ["n", "count", "", ""],
+    ]);
     let mut samples: BTreeMap<Vec<Location>, i64> = BTreeMap::new();
     for _ in 0..random.below(8) {
         samples.insert(made_up_stack(random, locations), random.below(1000) as i64);
@@ -354,7 +368,8 @@ fn made_up_profile(random: &mut Random, locations: &[Location], at: u128) -> Pro
             spans.push((random.below(4), trace, stack.clone(), value / 2));
         }
     }
-    let annotations = (0..random.below(12).saturating_sub(9)).map(|n| (format!("k{n}"), "v".to_owned())).collect();
+    let annotations =
+        (0..random.below(12).saturating_sub(9)).map(|n| (format!("k{n}"), "v".to_owned())).collect();
     Profile {
         name: name.to_owned(),
         service: service.to_owned(),

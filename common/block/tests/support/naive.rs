@@ -1,4 +1,5 @@
 //! Answers computed from profiles as they are, and answers in a form that can be compared.
+#![allow(unreachable_pub, reason = "shared by several test files")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,7 +99,8 @@ fn selected(profile: &Profile, query: &ProfileQuery) -> Option<Vec<(Vec<Location
     let samples: Vec<(Vec<Location>, i64)> = match &query.spans {
         None => profile.samples.clone(),
         Some(filter) => {
-            let spans = profile.spans.iter().filter(|(span, trace, ..)| filter.selects(*span, trace.as_ref()));
+            let spans =
+                profile.spans.iter().filter(|(span, trace, ..)| filter.selects(*span, trace.as_ref()));
             spans.map(|(_, _, stack, value)| (stack.clone(), *value)).collect()
         }
     };

@@ -1,0 +1,89 @@
+//! A block that was written once is read for ever: `tests/golden/` is never written again for this major version.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use hearth_block::{
+    BlockEntry, EncodedBlock, FORMAT_MAJOR, INDEX, ObjectEntry, PROFILES, SAMPLES, SPANS, verify,
+};
+use hearth_common::{TimeRange, TimestampNs};
+use hearth_model::{ProfileQuery, ProfileType, Question, Selector};
+use support::{DAY, Head, ask, made_up, naive, open, spec};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// The entry as the root would say it: all of it follows from the objects and the profiles.
+fn golden() -> EncodedBlock {
+    let read = |name: &str| Bytes::from(std::fs::read(folder().join(name)).expect("a golden object"));
+    let objects: Vec<(String, Bytes)> =
+        [PROFILES, SAMPLES, SPANS, INDEX].into_iter().map(|name| (name.to_owned(), read(name))).collect();
+    let index = &objects[3].1;
+    let mut directory = [0u8; 8];
+    directory.copy_from_slice(&index[index.len() - 40..index.len() - 32]);
+    let entry = BlockEntry {
+        id: spec().id(),
+        attempt: "0".to_owned(),
+        format: FORMAT_MAJOR,
+        day: DAY,
+        level: 0,
+        min_time: TimestampNs(0),
+        max_time: TimestampNs(i64::MAX),
+        first_service: String::new(),
+        last_service: String::new(),
+        types: Vec::new(),
+        objects: objects
+            .iter()
+            .map(|(name, bytes)| ObjectEntry {
+                name: name.clone(),
+                bytes: bytes.len() as u64,
+                crc32c: crc32c::crc32c(bytes),
+            })
+            .collect(),
+        index_directory_offset: u64::from_le_bytes(directory),
+        profiles: 0,
+        samples: 0,
+        series: 0,
+        units: 0,
+        sources: Vec::new(),
+    };
+    EncodedBlock { entry, objects }
+}
+
+#[test]
+fn the_golden_block_answers_as_ever() {
+    let profiles = made_up(2026, 300);
+    let block = golden();
+    let verified = verify(&block.entry, &block.objects).expect("a good block");
+    let samples = profiles.iter().flat_map(|p| &p.samples).filter(|(_, value)| *value > 0).count();
+    assert_eq!(verified.samples, samples as u64);
+    let reader = open(&block).expect("opens");
+    for name in ["cpu", "memory", "cpu-x"] {
+        let query = ProfileQuery {
+            profile_type: ProfileType::new(name, "cpu", "nanoseconds", "cpu", "nanoseconds"),
+            selector: Selector::default(),
+            range: TimeRange::ALL,
+            call_site: Vec::new(),
+            spans: None,
+            profile_ids: Vec::new(),
+        };
+        for question in [Question::Tree(query.clone()), Question::Pprof(query)] {
+            let answer = ask(&reader, &question).expect("answers");
+            assert_eq!(naive::plain(&answer), naive::answer(&profiles, &question));
+        }
+    }
+    let series = Question::Series { range: None, matchers: Vec::new(), label_names: Vec::new() };
+    assert_eq!(naive::plain(&ask(&reader, &series).expect("answers")), naive::answer(&profiles, &series));
+}
+
+#[test]
+#[ignore = "writes the golden block: only when the major version of the format changes"]
+fn write_the_golden_block() {
+    let block = Head::of(&made_up(2026, 300)).write().expect("writes");
+    for (name, bytes) in &block.objects {
+        std::fs::write(folder().join(name), bytes).expect("written");
+    }
+}
