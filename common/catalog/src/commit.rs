@@ -28,10 +28,12 @@ const PAUSE_FIRST: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// What became of one attempt.
-enum Fate {
-    Committed,
-    /// Another root is at that version, or ours came where nobody looks any more.
+enum Fate<T> {
+    Committed(T),
+    /// Another root is at that version.
     Lost,
+    /// Our root came where nobody looks any more: its base was collected. The newest is found by listing only.
+    Void,
 }
 
 impl Catalog {
@@ -56,13 +58,15 @@ impl Catalog {
                 Planned::AlreadyCovered => return Ok(Publication::AlreadyCovered(view)),
                 Planned::CoverageAhead => return Ok(Publication::CoverageAhead(view)),
                 Planned::Write(next) => {
-                    if let Some(view) = self.attempt(tenant, &view, next).await? {
-                        return Ok(Publication::Published(view));
-                    }
+                    let start = match self.attempt(tenant, &view, next).await? {
+                        Fate::Committed(view) => return Ok(Publication::Published(view)),
+                        Fate::Lost => slot.known(),
+                        Fate::Void => None,
+                    };
+                    self.pause(race).await;
+                    base = self.look(tenant, start).await?.view;
                 }
             }
-            self.pause(race).await;
-            base = self.look(tenant, slot.known()).await?.view;
         }
         Err(CatalogError::Contended { attempts: RACES_MAX })
     }
@@ -86,22 +90,24 @@ impl Catalog {
                 return Ok(None);
             }
             let next = plan_edit(tenant, &view, &edit, self.clock.now())?;
-            if let Some(view) = self.attempt(tenant, &view, next).await? {
-                return Ok(Some(view));
-            }
+            let start = match self.attempt(tenant, &view, next).await? {
+                Fate::Committed(view) => return Ok(Some(view)),
+                Fate::Lost => slot.known(),
+                Fate::Void => None,
+            };
             self.pause(race).await;
-            base = self.look(tenant, slot.known()).await?.view;
+            base = self.look(tenant, start).await?.view;
         }
         Err(CatalogError::Contended { attempts: RACES_MAX })
     }
 
-    /// One try to make `next` the version after `base`; `None` if the race was lost.
+    /// One try to make `next` the version after `base`.
     async fn attempt(
         &self,
         tenant: &TenantId,
         base: &RootView,
         next: NextRoot,
-    ) -> Result<Option<Arc<RootView>>, CatalogError> {
+    ) -> Result<Fate<Arc<RootView>>, CatalogError> {
         let NextRoot { mut root, days, added } = next;
         self.check_objects(tenant, &added).await?;
         root.version = base.version() + 1;
@@ -123,10 +129,12 @@ impl Catalog {
         let object = Bytes::from(encode_root(&root)?);
         let at = self.now();
         match self.put_root(tenant, base, &root, &object).await? {
-            Fate::Lost => Ok(None),
-            Fate::Committed => {
-                let view = Some(Arc::new(RootView::new(root, pages, object.len() as u64)));
-                Ok(self.cache.learn(tenant, Known { view: view.clone(), at }).view.and(view))
+            Fate::Lost => Ok(Fate::Lost),
+            Fate::Void => Ok(Fate::Void),
+            Fate::Committed(()) => {
+                let view = Arc::new(RootView::new(root, pages, object.len() as u64));
+                self.cache.learn(tenant, Known { view: Some(Arc::clone(&view)), at });
+                Ok(Fate::Committed(view))
             }
         }
     }
@@ -188,7 +196,7 @@ impl Catalog {
         base: &RootView,
         root: &Root,
         object: &Bytes,
-    ) -> Result<Fate, CatalogError> {
+    ) -> Result<Fate<()>, CatalogError> {
         let key = root_key(tenant, root.version);
         let mut last_error: Option<StoreError> = None;
         for put in 0..PUTS_MAX {
@@ -215,7 +223,12 @@ impl Catalog {
 
     /// The root exists. It counts only if its base does: else versions up to it were collected and it was made anew where
     /// nobody looks (design: replication A22). Versions are deleted in ascending order, so the base tells.
-    async fn confirm(&self, tenant: &TenantId, base: &RootView, root: &Root) -> Result<Fate, CatalogError> {
+    async fn confirm(
+        &self,
+        tenant: &TenantId,
+        base: &RootView,
+        root: &Root,
+    ) -> Result<Fate<()>, CatalogError> {
         let mut last_error = None;
         for ask in 0..PUTS_MAX {
             let follows = match base.version() {
@@ -223,10 +236,10 @@ impl Catalog {
                 version => self.store.exists(&root_key(tenant, version)).await.map_err(CatalogError::from),
             };
             match follows {
-                Ok(true) => return Ok(Fate::Committed),
+                Ok(true) => return Ok(Fate::Committed(())),
                 Ok(false) => {
                     tracing::warn!(%tenant, version = root.version, "a root came after its base was collected; it is void");
-                    return Ok(Fate::Lost);
+                    return Ok(Fate::Void);
                 }
                 Err(CatalogError::Store(error)) => last_error = Some(error),
                 Err(error) => return Err(error),
