@@ -73,46 +73,7 @@ fn measure(block: &hearth_block::EncodedBlock) {
     let started = Instant::now();
     let reader = block_on(BlockReader::open(Arc::new(block.entry.clone()), object)).expect("opens");
     println!("open: {:.2} ms, {} bytes", started.elapsed().as_secs_f64() * 1e3, reader.cached_bytes());
-    let cpu = ProfileType::new("process_cpu", "cpu", "nanoseconds", "cpu", "nanoseconds");
-    let heap = ProfileType::new("memory", "alloc_space", "bytes", "space", "bytes");
-    let query = |ty: &ProfileType, selector: &str| ProfileQuery {
-        profile_type: ty.clone(),
-        selector: Selector::parse(selector).expect("valid"),
-        range: TimeRange::ALL,
-        call_site: Vec::new(),
-        spans: None,
-        profile_ids: Vec::new(),
-    };
-    let start = DAY_START_NS / 1_000_000;
-    let points = |selector: &str, group_by: &[&str]| Question::Points {
-        query: query(&cpu, selector),
-        group_by: group_by.iter().map(|s| (*s).to_owned()).collect(),
-        grid: StepGrid::new(start, start + 900_000, 15_000),
-    };
-    let one = r#"{service_name="svc-000"}"#;
-    let none = Vec::new;
-    let part =
-        ProfileQuery { range: TimeRange::from_ms(start + 100_000, start + 500_000), ..query(&cpu, "{}") };
-    let questions = [
-        ("tree fleet cpu", Question::Tree(query(&cpu, "{}"))),
-        ("tree one service cpu", Question::Tree(query(&cpu, one))),
-        ("tree fleet cpu, part of the time", Question::Tree(part)),
-        ("tree one pod cpu", Question::Tree(query(&cpu, r#"{pod="svc-000-1"}"#))),
-        ("tree fleet alloc_space", Question::Tree(query(&heap, "{}"))),
-        ("pprof one service cpu", Question::Pprof(query(&cpu, one))),
-        ("series by service", points("{}", &["service_name"])),
-        ("series one service", points(one, &[])),
-        ("label values pod", Question::LabelValues { name: "pod".to_owned(), range: None, matchers: none() }),
-        (
-            "series labels",
-            Question::Series {
-                range: None,
-                matchers: none(),
-                label_names: vec!["service_name".to_owned(), "__profile_type__".to_owned()],
-            },
-        ),
-    ];
-    for (what, question) in questions {
+    for (what, question) in questions() {
         let (mut cold, mut best, mut best_prepare) = (Duration::ZERO, Duration::MAX, Duration::MAX);
         let (mut rows, mut fetched) = (0, 0);
         for round in 0..9 {
@@ -139,6 +100,48 @@ fn measure(block: &hearth_block::EncodedBlock) {
         );
     }
     println!("cached: {} bytes", reader.cached_bytes());
+}
+
+fn questions() -> Vec<(&'static str, Question)> {
+    let cpu = ProfileType::new("process_cpu", "cpu", "nanoseconds", "cpu", "nanoseconds");
+    let heap = ProfileType::new("memory", "alloc_space", "bytes", "space", "bytes");
+    let query = |ty: &ProfileType, selector: &str| ProfileQuery {
+        profile_type: ty.clone(),
+        selector: Selector::parse(selector).expect("valid"),
+        range: TimeRange::ALL,
+        call_site: Vec::new(),
+        spans: None,
+        profile_ids: Vec::new(),
+    };
+    let start = DAY_START_NS / 1_000_000;
+    let points = |selector: &str, group_by: &[&str]| Question::Points {
+        query: query(&cpu, selector),
+        group_by: group_by.iter().map(|s| (*s).to_owned()).collect(),
+        grid: StepGrid::new(start, start + 900_000, 15_000),
+    };
+    let one = r#"{service_name="svc-000"}"#;
+    let none = Vec::new;
+    let part =
+        ProfileQuery { range: TimeRange::from_ms(start + 100_000, start + 500_000), ..query(&cpu, "{}") };
+    vec![
+        ("tree fleet cpu", Question::Tree(query(&cpu, "{}"))),
+        ("tree one service cpu", Question::Tree(query(&cpu, one))),
+        ("tree fleet cpu, part of the time", Question::Tree(part)),
+        ("tree one pod cpu", Question::Tree(query(&cpu, r#"{pod="svc-000-1"}"#))),
+        ("tree fleet alloc_space", Question::Tree(query(&heap, "{}"))),
+        ("pprof one service cpu", Question::Pprof(query(&cpu, one))),
+        ("series by service", points("{}", &["service_name"])),
+        ("series one service", points(one, &[])),
+        ("label values pod", Question::LabelValues { name: "pod".to_owned(), range: None, matchers: none() }),
+        (
+            "series labels",
+            Question::Series {
+                range: None,
+                matchers: none(),
+                label_names: vec!["service_name".to_owned(), "__profile_type__".to_owned()],
+            },
+        ),
+    ]
 }
 
 fn load(folder: &str) -> Vec<File> {

@@ -43,15 +43,13 @@ pub(crate) fn put_u16s(values: impl Iterator<Item = u16> + Clone, out: &mut Vec<
 
 /// Appends a column of bits, eight to a byte, lowest first.
 pub(crate) fn put_bits(bits: impl Iterator<Item = bool>, out: &mut Vec<u8>) {
-    let mut filled = 0u32;
-    for bit in bits {
+    for (filled, bit) in bits.enumerate() {
         if filled.is_multiple_of(8) {
             out.push(0);
         }
         if let Some(byte) = out.last_mut() {
             *byte |= u8::from(bit) << (filled % 8);
         }
-        filled += 1;
     }
 }
 

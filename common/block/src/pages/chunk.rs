@@ -222,7 +222,7 @@ impl ChunkOut {
         // Definition and repetition levels are (trivially) RLE: readers expect to see that.
         encodings.push(Encoding::RLE);
         let level = ZstdLevel::try_new(level).map_err(|e| e.to_string())?;
-        let mut builder = ColumnChunkMetaData::builder(desc.clone())
+        let mut builder = ColumnChunkMetaData::builder(ColumnDescPtr::clone(desc))
             .set_compression(Compression::ZSTD(level))
             .set_encodings(encodings)
             .set_num_values(rows as i64)

@@ -26,6 +26,7 @@ pub(crate) struct GroupLayout {
 }
 
 /// A column of a row group.
+#[allow(clippy::large_enum_variant, reason = "a handful live at a time")]
 pub(crate) enum Column {
     Encoded(EncodedChunk),
     /// Texts, with definition and repetition levels if the column is nested.
