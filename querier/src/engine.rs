@@ -138,10 +138,11 @@ impl Engine {
             question: question.clone(),
             root_version: view.version(),
             coverage,
+            drained: view.root.coverage.drained().map(|(owner, upto)| (owner.to_owned(), upto)).collect(),
             timeout,
         };
         let answers = join_all(self.heads.iter().map(|head| head.fetch(request.clone()))).await;
-        match judge(&request.coverage, answers)? {
+        match judge(&request, answers)? {
             Heads::Complete { partials, inexact } => Ok((partials, inexact)),
             Heads::Stale(journal) => Err(Round::Stale(journal)),
         }

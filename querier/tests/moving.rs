@@ -60,7 +60,7 @@ async fn a_root_that_fell_behind_is_loaded_anew() {
     let (catalog, store) = (Arc::clone(&world.catalog), world.store.clone());
     // The head is cut between the querier's look at the root and its question; the rows are gone from memory.
     *world.head.script.lock() = Some(Box::new(move |head, request| {
-        if request.coverage.get(&journal()).is_some() {
+        if request.coverage.contains_key(&journal()) {
             return None;
         }
         let (catalog, store) = (Arc::clone(&catalog), store.clone());

@@ -278,6 +278,7 @@ impl Parser<'_> {
     fn unexpected(&self, expected: &str) -> InvalidSelector {
         match self.peek() {
             Some(c) => self.error(&format!("unexpected character: {c:?}, {expected}")),
+            None if self.text.contains('{') => self.error("unexpected end of input inside braces"),
             None => self.error(&format!("unexpected end of input, {expected}")),
         }
     }

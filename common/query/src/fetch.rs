@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hearth_common::{Classify, ErrorKind, JournalId, Position, TenantId};
+use hearth_common::{Classify, ErrorKind, Incarnation, JournalId, Position, TenantId};
 use hearth_model::{Answer, Question};
 
 /// What a querier asks of one ingester.
@@ -20,8 +20,25 @@ pub struct FetchRequest {
     /// That root's coverage: rows at or below these positions are answered from blocks, so the ingester leaves them out.
     /// A journal that is absent has coverage 0.
     pub coverage: BTreeMap<JournalId, Position>,
+    /// Owners whose journals are covered as a whole: the text of a journal without its incarnation, and the last of their
+    /// lives of which that is true. Ask [`FetchRequest::covered`], which knows both.
+    pub drained: BTreeMap<String, Incarnation>,
     /// Time left.
     pub timeout: Duration,
+}
+
+impl FetchRequest {
+    /// How far a journal is covered: 0 = not at all, `Position(u64::MAX)` = it is drained, and none of it is to be answered.
+    pub fn covered(&self, journal: &JournalId) -> Position {
+        if !self.drained.is_empty() {
+            let text = journal.to_string();
+            let owner = text.rsplit_once('/').map_or(text.as_str(), |(owner, _)| owner);
+            if self.drained.get(owner).is_some_and(|upto| journal.incarnation <= *upto) {
+                return Position(u64::MAX);
+            }
+        }
+        self.coverage.get(journal).copied().unwrap_or_default()
+    }
 }
 
 /// One journal's share in an answer.

@@ -1,11 +1,11 @@
 //! What the answers of all ingesters mean together (design: replication B9): complete, stale, or no answer at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use hearth_common::{Classify, ErrorKind, JournalId, Position};
+use hearth_common::{Classify, ErrorKind, JournalId};
 use hearth_model::Answer;
 
-use crate::fetch::{FetchAnswer, FetchError};
+use crate::fetch::{FetchAnswer, FetchError, FetchRequest};
 
 /// How often a query is planned: once, and again on newer roots.
 pub const ROUNDS_MAX: u32 = 3;
@@ -55,9 +55,9 @@ pub enum Heads {
     Stale(JournalId),
 }
 
-/// Judges the answers to one question, asked with one coverage of every ingester. An error of one is an error of all.
+/// Judges the answers to one request that every ingester got. An error of one is an error of all.
 pub fn judge(
-    coverage: &BTreeMap<JournalId, Position>,
+    request: &FetchRequest,
     answers: Vec<Result<FetchAnswer, FetchError>>,
 ) -> Result<Heads, HeadsError> {
     let mut seen = BTreeSet::new();
@@ -68,7 +68,7 @@ pub fn judge(
             FetchAnswer::NeedFresh { journal, .. } => stale = Some(journal),
             FetchAnswer::Answered { journals, partial, inexact: why } => {
                 for answered in journals {
-                    let covered = coverage.get(&answered.journal).copied().unwrap_or_default();
+                    let covered = request.covered(&answered.journal);
                     if answered.after > covered && answered.visible_end > covered {
                         // Rows between the two would be missing.
                         stale = Some(answered.journal.clone());
@@ -87,10 +87,26 @@ pub fn judge(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use hearth_common::{Incarnation, Position, TenantId};
+    use hearth_model::Question;
     use hearth_model::question::Stats;
 
     use super::*;
     use crate::fetch::JournalAnswer;
+
+    fn request() -> FetchRequest {
+        FetchRequest {
+            tenant: TenantId::anonymous(),
+            question: Question::Stats,
+            root_version: 1,
+            coverage: BTreeMap::from([(journal("a"), Position(5))]),
+            drained: BTreeMap::from([(format!("d/1/d/{:032x}", 7), Incarnation(1))]),
+            timeout: Duration::from_secs(1),
+        }
+    }
 
     fn journal(name: &str) -> JournalId {
         JournalId::parse(&format!("{name}/1/{name}/{:032x}/1", 7)).expect("valid")
@@ -104,12 +120,21 @@ mod tests {
     }
 
     fn verdict(answers: Vec<Result<FetchAnswer, FetchError>>) -> Result<usize, String> {
-        let coverage = BTreeMap::from([(journal("a"), Position(5))]);
-        match judge(&coverage, answers) {
+        match judge(&request(), answers) {
             Ok(Heads::Complete { partials, .. }) => Ok(partials.len()),
             Ok(Heads::Stale(journal)) => Err(format!("stale {}", journal.cell.0)),
             Err(error) => Err(format!("{:?}", error.kind())),
         }
+    }
+
+    #[test]
+    fn a_drained_owner_covers_its_earlier_lives_and_no_later_one() {
+        let request = request();
+        assert_eq!(request.covered(&journal("a")), Position(5));
+        assert_eq!(request.covered(&journal("b")), Position(0));
+        assert_eq!(request.covered(&journal("d")), Position(u64::MAX));
+        let later = JournalId { incarnation: Incarnation(2), ..journal("d") };
+        assert_eq!(request.covered(&later), Position(0));
     }
 
     #[test]

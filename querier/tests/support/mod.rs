@@ -81,7 +81,7 @@ impl HeadSource for Head {
 
 impl Head {
     pub fn answer(&self, request: &FetchRequest, inexact: Option<String>) -> FetchAnswer {
-        let after = request.coverage.get(&journal()).copied().unwrap_or_default();
+        let after = request.covered(&journal());
         let rows = self.rows.lock();
         let beyond: Vec<&Profile> = rows.iter().skip(after.0 as usize).collect();
         let visible_end = Position((rows.len() as u64).max(after.0));

@@ -36,10 +36,13 @@ impl Profile {
     }
 }
 
+/// Series, profile, its samples by stack.
+type Row = (usize, Profile, Vec<(u32, i64)>);
+
 /// All profiles of one service: every name is one function with one location.
 pub struct Unit {
     service: &'static str,
-    profiles: Vec<(usize, Profile, Vec<(u32, i64)>)>,
+    profiles: Vec<Row>,
     series: Vec<Labels>,
     /// Index 0 is "".
     names: Vec<&'static str>,
