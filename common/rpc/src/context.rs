@@ -1,14 +1,15 @@
 //! Who asks, and what they can read: taken from headers once, before any handler (api-semantics §4.4).
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use hearth_common::ids::InvalidTenantId;
 use hearth_common::{ErrorKind, TenantId};
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::accept;
+use crate::accept::Capabilities;
 use crate::error::RpcError;
 use crate::http_error::HttpError;
 
@@ -24,7 +25,7 @@ pub enum Tenancy {
 }
 
 /// The tenants of a request: sorted, each once. Several (`a|b`) are for reads that can merge them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tenants(Vec<TenantId>);
 
 impl Tenants {
@@ -54,38 +55,57 @@ impl Tenants {
     pub fn single(&self) -> Result<&TenantId, RpcError> {
         match &self.0[..] {
             [tenant] => Ok(tenant),
+            [] => Err(InvalidTenantId::Missing.into()),
             _ => Err(RpcError::new(ErrorKind::Unauthenticated, "multiple org IDs present")),
         }
     }
 }
 
+/// What was found out about a request before its body was read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caller {
+    /// Nobody where no tenant is needed.
+    pub(crate) tenants: Tenants,
+    pub(crate) capabilities: Capabilities,
+}
+
 /// What a handler knows of its request beside the message.
 #[derive(Debug, Clone)]
 pub struct RequestContext {
-    /// Who asks.
+    /// Who asks; empty for methods that need no tenant.
     pub tenants: Tenants,
     /// Whether the client can read label names that are not `[a-zA-Z_][a-zA-Z0-9_]*`.
     pub allow_utf8_label_names: bool,
-    /// Time that the client will wait, if it said.
+    /// Time that the client will wait, if it said. The port drops the handler at its end.
     pub timeout: Option<Duration>,
     /// All headers.
     pub headers: HeaderMap,
+    /// Headers that the answer gets, if there is one. Clones of the context share them.
+    pub(crate) response_headers: Arc<Mutex<HeaderMap>>,
 }
 
 impl RequestContext {
-    pub(crate) fn new(
-        headers: HeaderMap,
-        tenancy: Tenancy,
-        needs_tenant: bool,
-        timeout: Option<Duration>,
-    ) -> Result<Self, RpcError> {
-        let tenants = match needs_tenant {
-            true => Tenants::from_headers(&headers, tenancy)?,
-            false => Tenants(Vec::new()),
-        };
-        // The server has refused malformed headers before.
-        let capabilities = accept::capabilities(&headers).unwrap_or_default();
-        Ok(Self { tenants, allow_utf8_label_names: capabilities.utf8_label_names, timeout, headers })
+    /// Adds a header to the answer to come; characters that a header cannot hold become `?`. In plain handlers the caller
+    /// puts [`Self::response_headers`] on its response itself.
+    pub fn set_response_header(&self, name: &'static str, value: &str) {
+        let text: String =
+            value.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect();
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            let mut headers = self.response_headers.lock().unwrap_or_else(PoisonError::into_inner);
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+
+    /// The headers that were set for the answer.
+    pub fn response_headers(&self) -> HeaderMap {
+        self.response_headers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn new(caller: Caller, headers: HeaderMap, timeout: Option<Duration>) -> Self {
+        let Caller { tenants, capabilities } = caller;
+        let response_headers = Arc::default();
+        let allow_utf8_label_names = capabilities.utf8_label_names;
+        Self { tenants, allow_utf8_label_names, timeout, headers, response_headers }
     }
 }
 
@@ -95,7 +115,13 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, HttpError> {
         let tenancy = parts.extensions.get::<Tenancy>().copied().unwrap_or(Tenancy::Multi);
-        Ok(Self::new(parts.headers.clone(), tenancy, true, None)?)
+        let capabilities = parts.extensions.get::<Capabilities>().copied().unwrap_or_default();
+        let tenants = match Tenants::from_headers(&parts.headers, tenancy) {
+            Ok(tenants) => tenants,
+            Err(InvalidTenantId::Missing) => return Err(HttpError::no_tenant()),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self::new(Caller { tenants, capabilities }, parts.headers.clone(), None))
     }
 }
 
@@ -106,7 +132,7 @@ mod tests {
     fn check(header: Option<&'static str>) -> Result<Vec<String>, String> {
         let mut headers = HeaderMap::new();
         if let Some(text) = header {
-            headers.insert(TENANT_HEADER, http::HeaderValue::from_static(text));
+            headers.insert(TENANT_HEADER, HeaderValue::from_static(text));
         }
         Tenants::from_headers(&headers, Tenancy::Multi)
             .map(|tenants| tenants.all().iter().map(ToString::to_string).collect())

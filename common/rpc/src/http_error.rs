@@ -7,6 +7,7 @@ use hearth_common::Classify;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use crate::body::BodyFault;
 use crate::error::{RpcError, code_of_status};
 
 /// An error with its status.
@@ -19,6 +20,7 @@ pub struct HttpError {
     /// For people.
     pub message: String,
     retry_after: Option<HeaderValue>,
+    text: bool,
 }
 
 impl HttpError {
@@ -26,14 +28,19 @@ impl HttpError {
     pub fn with_status(status: u16, message: impl Into<String>) -> Self {
         let code = code_of_status(status);
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, code, message: message.into(), retry_after: None }
+        Self { status, code, message: message.into(), retry_after: None, text: false }
+    }
+
+    /// A plain route that needs a tenant was called without one: text, unlike every other error.
+    pub(crate) fn no_tenant() -> Self {
+        Self { text: true, ..Self::with_status(401, "no org id") }
     }
 }
 
 impl From<RpcError> for HttpError {
     fn from(error: RpcError) -> Self {
         let (status, code, retry_after) = (error.status(), error.code(), error.retry_after());
-        Self { status, code, message: error.message, retry_after }
+        Self { status, code, message: error.message, retry_after, text: false }
     }
 }
 
@@ -45,10 +52,14 @@ impl<E: Classify + 'static> From<E> for HttpError {
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        let body = serde_json::json!({"code": self.code, "message": self.message}).to_string();
+        let body = match self.text {
+            true => format!("{}\n", self.message),
+            false => serde_json::json!({"code": self.code, "message": self.message}).to_string(),
+        };
+        let content_type = if self.text { "text/plain; charset=utf-8" } else { "application/json" };
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Some(pause) = self.retry_after {
             headers.insert(header::RETRY_AFTER, pause);
@@ -57,7 +68,7 @@ impl IntoResponse for HttpError {
     }
 }
 
-/// Reads a whole body of at most `limit_bytes` (0 = no limit): 413 when it is larger, 408 when it breaks off.
+/// Reads a whole body of at most `limit_bytes` (0 = no limit): 413 when it is larger, 408 when it breaks off or stalls.
 pub async fn read_body(body: Body, limit_bytes: usize) -> Result<Bytes, HttpError> {
     let limit = if limit_bytes == 0 { usize::MAX } else { limit_bytes };
     match Limited::new(body, limit).collect().await {
@@ -65,6 +76,21 @@ pub async fn read_body(body: Body, limit_bytes: usize) -> Result<Bytes, HttpErro
         Err(error) if error.is::<LengthLimitError>() => {
             Err(HttpError::with_status(413, format!("request body too large: more than {limit} bytes")))
         }
-        Err(error) => Err(HttpError::with_status(408, format!("failed reading the request body: {error}"))),
+        Err(error) => Err(broken_body(&*error)),
     }
+}
+
+fn broken_body(error: &(dyn std::error::Error + 'static)) -> HttpError {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        match error.downcast_ref::<BodyFault>() {
+            Some(fault @ BodyFault::Busy { .. }) => {
+                let retry_after = Some(HeaderValue::from_static("1"));
+                return HttpError { retry_after, ..HttpError::with_status(429, fault.to_string()) };
+            }
+            _ => cause = error.source(),
+        }
+    }
+    let text = hearth_common::error::chain(error);
+    HttpError::with_status(408, format!("failed reading the request body: {text}"))
 }

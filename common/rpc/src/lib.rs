@@ -4,9 +4,12 @@
 
 mod accept;
 mod adapter;
+mod body;
 mod builtin;
+mod compress;
 mod context;
 mod error;
+mod front;
 mod http_error;
 mod metrics;
 mod routes;

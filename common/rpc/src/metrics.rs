@@ -1,5 +1,6 @@
 //! Metrics of requests, under the reference's names (api-semantics §11).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -8,59 +9,89 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::server::CONNECTIONS_MAX;
+
 /// Seconds; the reference's, so that its dashboards keep their quantiles.
 const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    method: String,
-    route: String,
-    status_code: String,
-    ws: String,
+    method: &'static str,
+    route: Arc<str>,
+    status_code: u16,
+    ws: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct InflightLabels {
-    method: String,
-    route: String,
+    method: &'static str,
+    route: Arc<str>,
 }
 
-/// Durations and requests in flight, by route.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectionLabels {
+    protocol: &'static str,
+}
+
+/// Durations and requests in flight by route, and open connections.
 #[derive(Debug, Clone)]
 pub struct RequestMetrics {
     durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
     inflight: Family<InflightLabels, Gauge>,
+    connections: Gauge,
 }
 
 impl RequestMetrics {
     /// Registers the metrics.
     pub fn new(registry: &mut Registry) -> Self {
         let make: fn() -> Histogram = || Histogram::new(BUCKETS);
-        let metrics = Self { durations: Family::new_with_constructor(make), inflight: Family::default() };
+        let connections: Family<ConnectionLabels, Gauge> = Family::default();
+        let http = ConnectionLabels { protocol: "http" };
+        let metrics = Self {
+            durations: Family::new_with_constructor(make),
+            inflight: Family::default(),
+            connections: connections.get_or_create(&http).clone(),
+        };
         registry.register(
             "pyroscope_request_duration_seconds",
             "Time in seconds spent on serving requests",
             metrics.durations.clone(),
         );
         registry.register("pyroscope_inflight_requests", "Requests being served", metrics.inflight.clone());
+        registry.register("pyroscope_tcp_connections", "Open connections", connections);
+        let limit: Family<ConnectionLabels, Gauge> = Family::default();
+        limit.get_or_create(&http).set(CONNECTIONS_MAX as i64);
+        registry.register("pyroscope_tcp_connections_limit", "Most connections at once", limit);
         metrics
     }
 
-    pub(crate) fn start(&self, method: &http::Method, route: &str) -> InFlight {
-        let labels = InflightLabels { method: method.to_string(), route: route.to_owned() };
-        let gauge = self.inflight.get_or_create(&labels).clone();
-        gauge.inc();
-        InFlight(gauge)
+    pub(crate) fn start(&self, method: &http::Method, route: &RouteLabel) -> InFlight {
+        let labels = InflightLabels { method: method_label(method), route: Arc::clone(&route.0) };
+        InFlight::count(self.inflight.get_or_create(&labels).clone())
     }
 
-    pub(crate) fn observe(&self, method: &http::Method, route: &str, status: u16, took: Duration) {
-        let labels = RequestLabels {
-            method: method.to_string(),
-            route: route.to_owned(),
-            status_code: status.to_string(),
-            ws: "false".to_owned(),
-        };
+    pub(crate) fn connection(&self) -> InFlight {
+        InFlight::count(self.connections.clone())
+    }
+
+    pub(crate) fn observe(&self, method: &http::Method, route: &RouteLabel, status: u16, took: Duration) {
+        let (method, route) = (method_label(method), Arc::clone(&route.0));
+        let labels = RequestLabels { method, route, status_code: status, ws: "false" };
         self.durations.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+}
+
+/// Clients may send any word as a method; only these become labels.
+fn method_label(method: &http::Method) -> &'static str {
+    match *method {
+        http::Method::GET => "GET",
+        http::Method::POST => "POST",
+        http::Method::PUT => "PUT",
+        http::Method::DELETE => "DELETE",
+        http::Method::HEAD => "HEAD",
+        http::Method::OPTIONS => "OPTIONS",
+        http::Method::PATCH => "PATCH",
+        _ => "other",
     }
 }
 
@@ -73,18 +104,36 @@ impl Drop for InFlight {
     }
 }
 
-/// A route as a label: runs of other characters become `_`, lower case (api-semantics §1.2).
-pub(crate) fn route_label(path: &str) -> String {
-    let mut label = String::with_capacity(path.len());
-    for c in path.chars() {
-        if c.is_ascii_alphanumeric() {
-            label.push(c.to_ascii_lowercase());
-        } else if !label.ends_with('_') && !label.is_empty() {
-            label.push('_');
-        }
+impl InFlight {
+    fn count(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
     }
-    let label = label.trim_end_matches('_');
-    if label.is_empty() { "root".to_owned() } else { label.to_owned() }
+}
+
+/// A route as a label: runs of other characters become `_`, lower case (api-semantics §1.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RouteLabel(Arc<str>);
+
+impl RouteLabel {
+    /// Of a path that is known to exist: a template, never what a client sent.
+    pub(crate) fn of_path(path: &str) -> Self {
+        let mut label = String::with_capacity(path.len());
+        for c in path.chars() {
+            if c.is_ascii_alphanumeric() {
+                label.push(c.to_ascii_lowercase());
+            } else if !label.ends_with('_') && !label.is_empty() {
+                label.push('_');
+            }
+        }
+        let label = label.trim_end_matches('_');
+        Self(Arc::from(if label.is_empty() { "root" } else { label }))
+    }
+
+    /// Shared by all paths that nobody serves.
+    pub(crate) fn not_found() -> Self {
+        Self(Arc::from("notfound"))
+    }
 }
 
 #[cfg(test)]
@@ -93,8 +142,9 @@ mod tests {
 
     #[test]
     fn routes_are_named_as_dashboards_expect() {
-        assert_eq!(route_label("/push.v1.PusherService/Push"), "push_v1_pusherservice_push");
-        assert_eq!(route_label("/pyroscope/render"), "pyroscope_render");
-        assert_eq!(route_label("/"), "root");
+        let label = |path: &str| RouteLabel::of_path(path).0.to_string();
+        assert_eq!(label("/push.v1.PusherService/Push"), "push_v1_pusherservice_push");
+        assert_eq!(label("/pyroscope/render"), "pyroscope_render");
+        assert_eq!(label("/"), "root");
     }
 }

@@ -10,9 +10,13 @@ use connectrpc::CodecFormat;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::context::RequestContext;
 use crate::error::RpcError;
+
+/// Larger JSON requests are not searched for nulls when they do not decode.
+const NULLS_BYTES_MAX: usize = 1 << 20;
 
 /// Whether a method needs a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,10 +103,41 @@ fn decode<Req: prost::Message + Default + DeserializeOwned>(
         CodecFormat::Json => {
             // An empty body is the empty message, as in other servers of this protocol.
             let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
-            serde_json::from_slice(&bytes)
-                .map_err(|error| RpcError::invalid(format!("unmarshal message: {error}")))
+            from_json(&bytes).map_err(|error| RpcError::invalid(format!("unmarshal message: {error}")))
         }
         _ => Req::decode(bytes).map_err(|error| RpcError::invalid(format!("unmarshal message: {error}"))),
+    }
+}
+
+fn from_json<Req: DeserializeOwned>(bytes: &[u8]) -> Result<Req, serde_json::Error> {
+    let error = match serde_json::from_slice(bytes) {
+        Ok(request) => return Ok(request),
+        Err(error) => error,
+    };
+    if bytes.len() > NULLS_BYTES_MAX {
+        return Err(error);
+    }
+    // In JSON of protobuf, null stands for any field that is not given; the generated code refuses some.
+    let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else {
+        return Err(error);
+    };
+    if !drop_nulls(&mut value) {
+        return Err(error);
+    }
+    serde_json::from_value(value).map_err(|_| error)
+}
+
+/// Whether there were any.
+fn drop_nulls(value: &mut Value) -> bool {
+    match value {
+        Value::Object(fields) => {
+            let before = fields.len();
+            fields.retain(|_, field| !field.is_null());
+            let inner = fields.values_mut().fold(false, |found, field| drop_nulls(field) || found);
+            inner || fields.len() < before
+        }
+        Value::Array(items) => items.iter_mut().fold(false, |found, item| drop_nulls(item) || found),
+        _ => false,
     }
 }
 
@@ -112,5 +147,34 @@ fn encode<Resp: prost::Message + Serialize>(response: &Resp, format: CodecFormat
             RpcError::new(hearth_common::ErrorKind::Internal, format!("marshal message: {error}"))
         }),
         _ => Ok(Bytes::from(response.encode_to_vec())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_proto::querier::v1::{SelectMergeStacktracesRequest, SeriesRequest};
+
+    use super::*;
+
+    #[test]
+    fn nulls_stand_for_what_is_not_given() {
+        let json = br#"{"matchers":null,"labelNames":["a"],"start":null,"end":"5","other":[{"x":null}]}"#;
+        let request: SeriesRequest = from_json(json).expect("nulls are allowed");
+        assert_eq!((request.matchers.len(), request.label_names.len(), request.end), (0, 1, 5));
+        assert!(from_json::<SeriesRequest>(br#"{"matchers":7}"#).is_err());
+        assert!(from_json::<SeriesRequest>(b"[1,2").is_err());
+    }
+
+    #[test]
+    fn both_spellings_numbers_or_texts_and_unknown_things() {
+        let json = br#"{"profile_typeID":"t","labelSelector":"{}","start":1,"end":"2","maxNodes":"8192",
+            "format":"PROFILE_FORMAT_FUNCTIONS","sandwichFunction":"f","async":{"type":1}}"#;
+        let request: SelectMergeStacktracesRequest = from_json(json).expect("valid");
+        assert_eq!((request.profile_type_id.as_str(), request.start, request.end), ("t", 1, 2));
+        assert_eq!((request.max_nodes, request.format), (Some(8192), 0));
+        assert_eq!(request.r#async.map(|a| a.r#type), Some(1));
+        let camel: SelectMergeStacktracesRequest =
+            from_json(br#"{"profileTypeID":"t","max_nodes":5,"format":99}"#).expect("valid");
+        assert_eq!((camel.profile_type_id.as_str(), camel.max_nodes, camel.format), ("t", Some(5), 0));
     }
 }

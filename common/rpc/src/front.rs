@@ -1,0 +1,238 @@
+//! The way of a request: its headers judged, its body read within limits, then the RPC library or the plain routes.
+//!
+//! What is refused here costs no memory: a body is read only for a known method, a known content and a known tenant.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use connectrpc::{CompressionPolicy, ConnectError, ConnectRpcService, Limits, Protocol};
+use futures::FutureExt;
+use hearth_common::{Classify, Clock};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tower::{Service, ServiceExt};
+
+use crate::accept::{self, Capabilities};
+use crate::adapter::{Entry, MethodTable};
+use crate::body::{BodyFault, Budget, GuardedBody, Held, collect, drain};
+use crate::compress::{accepts_gzip, gunzip, gzip_response, registry};
+use crate::context::{Caller, Tenancy, Tenants};
+use crate::error::RpcError;
+use crate::http_error::HttpError;
+use crate::metrics::{RequestMetrics, RouteLabel};
+use crate::routes::{Auth, Routes};
+use crate::server::ServerOptions;
+
+/// Bodies that all requests may hold together; at least four of the largest fit.
+const BODIES_BYTES_MAX: usize = 1 << 30;
+/// What a gRPC body may have around its message.
+const ENVELOPE_BYTES: usize = 5;
+/// Content types of RPC, for those who send another.
+const ACCEPT_POST: &str = "application/grpc, application/grpc+json, application/grpc+proto, application/grpc-web, \
+    application/grpc-web+json, application/grpc-web+proto, application/json, application/proto";
+
+/// All that answers requests.
+pub(crate) struct App {
+    rpc: ConnectRpcService<MethodTable>,
+    methods: MethodTable,
+    plain: Router,
+    tenancy: Tenancy,
+    message_bytes_max: usize,
+    budget: Arc<Budget>,
+    not_found: RouteLabel,
+    pub(crate) metrics: RequestMetrics,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("methods", &self.methods).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    pub(crate) fn new(options: ServerOptions, routes: Routes) -> Self {
+        let ServerOptions { tenancy, max_message_bytes: message_bytes_max, metrics, clock, .. } = options;
+        let methods = MethodTable::new(routes.methods);
+        // The body was read and inflated before the library sees it, except inside gRPC's frames.
+        let limits = Limits::default()
+            .with_max_request_body_size(message_bytes_max.saturating_add(ENVELOPE_BYTES))
+            .with_max_message_size(message_bytes_max);
+        let rpc = ConnectRpcService::new(methods.clone())
+            .with_limits(limits)
+            .with_compression(registry())
+            .with_compression_policy(CompressionPolicy::default());
+        let plain = routes.plain.route_layer(middleware::from_fn_with_state(metrics.clone(), track));
+        Self {
+            rpc,
+            methods,
+            plain: plain.fallback(not_found),
+            tenancy,
+            message_bytes_max,
+            budget: Budget::new(BODIES_BYTES_MAX.max(message_bytes_max.saturating_mul(4))),
+            not_found: RouteLabel::not_found(),
+            metrics,
+            clock,
+        }
+    }
+
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response {
+        let started = self.clock.monotonic();
+        let method = request.method().clone();
+        // Lives until the answer is ready: so long the request counts as holding its body.
+        let held = Held::new(&self.budget);
+        let request = request.map(|body| GuardedBody::new(body, Arc::clone(&held)));
+        let gzip = accepts_gzip(request.headers());
+        let (mut response, label) = match accept::capabilities(request.headers()) {
+            Err(part) => {
+                let text = format!("Invalid header format: {part}\n");
+                ((StatusCode::BAD_REQUEST, text).into_response(), self.not_found.clone())
+            }
+            Ok(capabilities) => match self.methods.get(request.uri().path()) {
+                Some(entry) => {
+                    let _in_flight = self.metrics.start(&method, &entry.label);
+                    let answer = AssertUnwindSafe(self.rpc(entry, capabilities, request, &held));
+                    (answer.catch_unwind().await.unwrap_or_else(|_| panicked()), entry.label.clone())
+                }
+                None => self.plain(capabilities, request).await,
+            },
+        };
+        // gRPC compresses inside its frames.
+        if gzip && !is_grpc(response.headers()) {
+            response = gzip_response(response).await;
+        }
+        let took = self.clock.monotonic().saturating_sub(started);
+        self.metrics.observe(&method, &label, response.status().as_u16(), took);
+        drop(held);
+        response
+    }
+
+    async fn rpc(
+        &self,
+        entry: &Entry,
+        capabilities: Capabilities,
+        request: Request<GuardedBody>,
+        held: &Held,
+    ) -> Response {
+        let (mut parts, mut body) = request.into_parts();
+        if parts.method != Method::POST {
+            return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")]).into_response();
+        }
+        let Some(protocol) = protocol(&parts.headers) else {
+            drain(&mut body).await;
+            return (StatusCode::UNSUPPORTED_MEDIA_TYPE, [("accept-post", ACCEPT_POST)]).into_response();
+        };
+        let tenants = match entry.method.auth {
+            Auth::None => Ok(Tenants::default()),
+            Auth::Tenant => Tenants::from_headers(&parts.headers, self.tenancy),
+        };
+        let tenants = match tenants {
+            Ok(tenants) => tenants,
+            Err(error) => return refuse(error, &parts.headers, &mut body).await,
+        };
+        let bytes = match self.read(protocol, &mut parts.headers, &mut body, held).await {
+            Ok(bytes) => bytes,
+            Err(fault) => return refuse(fault, &parts.headers, &mut body).await,
+        };
+        parts.extensions.insert(Caller { tenants, capabilities });
+        let request = Request::from_parts(parts, Full::new(bytes));
+        let Ok(response) = self.rpc.clone().call(request).await;
+        response.map(Body::new)
+    }
+
+    /// The message of Connect, inflated; the frame of gRPC as it came.
+    async fn read(
+        &self,
+        protocol: Protocol,
+        headers: &mut HeaderMap,
+        body: &mut GuardedBody,
+        held: &Held,
+    ) -> Result<Bytes, BodyFault> {
+        let limit = self.message_bytes_max;
+        if protocol != Protocol::Connect {
+            return collect(body, limit.saturating_add(ENVELOPE_BYTES)).await;
+        }
+        let bytes = collect(body, limit).await?;
+        let gzipped = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value == "gzip");
+        if !gzipped || bytes.is_empty() {
+            return Ok(bytes);
+        }
+        headers.remove(header::CONTENT_ENCODING);
+        let inflated = gunzip(bytes, limit).await.map_err(|error| match error {
+            hearth_formats::gunzip::InflateError::TooLarge { limit } => {
+                BodyFault::TooLarge { size: limit.saturating_add(1), limit }
+            }
+            other => BodyFault::Corrupt(other),
+        })?;
+        held.take(inflated.len())?;
+        Ok(inflated)
+    }
+
+    async fn plain(
+        &self,
+        capabilities: Capabilities,
+        request: Request<GuardedBody>,
+    ) -> (Response, RouteLabel) {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.tenancy);
+        request.extensions_mut().insert(capabilities);
+        let Ok(mut response) = self.plain.clone().oneshot(request).await;
+        let label = response.extensions_mut().remove::<RouteLabel>();
+        (response, label.unwrap_or_else(|| self.not_found.clone()))
+    }
+}
+
+/// The protocol of a unary call; none for what no unary method takes.
+fn protocol(headers: &HeaderMap) -> Option<Protocol> {
+    match Protocol::detect(headers) {
+        Some(found) if found.is_text_mode || (found.protocol == Protocol::Connect && found.is_streaming) => {
+            None
+        }
+        Some(found) => Some(found.protocol),
+        // An unknown codec within gRPC: the library answers in gRPC's own way.
+        None => is_grpc(headers).then_some(Protocol::Grpc),
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    content_type.starts_with(b"application/grpc")
+}
+
+/// Answers before the body was wanted, in the client's protocol.
+async fn refuse<E: Classify + 'static>(error: E, headers: &HeaderMap, body: &mut GuardedBody) -> Response {
+    drain(body).await;
+    ConnectError::from(RpcError::from(error)).into_http_response(headers).map(Body::new)
+}
+
+/// Around each plain route: its name in metrics, and a panic in it ends the request, not the process.
+async fn track(
+    State(metrics): State<RequestMetrics>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    let path = request.extensions().get::<MatchedPath>();
+    let label = path.map_or_else(RouteLabel::not_found, |path| RouteLabel::of_path(path.as_str()));
+    let in_flight = metrics.start(request.method(), &label);
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    drop(in_flight);
+    let mut response = answer.unwrap_or_else(|_| panicked());
+    response.extensions_mut().insert(label);
+    response
+}
+
+fn panicked() -> Response {
+    HttpError::with_status(500, "the handler panicked").into_response()
+}
+
+async fn not_found() -> Response {
+    let nosniff = [(header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (StatusCode::NOT_FOUND, nosniff, "404 page not found\n").into_response()
+}
