@@ -54,7 +54,7 @@ impl PartialEq for Matcher {
 impl Selector {
     /// Parses PromQL's selector grammar (prometheus 3, UTF-8 names in quotes).
     pub fn parse(text: &str) -> Result<Self, InvalidSelector> {
-        Parser { text, at: 0 }.selector()
+        Parser { text, at: 0, pattern_bytes: 0 }.selector()
     }
 
     /// Whether a label set (derived labels included) is selected.
@@ -93,9 +93,15 @@ const SELECTOR_BYTES_MAX: usize = 1 << 20;
 /// Largest compiled regular expression, in bytes.
 const REGEX_BYTES_MAX: usize = 4 << 20;
 
+/// Most bytes of all regular expressions of one selector.
+const PATTERN_BYTES_MAX: usize = 64 << 10;
+/// Most matchers of one selector.
+const MATCHERS_MAX: usize = 1000;
+
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    pattern_bytes: usize,
 }
 
 impl Parser<'_> {
@@ -134,6 +140,9 @@ impl Parser<'_> {
                 return Err(self.error("metric name must not be set twice"));
             }
             selector.matchers.push(matcher);
+            if selector.matchers.len() > MATCHERS_MAX {
+                return Err(self.error(&format!("more than {MATCHERS_MAX} matchers in one selector")));
+            }
             self.skip_space();
             if !self.eat(",") && self.peek() != Some('}') {
                 return Err(self.unexpected("expected \",\" or \"}\""));
@@ -170,12 +179,19 @@ impl Parser<'_> {
         Ok(Matcher { name, op, value })
     }
 
-    fn regex(&self, pattern: &str) -> Result<regex::Regex, InvalidSelector> {
+    fn regex(&mut self, pattern: &str) -> Result<regex::Regex, InvalidSelector> {
+        self.pattern_bytes += pattern.len();
+        if self.pattern_bytes > PATTERN_BYTES_MAX {
+            let text =
+                format!("regular expressions of one selector are longer than {PATTERN_BYTES_MAX} bytes");
+            return Err(self.error(&text));
+        }
+        let bad = |error: &dyn std::fmt::Display| self.error(&format!("error parsing regexp: {error}"));
+        // Alone first: `a)|(b` is no expression, though it would be one between the anchors' parentheses.
+        regex_syntax::Parser::new().parse(pattern).map_err(|error| bad(&error))?;
         // As Prometheus: anchored, and a dot matches a newline too.
-        regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-            .size_limit(REGEX_BYTES_MAX)
-            .build()
-            .map_err(|error| self.error(&format!("error parsing regexp: {error}")))
+        let anchored = format!("^(?s:{pattern})$");
+        regex::RegexBuilder::new(&anchored).size_limit(REGEX_BYTES_MAX).build().map_err(|error| bad(&error))
     }
 
     fn word(&mut self, colons: bool) -> Option<String> {
@@ -341,6 +357,7 @@ mod tests {
             "{a==\"b\"}",
             "x{__name__=\"y\"}",
             "{\"a\":1}",
+            "{a=~\"b)|(c\"}",
         ] {
             assert!(Selector::parse(bad).is_err(), "{bad}");
         }

@@ -11,6 +11,8 @@ use crate::range::{self, AskedRange, RangeError};
 
 /// Most entries of a list of spans, traces or profiles in one request.
 pub const IDS_MAX: usize = 10_000;
+/// Most selectors of one question about labels.
+pub const MATCHERS_MAX: usize = 64;
 /// Most steps of one series.
 pub const STEPS_MAX: i64 = u32::MAX as i64;
 
@@ -66,6 +68,12 @@ pub enum AskError {
     TooManyIds {
         /// Which kind of id.
         what: &'static str,
+        /// How many.
+        count: usize,
+    },
+    /// Too many selectors.
+    #[error("{count} matchers are more than {MATCHERS_MAX}, the most that one question takes")]
+    TooManyMatchers {
         /// How many.
         count: usize,
     },
@@ -186,6 +194,9 @@ pub fn parse_selector(text: &str) -> Result<Selector, AskError> {
 
 /// The matchers of a question about labels; none if one of them selects everything.
 pub fn parse_matchers(texts: &[String]) -> Result<Vec<Selector>, AskError> {
+    if texts.len() > MATCHERS_MAX {
+        return Err(AskError::TooManyMatchers { count: texts.len() });
+    }
     let selectors = texts.iter().map(|text| parse_selector(text)).collect::<Result<Vec<_>, _>>()?;
     match selectors.iter().any(|selector| selector.matchers.is_empty()) {
         true => Ok(Vec::new()),

@@ -1,6 +1,7 @@
 //! SelectMergeProfile, and pprof as a format of stacks (api-semantics §2.9).
 
 use hearth_model::pprof_export::{ExportOptions, GoPgo, PprofFile, export, period_of};
+use hearth_model::pprof_merge::{FunctionKey, LineKey, LocationKey, MappingKey};
 use hearth_model::{Answer, ProfileType, Question};
 use hearth_proto::google::v1 as google;
 use hearth_proto::querier::v1 as wire;
@@ -94,49 +95,45 @@ fn wire_profile(file: PprofFile, ty: &ProfileType, range: AskedRange) -> google:
                 label: Vec::new(),
             })
             .collect(),
-        mapping: mappings
-            .iter()
-            .zip(symbolised)
-            .enumerate()
-            .map(|(at, (mapping, has_functions))| google::Mapping {
-                id: at as u64 + 1,
-                memory_start: mapping.start,
-                memory_limit: mapping.limit,
-                file_offset: mapping.offset,
-                filename: i64::from(mapping.file),
-                build_id: i64::from(mapping.build_id),
-                has_functions,
-                ..google::Mapping::default()
-            })
-            .collect(),
-        location: locations
-            .iter()
-            .enumerate()
-            .map(|(at, location)| google::Location {
-                id: at as u64 + 1,
-                mapping_id: location.mapping.map(id).unwrap_or_default(),
-                address: location.address,
-                line: location
-                    .lines
-                    .iter()
-                    .map(|line| google::Line { function_id: id(line.function), line: line.line })
-                    .collect(),
-                is_folded: false,
-            })
-            .collect(),
-        function: functions
-            .iter()
-            .enumerate()
-            .map(|(at, function)| google::Function {
-                id: at as u64 + 1,
-                name: i64::from(function.name),
-                system_name: i64::from(function.system_name),
-                filename: i64::from(function.file),
-                start_line: function.start_line,
-            })
-            .collect(),
+        mapping: (1..).zip(mappings.iter().zip(symbolised)).map(wire_mapping).collect(),
+        location: (1..).zip(&locations).map(wire_location).collect(),
+        function: (1..).zip(&functions).map(wire_function).collect(),
         string_table: strings,
         ..google::Profile::default()
+    }
+}
+
+fn wire_mapping((id, (mapping, has_functions)): (u64, (&MappingKey, bool))) -> google::Mapping {
+    google::Mapping {
+        id,
+        memory_start: mapping.start,
+        memory_limit: mapping.limit,
+        file_offset: mapping.offset,
+        filename: i64::from(mapping.file),
+        build_id: i64::from(mapping.build_id),
+        has_functions,
+        ..google::Mapping::default()
+    }
+}
+
+fn wire_location((at, location): (u64, &LocationKey)) -> google::Location {
+    let line = |line: &LineKey| google::Line { function_id: id(line.function), line: line.line };
+    google::Location {
+        id: at,
+        mapping_id: location.mapping.map(id).unwrap_or_default(),
+        address: location.address,
+        line: location.lines.iter().map(line).collect(),
+        is_folded: false,
+    }
+}
+
+fn wire_function((id, function): (u64, &FunctionKey)) -> google::Function {
+    google::Function {
+        id,
+        name: i64::from(function.name),
+        system_name: i64::from(function.system_name),
+        filename: i64::from(function.file),
+        start_line: function.start_line,
     }
 }
 
