@@ -11,7 +11,7 @@ use axum::extract::{MatchedPath, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use connectrpc::{CompressionPolicy, ConnectError, ConnectRpcService, Limits, Protocol};
+use connectrpc::{CompressionPolicy, ConnectError, ConnectRpcBody, ConnectRpcService, Limits, Protocol};
 use futures::FutureExt;
 use hearth_common::{Classify, Clock};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -144,7 +144,7 @@ impl App {
         parts.extensions.insert(Caller { tenants, capabilities });
         let request = Request::from_parts(parts, Full::new(bytes));
         let Ok(response) = self.rpc.clone().call(request).await;
-        response.map(Body::new)
+        response.map(sized)
     }
 
     /// The message of Connect, inflated; the frame of gRPC as it came.
@@ -209,7 +209,15 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 /// Answers before the body was wanted, in the client's protocol.
 async fn refuse<E: Classify + 'static>(error: E, headers: &HeaderMap, body: &mut GuardedBody) -> Response {
     drain(body).await;
-    ConnectError::from(RpcError::from(error)).into_http_response(headers).map(Body::new)
+    ConnectError::from(RpcError::from(error)).into_http_response(headers).map(sized)
+}
+
+/// The library's body hides its length, without which answers are neither compressed nor sent in one piece.
+fn sized(body: ConnectRpcBody) -> Body {
+    match body {
+        ConnectRpcBody::Full(whole) => Body::new(whole),
+        other => Body::new(other),
+    }
 }
 
 /// Around each plain route: its name in metrics, and a panic in it ends the request, not the process.
