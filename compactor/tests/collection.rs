@@ -47,7 +47,7 @@ impl Fixture {
         let clock = Arc::new(MovedClock::default());
         let next = AtomicU64::new(1);
         let rng = Arc::new(move || u128::from(next.fetch_add(1, Ordering::Relaxed)));
-        let shared: Arc<dyn Clock> = clock.clone();
+        let shared: Arc<dyn Clock> = Arc::<MovedClock>::clone(&clock);
         let catalog = Arc::new(Catalog::new(store.clone(), rng, shared, CatalogOptions::default()));
         let instance = InstanceId("one".into());
         let journal = JournalId {
@@ -64,7 +64,7 @@ impl Fixture {
             compactor_blocks_retention_period: GoDuration::parse(retention).expect("valid"),
             ..TenantLimits::default()
         };
-        let clock: Arc<dyn Clock> = self.clock.clone();
+        let clock: Arc<dyn Clock> = Arc::<MovedClock>::clone(&self.clock);
         Compactor::new(Arc::clone(&self.catalog), Arc::new(Arc::new(limits)), clock, options)
     }
 

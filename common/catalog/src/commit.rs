@@ -58,7 +58,7 @@ impl Catalog {
                 Planned::AlreadyCovered => return Ok(Publication::AlreadyCovered(view)),
                 Planned::CoverageAhead => return Ok(Publication::CoverageAhead(view)),
                 Planned::Write(next) => {
-                    let start = match self.attempt(tenant, &view, next).await? {
+                    let start = match self.attempt(tenant, &view, *next).await? {
                         Fate::Committed(view) => return Ok(Publication::Published(view)),
                         Fate::Lost => slot.known(),
                         Fate::Void => None,

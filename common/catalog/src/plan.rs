@@ -115,7 +115,7 @@ pub(crate) struct NextRoot {
 
 #[derive(Debug)]
 pub(crate) enum Planned {
-    Write(NextRoot),
+    Write(Box<NextRoot>),
     AlreadyCovered,
     CoverageAhead,
 }
@@ -170,7 +170,7 @@ pub(crate) fn plan_commit(
         positions.retain(|position| *position > upto);
         !positions.is_empty()
     });
-    Ok(Planned::Write(next))
+    Ok(Planned::Write(Box::new(next)))
 }
 
 /// Every source of every block must lie in a range of the commit, and no journal may come twice.

@@ -1,5 +1,7 @@
 //! The rules of the catalog one by one.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::collections::VecDeque;
@@ -257,7 +259,7 @@ async fn a_fresh_answer_costs_nothing_and_an_old_one_two_requests() {
     let bed = Bed::new();
     bed.catalog().publish(&tenant(), &bed.commit(1, 0, 10).await).await.unwrap();
     let log = Arc::new(Script::default());
-    let counted: Arc<dyn Faults> = log.clone();
+    let counted: Arc<dyn Faults> = Arc::<Script>::clone(&log);
     let store = bed.store.with_faults(counted);
     let reader = catalog(store.clone(), &bed.random, &bed.clock, CatalogOptions::default());
     reader.newest(&tenant(), Duration::ZERO).await.unwrap();

@@ -1,6 +1,8 @@
 //! Publishers that compete for the same journals, a merger and a collector over a store that fails and forgets to answer,
 //! with pauses of days: coverage never falls, each entry is in the root exactly once, nothing acknowledged is lost.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -56,7 +56,7 @@ impl Store {
         std::fs::create_dir_all(dir).map_err(|e| bad(e.into()))?;
         let folder = LocalFileSystem::new_with_prefix(dir).map_err(|e| bad(e.into()))?;
         let folder = Arc::new(folder.with_fsync(true).with_automatic_cleanup(true));
-        let backend: Arc<dyn ObjectStore> = folder.clone();
+        let backend: Arc<dyn ObjectStore> = Arc::<LocalFileSystem>::clone(&folder);
         let bucket = dir.file_name().map_or_else(|| name.to_string(), |n| n.to_string_lossy().into_owned());
         Ok(Self::from_backend(backend, Some(folder), &bucket, options))
     }

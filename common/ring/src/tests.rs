@@ -29,7 +29,8 @@ fn places_are_the_same_for_ever() {
     // Golden: a change here moves every tenant's data to other cells.
     let tokens: Vec<u32> = crate::tokens_of(&member(0)).take(3).collect();
     let entry = ScheduleEntry::new(TimestampNs(0), &members(0..5));
-    let names: Vec<String> = homes(&entry, 12).iter().map(|m| m.to_string().replace("ingester-", "")).collect();
+    let names: Vec<String> =
+        homes(&entry, 12).iter().map(|m| m.to_string().replace("ingester-", "")).collect();
     let found = format!("{tokens:?} {} {}", names.join(","), key_token(&tenant(1), "checkout", 3));
     assert_eq!(found, "[1744709890, 1812704054, 3807955769] 0,2,2,0,0,1,0,0,2,2,1,3 3108797145");
 }

@@ -1,6 +1,8 @@
 //! Whatever was reported durable is replayed, in order, exactly once, whatever the disk does; nothing else is, except what
 //! was appended and on its way.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod faulty;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The rules of appending, releasing and closing, on a real folder; the golden segment.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod faulty;
 
 use std::sync::Arc;

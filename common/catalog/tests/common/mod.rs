@@ -133,7 +133,7 @@ pub async fn upload(store: &Store, block: &BlockEntry) {
 
 pub fn catalog(store: Store, random: &Random, clock: &Arc<TokioClock>, options: CatalogOptions) -> Catalog {
     let random = random.clone();
-    let clock: Arc<dyn Clock> = clock.clone();
+    let clock: Arc<dyn Clock> = Arc::<TokioClock>::clone(clock);
     Catalog::new(
         store,
         Arc::new(move || u128::from(random.next()) << 64 | u128::from(random.next())),

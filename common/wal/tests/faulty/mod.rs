@@ -139,7 +139,7 @@ impl FaultyDisk {
         if let Some(left) = &mut inner.fuse {
             if *left == 0 {
                 inner.frozen = true;
-                return Err(io::Error::from_raw_os_error(if inner.free % 2 == 0 { 5 } else { 28 }));
+                return Err(io::Error::from_raw_os_error(if inner.free.is_multiple_of(2) { 5 } else { 28 }));
             }
             *left -= 1;
         }
