@@ -34,7 +34,7 @@ pub enum Replayed {
 
 /// Iterates over what the log held when it was opened. One segment is in memory at a time. Damage is an item like others:
 /// reading goes on behind it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Replay {
     disk: Arc<dyn Disk>,
     left: VecDeque<SegmentNo>,
@@ -45,7 +45,7 @@ pub struct Replay {
     ready: VecDeque<Result<Replayed, Damage>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Open {
     segment: SegmentNo,
     file: Bytes,

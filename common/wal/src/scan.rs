@@ -14,7 +14,7 @@ pub(crate) enum Found {
     Bad { range: Range<usize>, kind: DamageKind },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Scan {
     salt: u32,
     at: usize,
