@@ -1,1 +1,31 @@
 //! Takes pushes, validates, normalises, splits, and sends records to ingesters.
+//!
+//! Stateless but for rate limits: what a record holds depends on the push and the tenant's rules only. Must not know: who
+//! takes the records ([`hearth_cluster::push::PushTarget`]), queries, storage.
+
+mod api;
+mod canonical;
+mod distributor;
+mod go_repair;
+mod idtable;
+mod ingest;
+pub mod labels;
+mod language;
+mod md5;
+mod metrics;
+mod mix;
+mod normalize;
+pub mod pipeline;
+pub mod ratelimit;
+pub mod records;
+pub mod reject;
+pub mod relabel;
+pub mod rid;
+mod session;
+mod source_code;
+mod split;
+mod symbols;
+mod tenant;
+mod validate;
+
+pub use distributor::{DistributeError, Distributor, DistributorDeps, Prepared, PushSeries};

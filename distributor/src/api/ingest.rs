@@ -1,0 +1,190 @@
+//! `/ingest` over HTTP (api-semantics §3.12): 400 for what the parameters say, 422 for what the body says.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use bytes::Bytes;
+use hearth_common::{ErrorKind, TenantId};
+use hearth_formats::folded::TextStacks;
+use hearth_formats::gunzip::is_gzip;
+use hearth_model::labels::SERVICE_NAME;
+use hearth_rpc::{HttpError, RequestContext, read_body};
+use http::{HeaderMap, header};
+
+use super::form;
+use crate::Distributor;
+use crate::distributor::{DistributeError, Prepared, Scratch, Sent, blocking, body_limit_bytes, decoded};
+use crate::ingest::params::{Format, Params};
+use crate::ingest::pprof::{Quirks, TypeConfigs, mend_time, name};
+use crate::ingest::text::{TextProfile, to_pprof};
+use crate::ingest::{SeriesLabels, profile_type};
+use crate::reject::{Reason, Rejected};
+use crate::rid::Origin;
+
+/// Takes one profile.
+pub(crate) async fn ingest(
+    State(distributor): State<Arc<Distributor>>,
+    context: RequestContext,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(), HttpError> {
+    let tenant = context.tenants.single().map_err(HttpError::from)?;
+    let params = Params::new(&query);
+    params.app().map_err(|error| HttpError::with_status(400, format!("name: {error}")))?;
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let limit = body_limit_bytes(&distributor.limits(tenant));
+    let body = read_body(body, limit).await?;
+    let ingest = Ingest { distributor: &distributor, tenant, params: &params };
+    let prepared = match params.format(content_type) {
+        Format::Unsupported(format) => {
+            let message = format!("format '{format}' is not supported yet: send pprof or folded stacks");
+            return Err(HttpError::with_status(422, message));
+        }
+        Format::Pprof => blocking(body.len(), || ingest.pprof(&body, None)),
+        Format::PprofForm => {
+            let files = form::files(content_type, body).await.map_err(|error| {
+                HttpError::with_status(422, format!("failed to parse pprof /ingest multipart form {error}"))
+            })?;
+            let Some((profile, configs)) = ingest.form(files)? else { return Ok(()) };
+            blocking(profile.len(), || ingest.pprof(&profile, configs.as_ref()))
+        }
+        format @ (Format::Groups | Format::Lines) => {
+            blocking(body.len(), || ingest.text(&body, format == Format::Lines))
+        }
+    }?;
+    distributor.send(tenant, prepared).await.map_err(status)
+}
+
+/// Limits are 429 and outages 5xx; everything else is the client's, 422.
+fn status(error: DistributeError) -> HttpError {
+    match error {
+        DistributeError::Rejected(Rejected { kind: ErrorKind::InvalidArgument, message, .. })
+        | DistributeError::Refused { kind: ErrorKind::InvalidArgument, message } => {
+            HttpError::with_status(422, message)
+        }
+        error => HttpError::from(error),
+    }
+}
+
+fn rejected(error: Rejected) -> HttpError {
+    status(error.into())
+}
+
+/// A request whose parameters are read.
+struct Ingest<'a> {
+    distributor: &'a Distributor,
+    tenant: &'a TenantId,
+    params: &'a Params,
+}
+
+impl Ingest<'_> {
+    fn origin(&self) -> Origin<'_> {
+        let Params { name, from, until, format, .. } = self.params;
+        Origin::Ingest { name, from, until, format }
+    }
+
+    /// The profile of a form and what it says of sample types; `None` when there is no profile.
+    fn form(&self, files: Vec<(String, Bytes)>) -> Result<Option<(Bytes, Option<TypeConfigs>)>, HttpError> {
+        let (mut profile, mut configs) = (None, None);
+        for (field, bytes) in files {
+            match field.as_str() {
+                "profile" => profile = Some(bytes),
+                "sample_type_config" => {
+                    configs = Some(serde_json::from_slice(&bytes).map_err(|error| {
+                        HttpError::with_status(422, format!("failed to parse sample_type_config: {error}"))
+                    })?);
+                }
+                "prev_profile" => {
+                    let message = "failed to parse pprof /ingest multipart form: unsupported client version: \
+                                   cumulative pairs of profiles are not taken any more, update the client";
+                    return Err(HttpError::with_status(422, message));
+                }
+                _ => {}
+            }
+        }
+        Ok(profile.map(|profile| (profile, configs)))
+    }
+
+    fn pprof(&self, profile: &[u8], configs: Option<&TypeConfigs>) -> Result<Prepared, HttpError> {
+        let mut request = self.distributor.request(self.tenant).map_err(rejected)?;
+        if profile.is_empty() {
+            return Ok(request.finish());
+        }
+        let app = self.params.app().map_err(|error| HttpError::with_status(400, format!("name: {error}")))?;
+        let clock = &self.distributor.clock;
+        let from = self.params.times(clock.now()).0;
+        request.isolated(profile.len(), |request, scratch| {
+            let Scratch { inflater, raw, pprof: kept, work } = scratch;
+            let raw = decoded(inflater, profile, &request.limits, raw)?;
+            request.decoded(raw.len());
+            let started = clock.monotonic();
+            let mut pprof = std::mem::take(kept).recycle();
+            pprof
+                .parse(raw)
+                .map_err(|error| Rejected::malformed(format!("failed to parse profile: {error}")))?;
+            let parse_seconds = clock.monotonic().saturating_sub(started).as_secs_f64();
+            mend_time(&mut pprof, from);
+            let mut labels = SeriesLabels::new(&name(&pprof, configs), &self.params.spy, &app);
+            if !labels.has(SERVICE_NAME) {
+                labels.set(SERVICE_NAME, app.app);
+            }
+            let labels = labels.pairs();
+            let sent = Sent {
+                origin: self.origin(),
+                client_id: "",
+                labels: &labels,
+                compressed_bytes: profile.len(),
+                raw,
+                parse_seconds,
+            };
+            let quirks = Quirks::new(&pprof, &self.params.spy, configs);
+            quirks.apply(&mut pprof);
+            let outcome = self.distributor.part(request, work, &mut pprof, &sent);
+            *kept = pprof.recycle();
+            outcome
+        });
+        Ok(request.finish())
+    }
+
+    fn text(&self, body: &[u8], lines: bool) -> Result<Prepared, HttpError> {
+        let mut request = self.distributor.request(self.tenant).map_err(rejected)?;
+        let app = self.params.app().map_err(|error| HttpError::with_status(400, format!("name: {error}")))?;
+        let (service, ty) = profile_type::of_app(app.app).map_err(|error| {
+            let message = format!("pyroscopeIngesterAdapter failed to convert metadata: {error}");
+            HttpError::with_status(400, message)
+        })?;
+        // Span profiles of old clients came this way; the reference takes and forgets them.
+        if app.labels.iter().any(|(name, _)| *name == "profile_id") {
+            return Ok(request.finish());
+        }
+        if is_gzip(body) {
+            let message = "the body is gzip: text profiles are sent as plain text";
+            return Err(HttpError::with_status(422, message));
+        }
+        let times = self.params.times(self.distributor.clock.now());
+        let mut labels = SeriesLabels::new(ty.name, &self.params.spy, &app);
+        labels.set(if labels.has(SERVICE_NAME) { "app_name" } else { SERVICE_NAME }, service);
+        let profile = TextProfile { ty, sample_rate: self.params.sample_rate, times };
+        request.isolated(body.len(), |request, scratch| {
+            let parse = if lines { TextStacks::parse_lines } else { TextStacks::parse_groups };
+            let stacks = parse(body).map_err(|error| {
+                Rejected::invalid(Reason::MalformedProfile, format!("failed to parse stacks: {error}"))
+            })?;
+            let mut pprof = to_pprof(&stacks, profile);
+            let labels = labels.pairs();
+            let sent = Sent {
+                origin: self.origin(),
+                client_id: "",
+                labels: &labels,
+                compressed_bytes: body.len(),
+                raw: body,
+                parse_seconds: 0.0,
+            };
+            self.distributor.part(request, &mut scratch.work, &mut pprof, &sent)
+        });
+        Ok(request.finish())
+    }
+}

@@ -1,0 +1,26 @@
+//! The wire: every method and path that a distributor serves. Wire types stop here.
+
+mod form;
+mod ingest;
+mod push;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::post;
+use hearth_rpc::{Auth, Routes};
+
+use crate::Distributor;
+
+/// Everything.
+pub(crate) fn routes(distributor: Arc<Distributor>) -> Routes {
+    let plain = Router::new()
+        .route("/ingest", post(ingest::ingest))
+        .route("/pyroscope/ingest", post(ingest::ingest))
+        .with_state(Arc::clone(&distributor));
+    Routes::new()
+        .unary("/push.v1.PusherService/Push", Auth::Tenant, move |context, request| {
+            push::push(Arc::clone(&distributor), context, request)
+        })
+        .http(plain)
+}
