@@ -40,7 +40,8 @@ pub(crate) fn answer(question: &Question, units: &[Arc<Unit>], filter: &Filter) 
         Question::LabelValues { name, matchers, .. } => {
             let mut found: BTreeSet<String> = BTreeSet::new();
             each_series(units, range, filter, |view| {
-                if let Some(value) = view.get(name).filter(|value| !value.is_empty() && !found.contains(*value))
+                if let Some(value) =
+                    view.get(name).filter(|value| !value.is_empty() && !found.contains(*value))
                     && view.matches_any(matchers)
                 {
                     found.insert(value.to_owned());
@@ -61,9 +62,7 @@ pub(crate) fn answer(question: &Question, units: &[Arc<Unit>], filter: &Filter) 
             Answer::Series(found)
         }
         Question::Stats => Answer::Stats(stats(units, filter)),
-        Question::Estimate { range, selector } => {
-            Answer::Estimate(estimate(units, *range, selector, filter))
-        }
+        Question::Estimate { range, selector } => Answer::Estimate(estimate(units, *range, selector, filter)),
         // The other questions are about profiles and have their own answers.
         question => Answer::empty(question),
     }
@@ -88,12 +87,7 @@ fn each_series(
 }
 
 /// The types of which a series has an admitted profile in the range.
-fn types_present(
-    view: &UnitView,
-    series: usize,
-    range: Option<TimeRange>,
-    filter: &Filter,
-) -> BTreeSet<u32> {
+fn types_present(view: &UnitView, series: usize, range: Option<TimeRange>, filter: &Filter) -> BTreeSet<u32> {
     let range = range.unwrap_or(TimeRange::ALL);
     let mut found = BTreeSet::new();
     for chunk in &view.series[series].chunks {
