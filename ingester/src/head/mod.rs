@@ -13,6 +13,8 @@ mod unit;
 mod varint;
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use std::sync::Arc;
@@ -59,11 +61,6 @@ impl Filter {
             (_, true) => Share::None,
             _ => Share::Some,
         }
-    }
-
-    /// Whether it lets nothing through.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.iter().all(|(after, upto)| after >= upto)
     }
 }
 

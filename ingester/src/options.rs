@@ -1,0 +1,81 @@
+//! What an ingester is started with: settings (data) and components (injected).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_catalog::Catalog;
+use hearth_common::{Clock, InstanceId, LimitsSource};
+
+/// Settings of an ingester.
+#[derive(Debug, Clone)]
+pub struct IngesterOptions {
+    /// Folder of the log and of what must survive with it. The caller holds a lock on it.
+    pub data_dir: PathBuf,
+    /// The name of this process, stable over restarts.
+    pub instance: InstanceId,
+    /// Bytes of a segment of the log.
+    pub wal_segment_bytes: u64,
+    /// Most bytes of the log; beyond it pushes are refused.
+    pub wal_quota_bytes: u64,
+    /// Bytes that stay free on the disk.
+    pub wal_reserve_bytes: u64,
+    /// Most bytes accepted and not yet on disk.
+    pub wal_queue_bytes: usize,
+    /// A tenant's head is cut from this many bytes on.
+    pub cut_bytes: u64,
+    /// … or from this age on, if it has at least `cut_min_bytes`.
+    pub cut_age: Duration,
+    /// See `cut_age`.
+    pub cut_min_bytes: u64,
+    /// … or from this age on in any case.
+    pub cut_age_max: Duration,
+    /// How long pushes are remembered, so that a retry counts once.
+    pub remember_pushes: Duration,
+}
+
+/// What an ingester works with.
+#[derive(Clone)]
+pub struct IngesterDeps {
+    /// Where cuts are published.
+    pub catalog: Arc<Catalog>,
+    /// Limits of tenants.
+    pub limits: Arc<dyn LimitsSource>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Random numbers: secrets of hash tables, names of attempts.
+    pub rng: Arc<dyn Fn() -> u128 + Send + Sync>,
+}
+
+impl std::fmt::Debug for IngesterDeps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IngesterDeps").field("catalog", &self.catalog).finish_non_exhaustive()
+    }
+}
+
+/// The ingester could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be used.
+    #[error("cannot {doing} {path}")]
+    Folder {
+        /// What was tried.
+        doing: &'static str,
+        /// With what.
+        path: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of the data folder is not what it must be.
+    #[error("{path} is damaged: {what}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The log cannot be opened.
+    #[error("the write-ahead log cannot be opened")]
+    Wal(#[from] hearth_wal::WalError),
+}
