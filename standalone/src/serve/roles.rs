@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hearth_catalog::{Catalog, CatalogOptions};
-use hearth_common::{Clock, LimitsSource};
+use hearth_cluster::PushTarget;
+use hearth_common::{Clock, InstanceId, LimitsSource};
 use hearth_compactor::{Compactor, CompactorOptions};
+use hearth_distributor::{Distributor, DistributorDeps};
+use hearth_ingester::{Ingester, IngesterDeps, IngesterOptions};
 use hearth_objstore::{Store, StoreOptions};
 use hearth_querier::{Querier, QuerierDeps, QuerierOptions};
 use hearth_query::HeadSource;
@@ -25,6 +28,7 @@ const COMPACTOR_STOP: Duration = Duration::from_secs(5);
 /// The running roles.
 #[derive(Debug)]
 pub(super) struct Roles {
+    ingester: Arc<Ingester>,
     stop: watch::Sender<bool>,
     compactor: Option<JoinHandle<()>>,
 }
@@ -34,7 +38,7 @@ impl Roles {
     pub(super) async fn start(
         settings: &Settings,
         clock: Arc<dyn Clock>,
-        _readiness: &Readiness,
+        readiness: &Readiness,
         registry: &mut Registry,
     ) -> Result<(Self, Routes)> {
         let limits = limits(settings)?;
@@ -43,15 +47,28 @@ impl Roles {
         let catalog = open_catalog(settings, store, &clock);
         let (stop, _) = watch::channel(false);
         let compactor = start_compactor(settings, &catalog, &limits, &clock, &stop, registry);
-        let heads = Vec::new();
+        let ingester = start_ingester(settings, &catalog, &limits, &clock, readiness)?;
+        ingester.register_metrics(registry);
+        let target: Arc<dyn PushTarget> = Arc::<Ingester>::clone(&ingester);
+        let distributor = Arc::new(Distributor::new(DistributorDeps {
+            target,
+            limits: Arc::clone(&limits),
+            clock: Arc::clone(&clock),
+        }));
+        distributor.register_metrics(registry);
+        let heads: Vec<Arc<dyn HeadSource>> = vec![Arc::<Ingester>::clone(&ingester)];
         let querier = start_querier(settings, &catalog, heads, &limits, &clock, registry);
-        let routes = querier.routes();
-        Ok((Self { stop, compactor }, routes))
+        let routes = distributor.routes().merge(querier.routes());
+        Ok((Self { ingester, stop, compactor }, routes))
     }
 
     /// Publishes all heads.
     pub(super) fn flush(&self) -> Flush {
-        Arc::new(|| Box::pin(async { Ok(()) }))
+        let ingester = Arc::clone(&self.ingester);
+        Arc::new(move || {
+            let ingester = Arc::clone(&ingester);
+            Box::pin(async move { ingester.flush().await })
+        })
     }
 
     /// Publishes all heads and closes the log.
@@ -62,7 +79,7 @@ impl Roles {
         {
             tracing::warn!("the compactor did not stop in time");
         }
-        Ok(())
+        self.ingester.stop().await.map_err(anyhow::Error::msg).context("the stop was not clean")
     }
 }
 
@@ -102,6 +119,59 @@ fn random() -> u128 {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes).expect("the kernel has random numbers once it has booted");
     u128::from_le_bytes(bytes)
+}
+
+/// The name of the only ingester on one machine.
+const INSTANCE: &str = "hearth";
+/// How often it is looked whether the log is replayed.
+const REPLAY_LOOK: Duration = Duration::from_millis(20);
+
+fn start_ingester(
+    settings: &Settings,
+    catalog: &Arc<Catalog>,
+    limits: &Arc<dyn LimitsSource>,
+    clock: &Arc<dyn Clock>,
+    readiness: &Readiness,
+) -> Result<Arc<Ingester>> {
+    let options = IngesterOptions {
+        data_dir: settings.data_dir.join("ingester"),
+        instance: InstanceId(Arc::from(INSTANCE)),
+        wal_segment_bytes: settings.wal.segment_bytes.0,
+        wal_quota_bytes: settings.wal.quota_bytes.0,
+        wal_reserve_bytes: settings.wal.reserve_bytes.0,
+        wal_queue_bytes: usize::try_from(settings.wal.queue_bytes.0).unwrap_or(usize::MAX),
+        cut_bytes: settings.ingester.cut_bytes.0,
+        cut_age: settings.ingester.cut_age.0,
+        cut_min_bytes: settings.ingester.cut_min_bytes.0,
+        cut_age_max: settings.ingester.cut_age_max.0,
+        remember_pushes: settings.ingester.remember_pushes.0,
+    };
+    let deps = IngesterDeps {
+        catalog: Arc::clone(catalog),
+        limits: Arc::clone(limits),
+        clock: Arc::clone(clock),
+        rng: Arc::new(random),
+    };
+    let ingester = Ingester::start(options, deps)?;
+    let gate = readiness.gate("ingester", "the write-ahead log is being replayed");
+    let watched = Arc::clone(&ingester);
+    tokio::spawn(async move {
+        loop {
+            match watched.ready() {
+                Ok(()) => break gate.open(),
+                Err(why) => gate.close(why),
+            }
+            tokio::time::sleep(REPLAY_LOOK).await;
+        }
+        // From here on it is closed for good by a failed log or a stop.
+        loop {
+            if let Err(why) = watched.ready() {
+                return gate.close(why);
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    Ok(ingester)
 }
 
 fn start_querier(
