@@ -15,21 +15,38 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
     let fresh = generate(&root.join("proto"))?;
     let out = root.join(OUT);
     if check {
-        let stale: Vec<&String> = fresh
-            .iter()
-            .filter(|(name, text)| fs::read_to_string(out.join(name)).ok().as_ref() != Some(text))
-            .map(|(name, _)| name)
-            .collect();
+        let mut stale: Vec<String> = leftovers(&out, &fresh)?;
+        stale.extend(
+            fresh
+                .iter()
+                .filter(|(name, text)| fs::read_to_string(out.join(name)).ok().as_ref() != Some(text))
+                .map(|(name, _)| name.clone()),
+        );
         if !stale.is_empty() {
             bail!("{OUT} does not fit proto/ in {stale:?}: run `cargo xtask codegen`");
         }
         return Ok(());
     }
     fs::create_dir_all(&out)?;
+    for name in leftovers(&out, &fresh)? {
+        fs::remove_file(out.join(&name)).with_context(|| name.clone())?;
+    }
     for (name, text) in fresh {
         fs::write(out.join(&name), text).with_context(|| name.clone())?;
     }
     Ok(())
+}
+
+/// Files of packages that are gone.
+fn leftovers(out: &Path, fresh: &BTreeMap<String, String>) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(out)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !fresh.contains_key(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 fn generate(protos: &Path) -> Result<BTreeMap<String, String>> {

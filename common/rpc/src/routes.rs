@@ -129,16 +129,24 @@ fn from_json<Req: DeserializeOwned>(bytes: &[u8]) -> Result<Req, serde_json::Err
 
 /// Whether there were any.
 fn drop_nulls(value: &mut Value) -> bool {
+    let mut found = false;
     match value {
         Value::Object(fields) => {
             let before = fields.len();
             fields.retain(|_, field| !field.is_null());
-            let inner = fields.values_mut().fold(false, |found, field| drop_nulls(field) || found);
-            inner || fields.len() < before
+            found = fields.len() < before;
+            for field in fields.values_mut() {
+                found |= drop_nulls(field);
+            }
         }
-        Value::Array(items) => items.iter_mut().fold(false, |found, item| drop_nulls(item) || found),
-        _ => false,
+        Value::Array(items) => {
+            for item in items {
+                found |= drop_nulls(item);
+            }
+        }
+        _ => {}
     }
+    found
 }
 
 fn encode<Resp: prost::Message + Serialize>(response: &Resp, format: CodecFormat) -> Result<Bytes, RpcError> {
