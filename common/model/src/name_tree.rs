@@ -139,8 +139,12 @@ impl NameTree {
         NodeId(node)
     }
 
-    /// Adds to a node's own value (self). Values are ≥ 0.
+    /// Adds to a node's own value (self). Values are ≥ 0. What belongs to the invisible root is left out: a sample without
+    /// a stack has no place in a tree, and graphs' totals are the sums of what they draw (series count such samples).
     pub fn add_self(&mut self, node: NodeId, value: i64) {
+        if node == Self::ROOT {
+            return;
+        }
         let own = &mut self.selfs[node.0 as usize];
         *own = own.wrapping_add(value);
         self.total += i128::from(value);

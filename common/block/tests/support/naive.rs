@@ -116,7 +116,8 @@ pub fn answer(profiles: &[Profile], question: &Question) -> Plain {
             for (stack, value) in profiles.iter().filter_map(|p| selected(p, query)).flatten() {
                 *sums.entry(names_of(&stack)).or_insert(0) += value;
             }
-            sums.retain(|_, value| *value != 0);
+            // A sample without a stack is nowhere in a tree.
+            sums.retain(|stack, value| *value != 0 && !stack.is_empty());
             Plain::Tree(sums)
         }
         Question::Pprof(query) => {
