@@ -52,7 +52,7 @@ impl Ingester {
         let mut filter = Filter::default();
         let mut journals = Vec::with_capacity(self.journals.len());
         for (at, journal) in self.journals.iter().enumerate() {
-            let after = request.coverage.get(journal).copied().unwrap_or_default();
+            let after = request.covered(journal);
             let dropped =
                 state.as_ref().and_then(|state| state.dropped.get(&(at as u32))).copied().unwrap_or(0);
             if dropped > after.0 {

@@ -123,13 +123,23 @@ impl Ingester {
             }
             Appended::New(position) => {
                 let head = Arc::clone(&state.live);
-                self.build(&tenant, &head, 0, position, header, record, scratch);
-                Ok(Taken::At(position))
+                match self.build(&tenant, &head, 0, position, header, record, scratch) {
+                    true => Ok(Taken::At(position)),
+                    false => {
+                        self.keep_aside(bytes);
+                        let message = format!(
+                            "record {} could not be built into the head; its bytes are kept in the data folder",
+                            header.rid
+                        );
+                        let kind = ErrorKind::Internal;
+                        Ok(Taken::Refused(PushOutcome::Refused { kind, reason: "quarantined", message }))
+                    }
+                }
             }
         }
     }
 
-    /// Builds a record into a head. The caller holds the tenant's read lock.
+    /// Builds a record into a head; whether that worked. The caller holds the tenant's read lock.
     #[allow(
         clippy::too_many_arguments,
         reason = "one call from pushes, one from replay; a struct would only rename them"
@@ -143,7 +153,7 @@ impl Ingester {
         header: &RecordHeader<'_>,
         record: &Record<'_>,
         scratch: &mut Scratch,
-    ) {
+    ) -> bool {
         let place = Place { journal, position: position.0 };
         let built = std::panic::catch_unwind(AssertUnwindSafe(|| head.add(place, header, record, scratch)));
         tenant.note(journal, position.0);
@@ -151,14 +161,24 @@ impl Ingester {
             Ok(added) => {
                 self.metrics.records.inc();
                 self.metrics.values.inc_by(added.values);
+                true
             }
             Err(_) => {
-                // The log keeps the bytes; answers say that they may miss it (design: replication A35).
+                // The caller keeps the bytes; answers say that they may miss it (design: replication A35).
                 *scratch = Scratch::default();
                 let text = format!("record {} of tenant {} could not be built", header.rid, tenant.id);
                 tracing::error!("{text}");
                 self.report_damage(&text);
+                false
             }
+        }
+    }
+
+    /// Keeps the bytes of a record that cannot be read or built: the log's segment goes when its other entries are
+    /// published.
+    pub(crate) fn keep_aside(&self, bytes: &[u8]) {
+        if let Err(error) = self.dir.keep_aside(bytes) {
+            tracing::error!(%error, "a record that could not be built was not kept");
         }
     }
 

@@ -190,10 +190,19 @@ impl Ingester {
                 let Some(tenant) = self.tenant(header.tenant) else { return };
                 let state = tenant.state.read();
                 let head = Arc::clone(&state.live);
-                self.build(&tenant, &head, journal, Position(position), header, record, scratch);
+                if !self.build(&tenant, &head, journal, Position(position), header, record, scratch) {
+                    self.keep_aside(&bytes);
+                }
             });
             if let Err(error) = done {
                 self.report_damage(&format!("the record at position {position} cannot be read: {error}"));
+                self.keep_aside(&bytes);
+                // Counted as built, or the segments from here on could never be removed.
+                let tenant = record::peek(&bytes).ok().and_then(|(header, _)| self.tenant(header.tenant));
+                if let Some(tenant) = tenant {
+                    let _state = tenant.state.read();
+                    tenant.note(journal, position);
+                }
             }
             self.progress.send_modify(|progress| progress.entries += 1);
         }

@@ -41,6 +41,7 @@ pub struct Ingester {
     pub(crate) inexact: Mutex<Option<String>>,
     pub(crate) closed: AtomicBool,
     pub(crate) metrics: IngesterMetrics,
+    releasing: Mutex<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -92,6 +93,7 @@ impl Ingester {
             old_segments: Mutex::default(),
             closed: AtomicBool::new(false),
             metrics: IngesterMetrics::default(),
+            releasing: Mutex::new(()),
             stop: watch::channel(false).0,
         });
         Arc::clone(&ingester).spawn_replay(replay);
@@ -129,7 +131,8 @@ impl Ingester {
     /// Takes nothing more, publishes everything, closes the log. What cannot be published stays in the log.
     pub async fn stop(&self) -> Result<(), String> {
         self.closed.store(true, Ordering::SeqCst);
-        let flushed = self.flush().await;
+        // What is not replayed yet stays in the log: a stop must not wait for a store that is away.
+        let flushed = if self.progress.borrow().done { self.flush().await } else { Ok(()) };
         self.stop.send_replace(true);
         let closed = self.journal.wal.sync_and_close().map_err(|error| hearth_common::error::chain(&error));
         if flushed.is_ok() {
@@ -222,6 +225,8 @@ impl Ingester {
         if !self.progress.borrow().done {
             return;
         }
+        // One at a time: segments go only after the list of their records is on disk.
+        let _turn = self.releasing.lock();
         let taken = self.journal.take_unsaved();
         if !taken.is_empty() {
             let ids: Vec<u128> = taken.iter().map(|(_, rid)| *rid).collect();

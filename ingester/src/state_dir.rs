@@ -12,6 +12,8 @@ use crate::options::StartError;
 /// First bytes of a file of pushes.
 const IDS_MAGIC: [u8; 8] = *b"HEARTHID";
 const IDS_VERSION: u32 = 1;
+/// Most records that are kept because they could not be built.
+const QUARANTINE_FILES_MAX: usize = 256;
 /// Magic, version, count, checksum.
 const IDS_HEADER_BYTES: usize = 20;
 
@@ -73,7 +75,26 @@ impl StateDir {
         ids.iter().for_each(|id| bytes.extend_from_slice(&id.to_le_bytes()));
         let crc = crc32c::crc32c(&bytes[IDS_HEADER_BYTES..]);
         bytes[16..20].copy_from_slice(&crc.to_le_bytes());
-        replace(&self.dir.join("ids").join(format!("{:020}.ids", now.as_ms())), &bytes)
+        // Two lists of one millisecond must not replace each other.
+        let path = |ms: i64| self.dir.join("ids").join(format!("{ms:020}.ids"));
+        let mut ms = now.as_ms();
+        while path(ms).exists() {
+            ms += 1;
+        }
+        replace(&path(ms), &bytes)
+    }
+
+    /// Keeps the bytes of a record that could not be built, named by their hash, up to a bound.
+    pub(crate) fn keep_aside(&self, bytes: &[u8]) -> io::Result<()> {
+        let folder = self.dir.join("quarantine");
+        fs::create_dir_all(&folder)?;
+        if fs::read_dir(&folder)?.count() >= QUARANTINE_FILES_MAX {
+            return Err(io::Error::other(format!(
+                "{} holds {QUARANTINE_FILES_MAX} records already: look at them and remove them",
+                folder.display()
+            )));
+        }
+        replace(&folder.join(format!("{:032x}.record", xxhash_rust::xxh3::xxh3_128(bytes))), bytes)
     }
 
     /// Identities saved since `since`, with the time of their file; older files are removed. A damaged file is passed over

@@ -108,6 +108,8 @@ pub(crate) struct Numbers {
     pub(crate) stacks: Vec<u32>,
     /// Hash of the stack before up to each depth.
     prefix: Vec<[u64; 2]>,
+    /// Nodes on the way of the stack before, as deep as they are known.
+    path: Vec<u32>,
     lines: Vec<LineRow>,
 }
 
@@ -174,11 +176,14 @@ impl Dict {
         numbers.stacks.clear();
         numbers.prefix.clear();
         numbers.prefix.push([self.tables.key.lanes[1], self.tables.key.lanes[0]]);
+        numbers.path.clear();
+        numbers.path.push(0);
         let mut before: &[u32] = &[];
         for at in 0..record.stack_ends.len() {
             let stack = record.stack(at);
             let shared = stack.iter().zip(before).take_while(|(a, b)| a == b).count();
             numbers.prefix.truncate(shared + 1);
+            numbers.path.truncate(shared + 1);
             let mut state = numbers.prefix[shared];
             for &frame in &stack[shared..] {
                 state = self.tables.key.step(state, numbers.locations[frame as usize]);
@@ -186,7 +191,7 @@ impl Dict {
             }
             before = stack;
             let hash = u128::from(state[0]) << 64 | u128::from(state[1]);
-            let stack = self.stack(stack, hash, &numbers.locations);
+            let stack = self.stack(stack, hash, &numbers.locations, &mut numbers.path);
             numbers.stacks.push(stack);
         }
     }
@@ -284,14 +289,15 @@ impl Dict {
         id
     }
 
-    fn stack(&mut self, frames: &[u32], hash: u128, locations: &[u32]) -> u32 {
+    fn stack(&mut self, frames: &[u32], hash: u128, locations: &[u32], path: &mut Vec<u32>) -> u32 {
         let tables = &self.tables;
         if let Some(id) = tables.stacks.find(hash as u64, |id| tables.stack_hashes.get(*id) == hash) {
             return *id;
         }
-        let mut node = 0;
-        for &frame in frames {
+        let mut node = path.last().copied().unwrap_or_default();
+        for &frame in &frames[path.len() - 1..] {
             node = self.child(node, locations[frame as usize]);
+            path.push(node);
         }
         let id = self.symbols.stacks.push(node);
         self.tables.stack_hashes.push(hash);

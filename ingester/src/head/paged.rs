@@ -6,6 +6,8 @@ use hearth_block::input::LineRow;
 
 /// Elements of a page.
 const PAGE_BITS: u32 = 12;
+/// Elements for which an open page first has room.
+const FIRST: usize = 32;
 /// Bytes of a page of text.
 const TEXT_PAGE_BITS: u32 = 16;
 
@@ -32,6 +34,12 @@ impl<T: Copy, const BITS: u32> Paged<T, BITS> {
             self.close_page();
         }
         let index = (self.full.len() << BITS) + self.open.len();
+        let needed = self.open.len() + run.len();
+        if needed > self.open.capacity() {
+            // By a quarter: thousands of open pages must not hold half of their memory in reserve.
+            let more = (self.open.len() / 4).max(FIRST).min(Self::PAGE.saturating_sub(self.open.len()));
+            self.open.reserve_exact(more.max(run.len()));
+        }
         self.open.extend_from_slice(run);
         if self.open.len() >= Self::PAGE {
             self.close_page();
@@ -47,7 +55,8 @@ impl<T: Copy, const BITS: u32> Paged<T, BITS> {
     /// An element.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> T {
-        self.run(index, 1)[0]
+        let (page, at) = ((index >> BITS) as usize, index as usize & (Self::PAGE - 1));
+        self.full.get(page).map_or_else(|| self.open[at], |page| page[at])
     }
 
     #[inline]
@@ -69,7 +78,7 @@ impl<T: Copy, const BITS: u32> Paged<T, BITS> {
 
     fn close_page(&mut self) {
         self.full.push(Arc::from(&self.open[..]));
-        self.open.clear();
+        self.open = Vec::new();
     }
 }
 
