@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 const ABOUT: &str = "A continuous-profiling database on one machine.";
 const LONG_ABOUT: &str = "A continuous-profiling database on one machine.
 
-SDKs, Grafana Alloy and OpenTelemetry push profiles at it; Grafana's Pyroscope data source asks it for flame graphs.
+SDKs and Grafana Alloy push profiles at it; Grafana's Pyroscope data source asks it for flame graphs.
 `hearth` alone starts it: it listens on 127.0.0.1:4040 and keeps everything in the folder hearth-data.";
 const AFTER: &str = "Examples:
   hearth                                         start, with everything in ./hearth-data
