@@ -2,16 +2,16 @@
 
 use std::ops::Range;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 use hearth_formats::pprof::{Pprof, Sample};
 
+use crate::mix::seed;
+
 const SHAPE: &str = "[go.shape.";
-/// Frames of the root side that are compared.
-const WINDOW: usize = 24;
-/// Of which at least so many must be equal.
-const OVERLAP_MIN: usize = 16;
-/// Comparisons of frames in one profile, at most: the repair is a guess, not worth more.
-const COMPARISONS_MAX: usize = 1 << 20;
+/// Frames of the root side that must be equal.
+const WINDOW: usize = 16;
+/// Go numbers locations from 1; profiles with larger ids are not Go's.
+const IDS_MAX: u64 = 1 << 20;
 
 /// Names without their `[go.shape.…]` parts; where the parts are in `raw` at all is asked first.
 #[derive(Debug, Default)]
@@ -90,22 +90,53 @@ fn bracketed(text: &str) -> Option<usize> {
     None
 }
 
-/// Completes stacks that the runtime cut off at its limit (64 frames of CPU profiles, 32 of heap profiles), from other
-/// stacks of the profile that pass through the same frames and go on.
+/// Completes stacks that the runtime cut off at its limit (64 frames of CPU profiles, 32 of heap profiles): another stack of
+/// the profile passes through the same frames and goes on to a root that is known.
+///
+/// Roots are the outermost frames of stacks that are too short to have been cut off. A deep stack that ends in one is whole;
+/// one that ends elsewhere is completed by the shortest continuation to a root, of the first sample that has it.
 pub(crate) fn complete_stacks(pprof: &mut Pprof<'_>) {
     let Some(least) = suspicious_depth(pprof) else { return };
-    // Candidates by their outermost frame.
-    let mut by_root: HashMap<u64, Vec<usize>> = HashMap::new();
-    for (at, sample) in pprof.samples.iter().enumerate().filter(|(_, s)| s.location_count >= least) {
-        let root = stack(pprof, sample)[sample.location_count as usize - 1];
-        by_root.entry(root).or_default().push(at);
+    if pprof.locations.iter().any(|location| location.id >= IDS_MAX) {
+        return;
     }
-    let found = search(pprof, &by_root);
-    for (candidate, from, range) in found {
+    let mut roots = Bits::default();
+    let outermost = |sample: &Sample| stack(pprof, sample).last().copied();
+    let short = pprof.samples.iter().filter(|sample| sample.location_count < least);
+    short.filter_map(outermost).for_each(|root| roots.insert(root));
+    let mut windows = Windows::new();
+    let mut cut = Vec::new();
+    for (at, sample) in pprof.samples.iter().enumerate().filter(|(_, s)| s.location_count >= least) {
+        let frames = stack(pprof, sample);
+        if frames.last().is_some_and(|end| !roots.contains(*end)) {
+            cut.push((at, windows.add(&frames[frames.len() - WINDOW..])));
+        }
+    }
+    if cut.is_empty() {
+        return;
+    }
+    for (at, sample) in pprof.samples.iter().enumerate() {
+        let frames = stack(pprof, sample);
+        if frames.last().is_some_and(|root| roots.contains(*root)) {
+            windows.search(frames, at);
+        }
+    }
+    append(pprof, &cut, &windows);
+}
+
+/// Appends to each stack that was cut off what its window goes on with.
+fn append(pprof: &mut Pprof<'_>, cut: &[(usize, usize)], windows: &Windows) {
+    let before: Vec<(usize, Range<usize>)> = cut
+        .iter()
+        .filter_map(|(candidate, window)| {
+            let (from, rest) = windows.list[*window].best.clone()?;
+            let first = pprof.samples[from].first_location as usize;
+            Some((*candidate, first + rest.start..first + rest.end))
+        })
+        .collect();
+    for (candidate, rest) in before {
         let sample = pprof.samples[candidate];
         let own = sample.first_location as usize..(sample.first_location + sample.location_count) as usize;
-        let first = pprof.samples[from].first_location as usize;
-        let rest = first + range.start..first + range.end;
         let Ok(start) = u32::try_from(pprof.location_ids.len()) else { return };
         let count = (own.len() + rest.len()) as u32;
         pprof.location_ids.extend_from_within(own);
@@ -113,6 +144,118 @@ pub(crate) fn complete_stacks(pprof: &mut Pprof<'_>) {
         pprof.samples[candidate].first_location = start;
         pprof.samples[candidate].location_count = count;
     }
+}
+
+/// A set of small ids.
+#[derive(Debug, Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn insert(&mut self, id: u64) {
+        // Ids that no location has may be anything.
+        if id >= IDS_MAX {
+            return;
+        }
+        let word = (id / 64) as usize;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (id % 64);
+    }
+
+    fn contains(&self, id: u64) -> bool {
+        self.0.get((id / 64) as usize).is_some_and(|word| word >> (id % 64) & 1 == 1)
+    }
+}
+
+/// The outermost frames of stacks that were cut off, each sequence once, with the best continuation found.
+#[derive(Debug)]
+struct Windows {
+    /// Powers of an odd factor: the hash of a window is a polynomial in it, so that it rolls from one window to the next.
+    powers: [u64; WINDOW],
+    /// Bits of hashes that may be there.
+    filter: Box<[u64; FILTER_WORDS]>,
+    /// (hash, index, frames of the best continuation).
+    by_hash: HashTable<(u64, usize, usize)>,
+    list: Vec<Window>,
+}
+
+const FILTER_WORDS: usize = 512;
+
+#[derive(Debug)]
+struct Window {
+    frames: [u64; WINDOW],
+    /// A sample, and which of its frames to append.
+    best: Option<(usize, Range<usize>)>,
+}
+
+impl Windows {
+    fn new() -> Self {
+        let factor = seed() | 1;
+        let mut powers = [1u64; WINDOW];
+        for at in (0..WINDOW - 1).rev() {
+            powers[at] = powers[at + 1].wrapping_mul(factor);
+        }
+        Self { powers, filter: Box::new([0; FILTER_WORDS]), by_hash: HashTable::new(), list: Vec::new() }
+    }
+
+    fn hash(&self, frames: &[u64]) -> u64 {
+        let terms = frames.iter().zip(&self.powers).map(|(frame, power)| frame.wrapping_mul(*power));
+        terms.fold(0, u64::wrapping_add)
+    }
+
+    /// The place of a hash in the filter: its upper bits, which depend on all others.
+    fn bit(hash: u64) -> (usize, u64) {
+        let spread = spread(hash);
+        ((spread >> 55) as usize % FILTER_WORDS, 1 << (spread >> 49 & 63))
+    }
+
+    fn add(&mut self, frames: &[u64]) -> usize {
+        let hash = self.hash(frames);
+        let same = |(other, at, _): &(u64, usize, usize)| *other == hash && self.list[*at].frames == *frames;
+        if let Some((_, at, _)) = self.by_hash.find(spread(hash), same) {
+            return *at;
+        }
+        let at = self.list.len();
+        let (word, bit) = Self::bit(hash);
+        self.filter[word] |= bit;
+        self.list.push(Window { frames: std::array::from_fn(|frame| frames[frame]), best: None });
+        self.by_hash.insert_unique(spread(hash), (hash, at, usize::MAX), |(hash, ..)| spread(*hash));
+        at
+    }
+
+    /// Looks for windows in a stack that ends in a root.
+    fn search(&mut self, frames: &[u64], sample: usize) {
+        if frames.len() <= WINDOW {
+            return;
+        }
+        let (factor, first_power) = (self.powers[WINDOW - 2], self.powers[0]);
+        let mut hash = self.hash(&frames[..WINDOW]);
+        for end in WINDOW..frames.len() {
+            let (word, bit) = Self::bit(hash);
+            if self.filter[word] & bit != 0 {
+                self.offer(hash, frames, end, sample);
+            }
+            let oldest = frames[end - WINDOW].wrapping_mul(first_power);
+            hash = hash.wrapping_sub(oldest).wrapping_mul(factor).wrapping_add(frames[end]);
+        }
+    }
+
+    fn offer(&mut self, hash: u64, frames: &[u64], end: usize, sample: usize) {
+        let rest = frames.len() - end;
+        let Some((_, at, best)) = self.by_hash.find_mut(spread(hash), |(other, ..)| *other == hash) else {
+            return;
+        };
+        let window = &mut self.list[*at];
+        if rest < *best && window.frames == frames[end - WINDOW..end] {
+            *best = rest;
+            window.best = Some((sample, end..frames.len()));
+        }
+    }
+}
+
+fn spread(hash: u64) -> u64 {
+    hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// From which depth a stack may be cut off; `None` when none is.
@@ -134,48 +277,6 @@ fn suspicious_depth(pprof: &Pprof<'_>) -> Option<u32> {
 fn stack<'p>(pprof: &'p Pprof<'_>, sample: &Sample) -> &'p [u64] {
     let first = sample.first_location as usize;
     &pprof.location_ids[first..first + sample.location_count as usize]
-}
-
-/// For each candidate the best continuation: (candidate, sample, its frames to append). Most equal frames first, then the
-/// shortest continuation, then the earlier sample.
-fn search(pprof: &Pprof<'_>, by_root: &HashMap<u64, Vec<usize>>) -> Vec<(usize, usize, Range<usize>)> {
-    let mut best: HashMap<usize, (usize, usize, usize, Range<usize>)> = HashMap::new();
-    let mut comparisons = 0;
-    // A bit for each id modulo 4096 rules nearly all frames out.
-    let mut filter = [0u64; 64];
-    for root in by_root.keys() {
-        filter[(root >> 6 & 63) as usize] |= 1 << (root & 63);
-    }
-    for (at, sample) in pprof.samples.iter().enumerate() {
-        let frames = stack(pprof, sample);
-        for end in OVERLAP_MIN..frames.len() {
-            let frame = frames[end - 1];
-            if filter[(frame >> 6 & 63) as usize] & (1 << (frame & 63)) == 0 {
-                continue;
-            }
-            for candidate in by_root.get(&frame).into_iter().flatten().filter(|c| **c != at) {
-                let cut = stack(pprof, &pprof.samples[*candidate]);
-                let window = cut.iter().rev().take(WINDOW);
-                let equal = frames[..end].iter().rev().zip(window).take_while(|(a, b)| a == b).count();
-                comparisons += equal + 1;
-                if comparisons > COMPARISONS_MAX {
-                    break;
-                }
-                let rest = frames.len() - end;
-                let better = best
-                    .get(candidate)
-                    .is_none_or(|(was_equal, was_rest, ..)| (equal, *was_rest) > (*was_equal, rest));
-                if equal >= OVERLAP_MIN && better {
-                    best.insert(*candidate, (equal, rest, at, end..frames.len()));
-                }
-            }
-        }
-    }
-    let mut found: Vec<_> =
-        best.into_iter().map(|(candidate, (_, _, from, range))| (candidate, from, range)).collect();
-    found.sort_unstable_by_key(|(candidate, ..)| *candidate);
-    // Continuations are taken from the stacks as sent: what is appended moves no positions that others refer to.
-    found
 }
 
 #[cfg(test)]
@@ -238,12 +339,17 @@ mod tests {
     #[test]
     fn a_cut_stack_is_completed_from_another() {
         let cut: Vec<u64> = (100..132).collect();
-        let whole: Vec<u64> = (110..140).collect();
+        let whole: Vec<u64> = (114..140).collect();
         let other: Vec<u64> = (1..20).collect();
         let mut pprof = heap(&[cut.clone(), whole.clone(), other.clone()]);
         complete_stacks(&mut pprof);
         let completed: Vec<u64> = (100..140).collect();
-        assert_eq!(stacks(&pprof), [completed, whole.clone(), other.clone()]);
+        assert_eq!(stacks(&pprof), [completed, whole.clone(), other]);
+        // A deep stack that ends in a root is whole.
+        let deep: Vec<u64> = (200..229).chain([139]).collect();
+        let mut pprof = heap(&[deep.clone(), whole.clone()]);
+        complete_stacks(&mut pprof);
+        assert_eq!(stacks(&pprof), [deep, whole.clone()]);
         // Too little in common.
         let far: Vec<u64> = (120..140).collect();
         let mut pprof = heap(&[cut.clone(), far.clone()]);
@@ -254,5 +360,16 @@ mod tests {
         let mut pprof = heap(&[cut.clone(), whole.clone(), deep.clone()]);
         complete_stacks(&mut pprof);
         assert_eq!(stacks(&pprof), [cut, whole, deep]);
+    }
+
+    #[test]
+    fn of_several_continuations_the_shortest_to_a_root() {
+        let cut: Vec<u64> = (100..132).collect();
+        let long: Vec<u64> = (114..150).take(27).collect();
+        let short: Vec<u64> = (116..132).chain([7, 8]).collect();
+        let mut pprof = heap(&[cut, long, short]);
+        complete_stacks(&mut pprof);
+        let completed: Vec<u64> = (100..132).chain([7, 8]).collect();
+        assert_eq!(stacks(&pprof)[0], completed);
     }
 }

@@ -42,6 +42,17 @@ impl IdTable {
         }
     }
 
+    /// Appends what is kept for each id.
+    #[inline]
+    pub(crate) fn extend(&self, ids: impl ExactSizeIterator<Item = u64>, out: &mut Vec<u32>) {
+        if self.sparse.is_empty() {
+            let dense = &self.dense[..];
+            out.extend(ids.map(|id| dense.get(id as usize).copied().unwrap_or(NONE)));
+        } else {
+            out.extend(ids.map(|id| self.get(id)));
+        }
+    }
+
     /// Replaces what is kept for an id that is there.
     pub(crate) fn set(&mut self, id: u64, value: u32) {
         match self.dense.get_mut(id as usize) {

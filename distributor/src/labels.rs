@@ -223,14 +223,14 @@ mod tests {
                 "profile with labels '{__name__=\"process_cpu\", k=\"1\", k=\"2\", service_name=\"x\"}' has duplicate label name: 'k'",
             ),
             (
-                &[name, service, ("k", "0123456789")],
+                &[name, service, ("k", "0123456789ab")],
                 Reason::LabelValueTooLong,
-                "profile with labels '{__name__=\"process_cpu\", k=\"0123456789\", service_name=\"x\"}' has label value too long: '0123456789'",
+                "profile with labels '{__name__=\"process_cpu\", k=\"0123456789ab\", service_name=\"x\"}' has label value too long: '0123456789ab'",
             ),
         ];
         for (sent, reason, message) in cases {
             let limits = TenantLimits {
-                max_label_value_length: if reason == Reason::LabelValueTooLong { 9 } else { 2048 },
+                max_label_value_length: if reason == Reason::LabelValueTooLong { 11 } else { 2048 },
                 ..limits.clone()
             };
             assert_eq!(check(sent, &limits), Err((reason, message.to_owned())));

@@ -160,21 +160,30 @@ impl Normalizer {
     /// Appends the stack of a sample, root first; `false`, and nothing appended, when a location is not there.
     #[inline]
     fn push_stack(&mut self, ids: &[u64]) -> bool {
-        let start = self.rows.frames.len();
-        self.rows.frames.reserve(ids.len());
-        for id in ids.iter().rev() {
-            let mut number = self.locations.get(*id);
-            if number >= UNUSED {
-                if number == NONE {
-                    self.rows.frames.truncate(start);
-                    return false;
-                }
-                number = self.order.number(number & !UNUSED);
-                self.locations.set(*id, number);
-            }
-            self.rows.frames.push(number);
+        let frames = &mut self.rows.frames;
+        let start = frames.len();
+        self.locations.extend(ids.iter().rev().copied(), frames);
+        // One look at the largest is enough, but for samples that bring new locations.
+        let largest = frames[start..].iter().copied().max().unwrap_or(0);
+        if largest < UNUSED {
+            return true;
         }
+        if largest == NONE {
+            frames.truncate(start);
+            return false;
+        }
+        self.number_new(ids, start);
         true
+    }
+
+    #[cold]
+    fn number_new(&mut self, ids: &[u64], start: usize) {
+        for (frame, id) in self.rows.frames[start..].iter_mut().zip(ids.iter().rev()) {
+            if *frame >= UNUSED {
+                *frame = self.order.number(*frame & !UNUSED);
+                self.locations.set(*id, *frame);
+            }
+        }
     }
 
     /// Locations that only dropped samples used are not used.

@@ -139,6 +139,6 @@ mod tests {
     fn the_identity_is_fixed() {
         let tenant = TenantId::anonymous();
         let part = part(Origin::Push, &tenant, "id", &[("service_name", "a")], b"profile");
-        assert_eq!(record(part, 0, &[]).to_string(), "TO BE FILLED");
+        assert_eq!(record(part, 0, &[]).to_string(), "ab0a1ea291fc1787749d98e175459a97");
     }
 }

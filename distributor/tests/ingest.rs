@@ -1,0 +1,200 @@
+//! `/ingest` and the push RPC over a real port.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use hearth_cluster::push::PushTarget;
+use hearth_common::{Clock, SystemClock, TenantLimits};
+use hearth_distributor::{Distributor, DistributorDeps};
+use hearth_proto::push::v1::{PushRequest, RawProfileSeries, RawSample};
+use hearth_proto::types::v1::LabelPair;
+use hearth_rpc::{RequestMetrics, ServerOptions, Tenancy, bind};
+use prost::Message;
+
+mod support;
+use support::pprof::Builder;
+use support::target::{Got, NOW_NS, StandingClock, Target};
+
+struct Port {
+    url: String,
+    target: Arc<Target>,
+    registry: prometheus_client::registry::Registry,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Port {
+    fn start(limits: TenantLimits) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("threads");
+        let target = Arc::new(Target::default());
+        let distributor = Arc::new(Distributor::new(DistributorDeps {
+            target: Arc::clone(&target) as Arc<dyn PushTarget>,
+            limits: Arc::new(Arc::new(limits)),
+            clock: Arc::new(StandingClock::default()) as Arc<dyn Clock>,
+        }));
+        let mut registry = prometheus_client::registry::Registry::default();
+        distributor.register_metrics(&mut registry);
+        let options = ServerOptions {
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            tenancy: Tenancy::Multi,
+            max_message_bytes: 8 << 20,
+            metrics: RequestMetrics::new(&mut prometheus_client::registry::Registry::default()),
+            clock: Arc::new(SystemClock::default()),
+        };
+        let server = runtime.block_on(bind(options, distributor.routes())).expect("a port");
+        let url = format!("http://{}", server.local_addr().expect("bound"));
+        runtime.spawn(server.run(std::future::pending()));
+        Self { url, target, registry, _runtime: runtime }
+    }
+
+    /// Status and body of a POST.
+    fn post(&self, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let request = agent.post(format!("{}{path}", self.url));
+        let request = request.header("x-scope-orgid", "t").content_type(content_type);
+        let mut response = request.send(body).expect("an answer");
+        (response.status().as_u16(), response.body_mut().read_to_string().expect("text"))
+    }
+
+    /// The records of the last push.
+    fn last(&self) -> Vec<Got> {
+        self.target.pushes.lock().last().cloned().unwrap_or_default()
+    }
+
+    fn pushes(&self) -> usize {
+        self.target.pushes.lock().len()
+    }
+}
+
+const FOLDED: &[u8] = b"main;work 3\nmain 2\n";
+
+#[test]
+fn text_stacks() {
+    let port = Port::start(TenantLimits::default());
+    let query = "/ingest?name=app.cpu%7Benv%3Dprod%2Cx.y%3D1%7D&from=1699999990&until=1700000000&sampleRate=100&spyName=rbspy";
+    assert_eq!(port.post(query, "text/plain", FOLDED), (200, String::new()));
+    let [got] = &port.last()[..] else { panic!("one record") };
+    let labels = "__delta__=false,__name__=process_cpu,env=prod,pyroscope_spy=rbspy,service_name=app,x.y=1";
+    assert_eq!(got.labels, labels);
+    assert_eq!(
+        (got.time, got.types.as_slice()),
+        (1_699_999_990_000_000_000, ["cpu:nanoseconds".to_owned()].as_slice())
+    );
+    let want = [("main".to_owned(), vec![20_000_000]), ("main;work".to_owned(), vec![30_000_000])];
+    assert_eq!(got.stacks, want);
+    let lines = port.post(
+        "/pyroscope/ingest?name=a.goroutines%7Bservice_name%3Db%7D&format=lines",
+        "",
+        b"m;n\nm;n\n",
+    );
+    assert_eq!(lines, (200, String::new()));
+    let [got] = &port.last()[..] else { panic!("one record") };
+    let labels = "__delta__=false,__name__=goroutine,app_name=a,pyroscope_spy=unknown,service_name=b";
+    assert_eq!((got.labels.as_str(), got.types[0].as_str()), (labels, "goroutines:count"));
+    assert_eq!(got.stacks, [("m;n".to_owned(), vec![2])]);
+    assert_eq!(got.time, NOW_NS);
+}
+
+#[test]
+fn what_is_wrong_and_with_which_status() {
+    let limits = TenantLimits { ingestion_body_limit_mb: 0.001, ..TenantLimits::default() };
+    let port = Port::start(limits);
+    let check = |query: &str, body: &[u8], status: u16, want: &str| {
+        let (got, text) = port.post(&format!("/ingest?{query}"), "text/plain", body);
+        assert_eq!(got, status, "{query}: {text}");
+        assert!(text.contains(want), "{query}: {text}");
+    };
+    check("name=", FOLDED, 400, r#"{"code":"invalid_argument","message":"name: service name is required"}"#);
+    check("name=a%7Bd-e%3Df%7D", FOLDED, 400, "invalid label name: d-e: character is not allowed: '-'");
+    check("name=my.app", FOLDED, 400, "failed to convert metadata: unknown profile type: app");
+    check("name=a", b"a;b x\n", 422, r#""code":"unknown""#);
+    check("name=a&format=pprof", b"garbage", 422, "failed to parse profile");
+    check("name=a&format=jfr", b"x", 422, "format 'jfr' is not supported yet");
+    check("name=a&from=1600000000", FOLDED, 422, "is outside of ingestion window");
+    check("name=a", &[b'x'; 2000], 413, "request body too large");
+    check("name=a", b"", 200, "");
+    check("name=a%7Bprofile_id%3D1%7D", FOLDED, 200, "");
+    assert_eq!(port.pushes(), 0);
+    let narrow = TenantLimits { ingestion_burst_size_mb: 0.000_01, ..TenantLimits::default() };
+    let (status, text) = Port::start(narrow).post("/ingest?name=a", "", FOLDED);
+    assert_eq!(status, 429, "{text}");
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let response = agent.post(format!("{}/ingest?name=a", port.url)).send(FOLDED).expect("an answer");
+    assert_eq!(response.status().as_u16(), 401);
+}
+
+fn part(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let head = format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{name}\"\r\n\r\n");
+    [head.as_bytes(), bytes, b"\r\n"].concat()
+}
+
+#[test]
+fn pprof_raw_and_in_forms() {
+    let port = Port::start(TenantLimits::default());
+    let profile = Builder::new(&[("contentions", "count"), ("delay", "nanoseconds")])
+        .sample(&["main"], &[1, 10], &[("k", "v")])
+        .build();
+    let raw = port.post("/ingest?name=my.app&format=pprof&from=1699999999", "", &profile);
+    assert_eq!(raw, (200, String::new()));
+    let [got] = &port.last()[..] else { panic!("one record") };
+    let labels = "__delta__=false,__name__=mutex,k=v,pyroscope_spy=unknown,service_name=my.app";
+    assert_eq!((got.labels.as_str(), got.time), (labels, 1_699_999_999_000_000_000));
+    let form = "multipart/form-data; boundary=x";
+    let config = br#"{"contentions":{"units":"lock_samples","display-name":"block_count"}}"#;
+    let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    zipped.write_all(&profile).expect("memory");
+    let zipped = zipped.finish().expect("memory");
+    let body = [part("profile", &zipped), part("sample_type_config", config), b"--x--\r\n".to_vec()].concat();
+    assert_eq!(port.post("/ingest?name=my.app", form, &body), (200, String::new()));
+    assert!(port.last()[0].labels.contains("__name__=block,"), "{:?}", port.last());
+    let body = [part("prev_profile", &profile), part("profile", &profile), b"--x--\r\n".to_vec()].concat();
+    let (status, text) = port.post("/ingest?name=my.app", form, &body);
+    assert!(status == 422 && text.contains("unsupported client version"), "{status} {text}");
+    let (status, _) = port.post("/ingest?name=my.app&format=pprof", form, &body);
+    assert_eq!(status, 422);
+    let pushes = port.pushes();
+    let body = [part("other", &profile), b"--x--\r\n".to_vec()].concat();
+    assert_eq!(port.post("/ingest?name=my.app", form, &body), (200, String::new()));
+    assert_eq!(port.pushes(), pushes);
+}
+
+#[test]
+fn the_push_rpc() {
+    let port = Port::start(TenantLimits::default());
+    let profile = Builder::new(&[("cpu", "nanoseconds")]).at(NOW_NS).sample(&["main"], &[7], &[]).build();
+    let pair = |name: &str, value: &str| LabelPair { name: name.to_owned(), value: value.to_owned() };
+    let sample = |bytes: &[u8]| RawSample { raw_profile: bytes.to_vec().into(), id: "an-id".to_owned() };
+    let series = |samples| RawProfileSeries {
+        labels: vec![pair("service_name", "s"), pair("__name__", "process_cpu")],
+        samples,
+        ..RawProfileSeries::default()
+    };
+    let push = |samples| {
+        let request = PushRequest { series: vec![series(samples)] };
+        port.post("/push.v1.PusherService/Push", "application/proto", &request.encode_to_vec())
+    };
+    assert_eq!(push(vec![sample(&profile)]).0, 200);
+    assert_eq!(port.last()[0].stacks, [("main".to_owned(), vec![7])]);
+    let (status, text) = push(vec![sample(b"garbage garbage"), sample(&profile)]);
+    assert_eq!(status, 400, "{text}");
+    assert!(text.contains(r#""code":"invalid_argument""#), "{text}");
+    assert_eq!(port.pushes(), 2, "the good one is stored");
+    let nothing = port.post("/push.v1.PusherService/Push", "application/json", b"{}");
+    assert_eq!(nothing, (400, r#"{"code":"invalid_argument","message":"no profiles received"}"#.to_owned()));
+    let large = Builder::new(&[("cpu", "nanoseconds")]).at(NOW_NS).sample(&[&"x".repeat(2 << 20)], &[7], &[]);
+    let (status, text) = push(vec![sample(&large.build())]);
+    assert_eq!(status, 429, "larger than the burst, on the threads for long work: {text}");
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &port.registry).expect("memory");
+    for line in [
+        r#"pyroscope_discarded_samples_total{reason="malformed_profile",tenant="t"} 1"#,
+        r#"pyroscope_discarded_samples_total{reason="rate_limited",tenant="t"} 1"#,
+        r#"pyroscope_distributor_received_samples_count{type="process_cpu",tenant="t"} 3"#,
+        r#"pyroscope_distributor_received_decompressed_bytes_total_count{tenant="t",stage="received"} 3"#,
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
