@@ -23,7 +23,7 @@ impl HeadSource for Ingester {
         let tenant = self.find(&request.tenant);
         let (filter, journals, heads) = match self.snapshot(tenant.as_deref(), &request) {
             Ok(snapshot) => snapshot,
-            Err(need_fresh) => return Ok(need_fresh),
+            Err(need_fresh) => return Ok(*need_fresh),
         };
         let question = request.question;
         let partial = match heads.is_empty() {
@@ -47,7 +47,11 @@ impl Ingester {
     }
 
     /// The heads at one moment, and which of their rows the request asks for.
-    fn snapshot(&self, tenant: Option<&Tenant>, request: &FetchRequest) -> Result<Snapshot, FetchAnswer> {
+    fn snapshot(
+        &self,
+        tenant: Option<&Tenant>,
+        request: &FetchRequest,
+    ) -> Result<Snapshot, Box<FetchAnswer>> {
         let state = tenant.map(|tenant| tenant.state.read());
         let mut filter = Filter::default();
         let mut journals = Vec::with_capacity(self.journals.len());
@@ -57,7 +61,7 @@ impl Ingester {
                 state.as_ref().and_then(|state| state.dropped.get(&(at as u32))).copied().unwrap_or(0);
             if dropped > after.0 {
                 let retained_after = Position(dropped);
-                return Err(FetchAnswer::NeedFresh { journal: journal.clone(), retained_after });
+                return Err(Box::new(FetchAnswer::NeedFresh { journal: journal.clone(), retained_after }));
             }
             // Journals of earlier lives are complete; of the live one only what is on disk counts.
             let visible_end = if at == 0 { self.journal.visible() } else { Position(u64::MAX) };
