@@ -54,7 +54,7 @@ fn duration(ns: f64) -> String {
         1e3..1e6 => format!("{:.2} µs", ns / 1e3),
         1e6..1e9 => format!("{:.2} ms", ns / 1e6),
         1e9..120e9 => format!("{:.2} s", ns / 1e9),
-        120e9..7200e9 => format!("{:.1} min", ns / 60e9),
+        120e9..3600e9 => format!("{:.1} min", ns / 60e9),
         _ => format!("{:.1} h", ns / 3600e9),
     }
 }

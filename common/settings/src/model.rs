@@ -103,8 +103,6 @@ pub struct Ingester {
     pub cut_min_bytes: ByteSize,
     /// A head of this age is cut whatever its size.
     pub cut_age_max: GoDuration,
-    /// How long published blocks stay on the local disk, to answer without the object store.
-    pub keep_blocks: GoDuration,
     /// How long the identity of a pushed profile is known after its first arrival: a retry within it counts once.
     pub remember_pushes: GoDuration,
 }
@@ -116,7 +114,6 @@ impl Default for Ingester {
             cut_age: GoDuration::from_secs(15 * 60),
             cut_min_bytes: ByteSize::mib(1),
             cut_age_max: GoDuration::from_secs(3600),
-            keep_blocks: GoDuration::from_secs(2 * 3600),
             remember_pushes: GoDuration::from_secs(45 * 60),
         }
     }

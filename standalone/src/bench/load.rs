@@ -121,6 +121,13 @@ impl Load {
         }))
     }
 
+    /// Pushes one profile that is not of the load, of a service of its own.
+    pub(super) fn push_one(&self, client: &Client) -> Result<()> {
+        let (_, body, _) = self.body(self.end_s * 1_000_000_000, 0, self.shape.services, 0)?;
+        client.post("/push.v1.PusherService/Push", "application/proto", &body)?.ok()?;
+        Ok(())
+    }
+
     /// Makes the bodies in order of time; ends early when nobody takes them any more.
     fn make(&self, send: SyncSender<Vec<u8>>, raw_bytes: &AtomicU64, gzip_bytes: &AtomicU64) -> Result<()> {
         for round in 0..self.shape.rounds {

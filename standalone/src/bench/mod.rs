@@ -59,7 +59,7 @@ fn push(args: &BenchPush) -> Result<()> {
     let server = OwnServer::start(folder.path())?;
     let client = server.client(&args.tenant)?;
     push_to(&client, &args.load, &server.process(), &SystemClock::default())?;
-    disk::print_fsync(folder.path(), server.mean_write_bytes(&client)?, &SystemClock::default())?;
+    print_disk(&server, &client, folder.path(), args.load.concurrency, &SystemClock::default())?;
     server.kill()
 }
 
@@ -88,12 +88,20 @@ fn all(args: &BenchAll) -> Result<()> {
     let load = Load::read(&args.load, span.end_ms / 1000)?;
     let profiles = load.count();
     print(&load.push(&client, &server.process(), &clock)?);
-    disk::print_fsync(folder.path(), server.mean_write_bytes(&client)?, &clock)?;
+    print_disk(&server, &client, folder.path(), args.load.concurrency, &clock)?;
     print(&queries::time(&client, &server.process(), span, args.n, &clock, "query, data in memory")?);
 
     server.kill()?;
-    let server = OwnServer::start(folder.path())?;
-    print(&json!({"op": "start after kill -9", "ready_ms": server.ready_ms()}));
+    let begun = clock.monotonic();
+    let mut first_push = Duration::ZERO;
+    let server = OwnServer::start_and(folder.path(), |client| {
+        load.push_one(client)?;
+        first_push = clock.monotonic() - begun;
+        Ok(())
+    })?;
+    print(
+        &json!({"op": "start after kill -9", "first_push_ms": ms(first_push), "ready_ms": server.ready_ms()}),
+    );
     let client = server.client("bench")?;
 
     let begun = clock.monotonic();
@@ -118,6 +126,19 @@ fn all(args: &BenchAll) -> Result<()> {
     let client = server.client("bench")?;
     print(&queries::time(&client, &server.process(), span, args.n, &clock, "query, from blocks")?);
     server.kill()
+}
+
+/// The disk's own fsync with the log's writes: one profile, and as many as there are pushers.
+fn print_disk(
+    server: &OwnServer,
+    client: &Client,
+    folder: &std::path::Path,
+    pushers: u32,
+    clock: &SystemClock,
+) -> Result<()> {
+    let bytes = server.log_bytes_per_profile(client)?;
+    disk::print_fsync(folder, bytes, clock)?;
+    disk::print_fsync(folder, bytes * pushers.max(1) as usize, clock)
 }
 
 fn folder(parent: Option<&PathBuf>) -> Result<tempfile::TempDir> {

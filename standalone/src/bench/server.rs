@@ -37,6 +37,12 @@ pub(super) struct OwnServer {
 impl OwnServer {
     /// Starts on `folder/data` and waits until it is ready.
     pub(super) fn start(folder: &Path) -> Result<Self> {
+        Self::start_and(folder, |_| Ok(()))
+    }
+
+    /// The same; calls `early` as soon as the port answers at all.
+    pub(super) fn start_and(folder: &Path, early: impl FnOnce(&Client) -> Result<()>) -> Result<Self> {
+        let mut early = Some(early);
         let clock = SystemClock::default();
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let config = folder.join("hearth.yaml");
@@ -57,7 +63,13 @@ impl OwnServer {
         let mut server = Self { child, url: format!("http://127.0.0.1:{port}"), ready: Duration::ZERO };
         let client = server.client("bench")?;
         while clock.monotonic() - begun < START_MAX {
-            if client.get("/ready").is_ok_and(|answer| answer.status == 200) {
+            let answer = client.get("/ready");
+            if answer.is_ok()
+                && let Some(early) = early.take()
+            {
+                early(&client)?;
+            }
+            if answer.is_ok_and(|answer| answer.status == 200) {
                 server.ready = clock.monotonic() - begun;
                 return Ok(server);
             }
@@ -82,17 +94,16 @@ impl OwnServer {
         ms(self.ready)
     }
 
-    /// Mean bytes of one write of the log, by the server's own count; 128 KiB if it does not say.
-    pub(super) fn mean_write_bytes(&self, client: &Client) -> Result<usize> {
+    /// Bytes that the log took for one profile, by the server's own count; 64 KiB if it does not say.
+    pub(super) fn log_bytes_per_profile(&self, client: &Client) -> Result<usize> {
         let text = String::from_utf8_lossy(&client.get("/metrics")?.body).into_owned();
         let figure = |name: &str| -> Option<f64> {
             text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok())
         };
-        let bytes = figure("hearth_ingester_wal_written_bytes_total ");
-        let groups = figure("hearth_ingester_wal_groups_total ");
-        Ok(match (bytes, groups) {
-            (Some(bytes), Some(groups)) if groups > 0.0 => (bytes / groups) as usize,
-            _ => 128 << 10,
+        let (bytes, profiles) = (figure("hearth_wal_bytes "), figure("pyroscope_head_profiles "));
+        Ok(match (bytes, profiles) {
+            (Some(bytes), Some(profiles)) if profiles > 0.0 => (bytes / profiles) as usize,
+            _ => 64 << 10,
         })
     }
 

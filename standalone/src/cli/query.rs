@@ -197,10 +197,9 @@ fn series_by(client: &Client, args: &SeriesArgs) -> Result<()> {
     if rows.is_empty() {
         bail!("no profiles of this type are selected in this range");
     }
-    let width = rows.iter().map(|(labels, ..)| labels.chars().count()).max().unwrap_or_default();
     rows.iter().try_for_each(|(labels, total, sparks)| {
         let total = term::humanise(*total, unit(&profile_type));
-        print(&format!("{sparks} {total:>10}  {labels:width$}\n"))
+        print(&format!("{sparks} {total:>10}  {labels}\n"))
     })
 }
 
