@@ -201,7 +201,8 @@ mod tests {
         let limits = TenantLimits::default();
         let name = (NAME, "process_cpu");
         let service = (SERVICE_NAME, "x");
-        let cases: [(&[(&str, &str)], Reason, &str); 5] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], Reason, &'a str);
+        let cases: [Case<'_>; 5] = [
             (
                 &[],
                 Reason::InvalidLabels,
