@@ -90,7 +90,7 @@ fn a_profile_becomes_a_record() {
     assert!(!got.strings.iter().any(|s| s == "idle" || s == "broken"), "{:?}", got.strings);
     let zipped = gzip(&profile);
     bench.push(&LABELS, &[&zipped]).expect("good");
-    assert_eq!(bench.last(), std::slice::from_ref(&got), "gzip changes nothing, not even the identity");
+    assert_eq!(bench.last(), std::slice::from_ref(got), "gzip changes nothing, not even the identity");
 }
 
 #[test]
