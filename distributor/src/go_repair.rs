@@ -12,6 +12,9 @@ const SHAPE: &str = "[go.shape.";
 const WINDOW: usize = 16;
 /// Go numbers locations from 1; profiles with larger ids are not Go's.
 const IDS_MAX: u64 = 1 << 20;
+/// Stacks that are searched for continuations. More of them find next to nothing that the first have not: they share their
+/// root side.
+const SOURCES_MAX: usize = 1024;
 
 /// Names without their `[go.shape.…]` parts; where the parts are in `raw` at all is asked first.
 #[derive(Debug, Default)]
@@ -115,11 +118,12 @@ pub(crate) fn complete_stacks(pprof: &mut Pprof<'_>) {
     if cut.is_empty() {
         return;
     }
-    for (at, sample) in pprof.samples.iter().enumerate() {
+    let rooted = pprof.samples.iter().enumerate().filter(|(_, sample)| {
         let frames = stack(pprof, sample);
-        if frames.last().is_some_and(|root| roots.contains(*root)) {
-            windows.search(frames, at);
-        }
+        frames.len() > WINDOW && frames.last().is_some_and(|root| roots.contains(*root))
+    });
+    for (at, sample) in rooted.take(SOURCES_MAX) {
+        windows.search(stack(pprof, sample), at);
     }
     append(pprof, &cut, &windows);
 }
@@ -224,11 +228,8 @@ impl Windows {
         at
     }
 
-    /// Looks for windows in a stack that ends in a root.
+    /// Looks for windows in a stack that ends in a root and has more frames than a window.
     fn search(&mut self, frames: &[u64], sample: usize) {
-        if frames.len() <= WINDOW {
-            return;
-        }
         let (factor, first_power) = (self.powers[WINDOW - 2], self.powers[0]);
         let mut hash = self.hash(&frames[..WINDOW]);
         for end in WINDOW..frames.len() {

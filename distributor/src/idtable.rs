@@ -42,15 +42,21 @@ impl IdTable {
         }
     }
 
-    /// Appends what is kept for each id.
+    /// Appends what is kept for each id; returns the bits that any of it has.
     #[inline]
-    pub(crate) fn extend(&self, ids: impl ExactSizeIterator<Item = u64>, out: &mut Vec<u32>) {
+    pub(crate) fn extend(&self, ids: impl ExactSizeIterator<Item = u64>, out: &mut Vec<u32>) -> u32 {
+        let mut bits = 0;
         if self.sparse.is_empty() {
             let dense = &self.dense[..];
-            out.extend(ids.map(|id| dense.get(id as usize).copied().unwrap_or(NONE)));
+            out.extend(ids.map(|id| {
+                let kept = dense.get(id as usize).copied().unwrap_or(NONE);
+                bits |= kept;
+                kept
+            }));
         } else {
-            out.extend(ids.map(|id| self.get(id)));
+            out.extend(ids.map(|id| self.get(id)).inspect(|kept| bits |= kept));
         }
+        bits
     }
 
     /// Replaces what is kept for an id that is there.

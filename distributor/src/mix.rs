@@ -22,15 +22,18 @@ pub(crate) fn seed() -> u64 {
 #[inline]
 pub(crate) fn stack(frames: &[u32], seed: u64) -> u64 {
     let mut lanes = (seed, seed.rotate_left(32));
-    let mut chunks = frames.chunks_exact(8);
     let pair = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
-    for c in &mut chunks {
+    let mut take = |c: &[u32; 8]| {
         lanes.0 = mix(lanes.0 ^ pair(c[0], c[1]), seed ^ pair(c[2], c[3]));
         lanes.1 = mix(lanes.1 ^ pair(c[4], c[5]), seed ^ pair(c[6], c[7]));
+    };
+    let (chunks, rest) = frames.as_chunks::<8>();
+    chunks.iter().for_each(&mut take);
+    if !rest.is_empty() {
+        // Zeros at the end are told apart by the length.
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        take(&last);
     }
-    let mut hash = lanes.0;
-    for frame in chunks.remainder() {
-        hash = mix(hash ^ u64::from(*frame), seed);
-    }
-    mix(hash ^ frames.len() as u64, lanes.1)
+    mix(lanes.0 ^ frames.len() as u64, lanes.1)
 }

@@ -162,13 +162,11 @@ impl Normalizer {
     fn push_stack(&mut self, ids: &[u64]) -> bool {
         let frames = &mut self.rows.frames;
         let start = frames.len();
-        self.locations.extend(ids.iter().rev().copied(), frames);
-        // One look at the largest is enough, but for samples that bring new locations.
-        let largest = frames[start..].iter().copied().max().unwrap_or(0);
-        if largest < UNUSED {
+        // Only samples that bring new locations, or point at none, need a closer look.
+        if self.locations.extend(ids.iter().rev().copied(), frames) < UNUSED {
             return true;
         }
-        if largest == NONE {
+        if frames[start..].contains(&NONE) {
             frames.truncate(start);
             return false;
         }

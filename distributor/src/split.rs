@@ -56,6 +56,7 @@ impl Default for Groups<'_> {
 
 impl<'a> Groups<'a> {
     /// The place of a sample.
+    #[inline]
     pub(crate) fn place(
         &mut self,
         pprof: &Pprof<'_>,
@@ -66,6 +67,16 @@ impl<'a> Groups<'a> {
         if sample.label_count == 0 {
             return Place { group: self.bare(), ..Place::default() };
         }
+        self.labelled_place(pprof, sample, strings, series)
+    }
+
+    fn labelled_place(
+        &mut self,
+        pprof: &Pprof<'_>,
+        sample: &Sample,
+        strings: &[&'a str],
+        series: &[Label<'_>],
+    ) -> Place {
         let first = sample.first_label as usize;
         let labels = &pprof.labels[first..first + sample.label_count as usize];
         let mut place = Place::default();
