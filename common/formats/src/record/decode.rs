@@ -47,16 +47,11 @@ pub fn decode<'a>(bytes: &'a [u8], record: &mut Record<'a>) -> Result<RecordHead
         return Err(RecordError::Checksum);
     }
     record.clear();
-    let mut reader = Reader { rest: &bytes[HEADER_BYTES + header.tenant.len()..] };
-    reader.head(record)?;
-    reader.symbols(record)?;
-    reader.stacks(record)?;
+    let reader = Reader { rest: &bytes[HEADER_BYTES + header.tenant.len()..] };
+    let reader = reader.head(record)?.symbols(record)?.stacks(record)?;
     let types = record.sample_types.len();
-    let stacks = record.stack_ends.len();
-    reader.values(&mut record.values, stacks, types)?;
-    reader.spans(record)?;
-    let spans = record.spans.len();
-    reader.values(&mut record.span_values, spans, types)?;
+    let reader = reader.values(&mut record.values, record.stack_ends.len(), types)?.spans(record)?;
+    let reader = reader.values(&mut record.span_values, record.spans.len(), types)?;
     if reader.rest.is_empty() {
         Ok(header)
     } else {
@@ -64,12 +59,13 @@ pub fn decode<'a>(bytes: &'a [u8], record: &mut Record<'a>) -> Result<RecordHead
     }
 }
 
+/// What is left of the record. Sections take it by value and hand it on, so that loops keep it in registers.
 struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    fn head(&mut self, record: &mut Record<'a>) -> Result<()> {
+    fn head(mut self, record: &mut Record<'a>) -> Result<Self> {
         self.pairs(&mut record.labels)?;
         if !record.labels.is_sorted_by(|a, b| a.0 < b.0) {
             return Err(RecordError::Malformed("labels are not sorted or not unique"));
@@ -81,7 +77,8 @@ impl<'a> Reader<'a> {
         record.period_type = (self.text()?, self.text()?);
         record.period = self.zigzag()?;
         record.duration_ns = self.zigzag()?;
-        self.pairs(&mut record.annotations)
+        self.pairs(&mut record.annotations)?;
+        Ok(self)
     }
 
     fn pairs(&mut self, out: &mut Vec<(&'a str, &'a str)>) -> Result<()> {
@@ -92,8 +89,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn symbols(&mut self, record: &mut Record<'a>) -> Result<()> {
-        self.strings(&mut record.strings)?;
+    fn symbols(mut self, record: &mut Record<'a>) -> Result<Self> {
+        self = self.strings(&mut record.strings)?;
         let strings = record.strings.len() as u64;
         for _ in 0..self.count(5)? {
             let (file, build_id) = (self.index(strings)?, self.index(strings)?);
@@ -136,10 +133,10 @@ impl<'a> Reader<'a> {
             }
             record.locations.push(location);
         }
-        Ok(())
+        Ok(self)
     }
 
-    fn strings(&mut self, out: &mut Vec<&'a str>) -> Result<()> {
+    fn strings(mut self, out: &mut Vec<&'a str>) -> Result<Self> {
         let count = self.count(1)?;
         let mut lengths = Reader { rest: self.rest };
         let mut total = 0usize;
@@ -160,10 +157,10 @@ impl<'a> Reader<'a> {
         if out.first().is_some_and(|first| !first.is_empty()) {
             return Err(RecordError::Malformed("string 0 is not empty"));
         }
-        Ok(())
+        Ok(self)
     }
 
-    fn stacks(&mut self, record: &mut Record<'a>) -> Result<()> {
+    fn stacks(mut self, record: &mut Record<'a>) -> Result<Self> {
         let count = self.count(2)?;
         record.stack_ends.reserve(count);
         let locations = record.locations.len() as u64;
@@ -179,36 +176,50 @@ impl<'a> Reader<'a> {
                 return Err(RecordError::Malformed("more than 64 Mi frames"));
             }
             record.frames.extend_from_within(before.start..before.start + shared as usize);
+            let mut highest = 0;
             for _ in 0..rest {
-                let frame = self.index(locations)?;
-                record.frames.push(frame);
+                let frame = self.varint()?;
+                highest = highest.max(frame);
+                record.frames.push(frame as u32);
+            }
+            if rest > 0 && highest >= locations {
+                return Err(RecordError::Malformed("an index is out of range"));
             }
             before = start..record.frames.len();
             record.stack_ends.push(before.end as u32);
         }
-        Ok(())
+        Ok(self)
     }
 
-    fn values(&mut self, out: &mut Vec<i64>, rows: usize, types: usize) -> Result<()> {
+    fn values(mut self, out: &mut Vec<i64>, rows: usize, types: usize) -> Result<Self> {
         out.reserve(rows * types);
-        let value = |raw: u64| i64::try_from(raw).map_err(|_| RecordError::Malformed("a value is negative"));
+        // The top bit of all values together: none may be negative.
+        let mut signs = 0;
         for _ in 0..rows {
             if types == 1 {
-                out.push(value(self.varint()?)?);
+                let value = self.mixed_varint()?;
+                signs |= value;
+                out.push(value as i64);
                 continue;
             }
-            let mask = self.varint()?;
+            let mut mask = self.varint()?;
             if types < 64 && mask >> types != 0 {
                 return Err(RecordError::Malformed("a value has no sample type"));
             }
-            for at in 0..types {
-                out.push(if mask >> at & 1 == 1 { value(self.varint()?)? } else { 0 });
+            let start = out.len();
+            out.resize(start + types, 0);
+            let row = &mut out[start..];
+            while mask != 0 {
+                let value = self.mixed_varint()?;
+                signs |= value;
+                row[mask.trailing_zeros() as usize] = value as i64;
+                mask &= mask - 1;
             }
         }
-        Ok(())
+        if signs >> 63 == 0 { Ok(self) } else { Err(RecordError::Malformed("a value is negative")) }
     }
 
-    fn spans(&mut self, record: &mut Record<'a>) -> Result<()> {
+    fn spans(mut self, record: &mut Record<'a>) -> Result<Self> {
         for _ in 0..self.count(9)? {
             let first = self.varint()?;
             let stack = u32::try_from(first >> 1).ok().filter(|s| (*s as usize) < record.stack_ends.len());
@@ -217,10 +228,11 @@ impl<'a> Reader<'a> {
             let trace = if first & 1 == 1 { Some(self.array()?) } else { None };
             record.spans.push(SpanRow { stack, span, trace });
         }
-        Ok(())
+        Ok(self)
     }
 
     /// A count of things that take at least `least` bytes each: bounded by what is left.
+    #[inline(always)]
     fn count(&mut self, least: usize) -> Result<usize> {
         let count = self.varint()?;
         let most = (self.rest.len() / least) as u64;
@@ -231,6 +243,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline(always)]
     fn index(&mut self, below: u64) -> Result<u32> {
         let index = self.varint()?;
         match u32::try_from(index) {
@@ -258,6 +271,7 @@ impl<'a> Reader<'a> {
         Ok(*array)
     }
 
+    #[inline(always)]
     fn zigzag(&mut self) -> Result<i64> {
         let raw = self.varint()?;
         Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
@@ -278,15 +292,43 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline(always)]
     fn long_varint(&mut self) -> Result<u64> {
-        let mut value = 0u64;
-        for (count, byte) in self.rest.iter().take(10).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * count);
-            if *byte < 0x80 {
-                self.rest = &self.rest[count + 1..];
-                return Ok(value);
-            }
-        }
-        Err(RecordError::Malformed("a number is cut off or too long"))
+        let (value, rest) =
+            long(self.rest).ok_or(RecordError::Malformed("a number is cut off or too long"))?;
+        self.rest = rest;
+        Ok(value)
     }
+
+    /// A varint whose length cannot be guessed: no branch on it.
+    #[inline(always)]
+    fn mixed_varint(&mut self) -> Result<u64> {
+        let Some(word) = self.rest.first_chunk::<8>() else { return self.long_varint() };
+        let word = u64::from_le_bytes(*word);
+        // The last byte of the number is the first without the top bit.
+        let stops = !word & 0x8080_8080_8080_8080;
+        if stops == 0 {
+            return self.long_varint();
+        }
+        // Then the gaps where top bits were are closed.
+        let word = word & (stops ^ (stops - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
+        let word = word & 0x007f_007f_007f_007f | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+        let word = word & 0x0000_3fff_0000_3fff | (word & 0x3fff_0000_3fff_0000) >> 2;
+        let word = word & 0x0fff_ffff | (word & 0x0fff_ffff_0000_0000) >> 4;
+        self.rest = &self.rest[stops.trailing_zeros() as usize / 8 + 1..];
+        Ok(word)
+    }
+}
+
+/// By value, so that the reader of the caller needs no address.
+#[inline(never)]
+fn long(rest: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0u64;
+    for (count, byte) in rest.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * count);
+        if *byte < 0x80 {
+            return Some((value, &rest[count + 1..]));
+        }
+    }
+    None
 }

@@ -30,10 +30,13 @@ pub fn encode(header: &RecordHeader<'_>, record: &Record<'_>, out: &mut Vec<u8>)
     debug_assert_eq!(out.len() - start, HEADER_BYTES);
     out.extend_from_slice(header.tenant.as_bytes());
     head(record, out);
-    symbols(record, out);
-    stacks(record, out);
-    values(&record.values, record.sample_types.len(), out);
-    spans(record, out);
+    let mut sink = Sink { end: out.len(), out };
+    symbols(record, &mut sink);
+    stacks(record, &mut sink);
+    values(&record.values, record.sample_types.len(), &mut sink);
+    spans(record, &mut sink);
+    sink.out.truncate(sink.end);
+    let out = sink.out;
     let length = out.len() - start;
     if length > RECORD_BYTES_MAX {
         out.truncate(start);
@@ -46,129 +49,210 @@ pub fn encode(header: &RecordHeader<'_>, record: &Record<'_>, out: &mut Vec<u8>)
 }
 
 fn head(record: &Record<'_>, out: &mut Vec<u8>) {
-    pairs(&record.labels, out);
-    pairs(&record.sample_types, out);
-    text(record.period_type.0, out);
-    text(record.period_type.1, out);
-    zigzag(record.period, out);
-    zigzag(record.duration_ns, out);
-    pairs(&record.annotations, out);
+    let mut sink = Sink { end: out.len(), out };
+    sink.pairs(&record.labels);
+    sink.pairs(&record.sample_types);
+    sink.text(record.period_type.0);
+    sink.text(record.period_type.1);
+    sink.each(&[record.period, record.duration_ns], 1, |number, room| room.zigzag(*number));
+    sink.pairs(&record.annotations);
+    sink.out.truncate(sink.end);
 }
 
-fn pairs(pairs: &[(&str, &str)], out: &mut Vec<u8>) {
-    varint(pairs.len() as u64, out);
-    for (name, value) in pairs {
-        text(name, out);
-        text(value, out);
-    }
-}
-
-fn text(text: &str, out: &mut Vec<u8>) {
-    varint(text.len() as u64, out);
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn symbols(record: &Record<'_>, out: &mut Vec<u8>) {
-    varint(record.strings.len() as u64, out);
-    for text in &record.strings {
-        varint(text.len() as u64, out);
-    }
-    for text in &record.strings {
-        out.extend_from_slice(text.as_bytes());
-    }
-    varint(record.mappings.len() as u64, out);
-    for mapping in &record.mappings {
-        for value in [
-            u64::from(mapping.file),
-            u64::from(mapping.build_id),
-            mapping.start,
-            mapping.limit,
-            mapping.offset,
-        ] {
-            varint(value, out);
-        }
-    }
-    varint(record.functions.len() as u64, out);
-    for function in &record.functions {
-        varint(u64::from(function.name), out);
-        zigzag(i64::from(function.system_name) - i64::from(function.name), out);
-        varint(u64::from(function.file), out);
-        zigzag(function.start_line, out);
-    }
-    varint(record.lines.len() as u64, out);
-    for line in &record.lines {
-        varint(u64::from(line.function), out);
-        zigzag(line.line, out);
-    }
-    varint(record.locations.len() as u64, out);
-    for location in &record.locations {
-        varint(u64::from(location.mapping_plus_1), out);
-        varint(u64::from(location.line_count), out);
+fn symbols(record: &Record<'_>, sink: &mut Sink<'_>) {
+    sink.count(record.strings.len());
+    sink.each(&record.strings, 1, |text, room| room.varint(text.len() as u64));
+    record.strings.iter().for_each(|text| sink.bytes(text.as_bytes()));
+    sink.count(record.mappings.len());
+    sink.each(&record.mappings, 5, |mapping, room| {
+        room.varint(u64::from(mapping.file));
+        room.varint(u64::from(mapping.build_id));
+        room.varint(mapping.start);
+        room.varint(mapping.limit);
+        room.varint(mapping.offset);
+    });
+    sink.count(record.functions.len());
+    sink.each(&record.functions, 4, |function, room| {
+        room.varint(u64::from(function.name));
+        room.zigzag(i64::from(function.system_name) - i64::from(function.name));
+        room.varint(u64::from(function.file));
+        room.zigzag(function.start_line);
+    });
+    sink.count(record.lines.len());
+    sink.each(&record.lines, 2, |line, room| {
+        room.varint(u64::from(line.function));
+        room.zigzag(line.line);
+    });
+    sink.count(record.locations.len());
+    sink.each(&record.locations, 3, |location, room| {
+        room.varint(u64::from(location.mapping_plus_1));
+        room.varint(u64::from(location.line_count));
         if location.line_count == 0 {
-            varint(location.address, out);
+            room.varint(location.address);
         }
-    }
+    });
 }
 
 /// Each stack as the length of what it shares with the one before, and the rest.
-fn stacks(record: &Record<'_>, out: &mut Vec<u8>) {
-    varint(record.stack_ends.len() as u64, out);
+fn stacks(record: &Record<'_>, sink: &mut Sink<'_>) {
+    sink.count(record.stack_ends.len());
     let mut before: &[u32] = &[];
     for at in 0..record.stack_ends.len() {
         let stack = record.stack(at);
-        let shared = stack.iter().zip(before).take_while(|(a, b)| a == b).count();
-        varint(shared as u64, out);
-        varint((stack.len() - shared) as u64, out);
-        for frame in &stack[shared..] {
-            varint(u64::from(*frame), out);
-        }
+        let shared = shared_frames(stack, before);
+        let mut room = sink.room(2 + stack.len() - shared);
+        room.varint(shared as u64);
+        room.varint((stack.len() - shared) as u64);
+        stack[shared..].iter().for_each(|frame| room.varint(u64::from(*frame)));
+        sink.end += room.at;
         before = stack;
     }
 }
 
+/// How many frames two stacks share from the root.
+fn shared_frames(a: &[u32], b: &[u32]) -> usize {
+    // Eight at a time: neighbours share most of their depth.
+    let (eights_a, eights_b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+    let start = 8 * eights_a.iter().zip(eights_b).take_while(|(a, b)| a == b).count();
+    start + a[start..].iter().zip(&b[start..]).take_while(|(a, b)| a == b).count()
+}
+
 /// For each row a mask of its columns that are not zero (only with several columns), and these.
-fn values(values: &[i64], types: usize, out: &mut Vec<u8>) {
+fn values(values: &[i64], types: usize, sink: &mut Sink<'_>) {
     if types == 1 {
-        values.iter().for_each(|value| varint(*value as u64, out));
+        sink.each(values, 1, |value, room| room.varint(*value as u64));
         return;
     }
-    for row in values.chunks_exact(types.max(1)) {
-        let mask = row.iter().enumerate().fold(0u64, |mask, (at, value)| mask | u64::from(*value != 0) << at);
-        varint(mask, out);
-        row.iter().filter(|value| **value != 0).for_each(|value| varint(*value as u64, out));
+    for rows in values.chunks(ITEMS_AT_ONCE * types.max(1)) {
+        let mut room = sink.room(2 * rows.len());
+        for row in rows.chunks_exact(types.max(1)) {
+            let mask =
+                row.iter().enumerate().fold(0u64, |mask, (at, value)| mask | u64::from(*value != 0) << at);
+            room.varint(mask);
+            row.iter().filter(|value| **value != 0).for_each(|value| room.varint(*value as u64));
+        }
+        sink.end += room.at;
     }
 }
 
-fn spans(record: &Record<'_>, out: &mut Vec<u8>) {
-    varint(record.spans.len() as u64, out);
+fn spans(record: &Record<'_>, sink: &mut Sink<'_>) {
+    sink.count(record.spans.len());
     for span in &record.spans {
-        varint(u64::from(span.stack) << 1 | u64::from(span.trace.is_some()), out);
-        out.extend_from_slice(&span.span.to_le_bytes());
+        sink.count((span.stack as usize) << 1 | usize::from(span.trace.is_some()));
+        sink.bytes(&span.span.to_le_bytes());
         if let Some(trace) = span.trace {
-            out.extend_from_slice(&trace);
+            sink.bytes(&trace);
         }
     }
-    values(&record.span_values, record.sample_types.len(), out);
+    values(&record.span_values, record.sample_types.len(), sink);
 }
 
-#[inline]
-fn varint(mut value: u64, out: &mut Vec<u8>) {
-    if value < 0x80 {
-        out.push(value as u8);
-        return;
-    }
-    if value < 0x4000 {
-        out.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]);
-        return;
-    }
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+/// Items for which room is made at once.
+const ITEMS_AT_ONCE: usize = 256;
+/// Least bytes by which the output grows.
+const GROWTH_BYTES_MIN: usize = 16 << 10;
+/// Most bytes of a varint.
+const VARINT_BYTES_MAX: usize = 10;
+
+/// The output, longer than what is written so far: what is written ends at `end`. So numbers can be stored as words.
+struct Sink<'o> {
+    out: &'o mut Vec<u8>,
+    end: usize,
 }
 
-#[inline]
-fn zigzag(value: i64, out: &mut Vec<u8>) {
-    varint((value << 1 ^ value >> 63) as u64, out);
+impl Sink<'_> {
+    /// Room for so many varints; what was used of it must be added to `end`.
+    fn room(&mut self, varints: usize) -> Room<'_> {
+        self.grow((varints + 1) * VARINT_BYTES_MAX);
+        Room { bytes: &mut self.out[self.end..], at: 0 }
+    }
+
+    fn grow(&mut self, bytes: usize) {
+        if self.out.len() - self.end < bytes {
+            self.out.resize(self.end + bytes.max(GROWTH_BYTES_MIN), 0);
+        }
+    }
+
+    /// Writes items of at most `varints` numbers each.
+    fn each<T>(&mut self, items: &[T], varints: usize, put: impl Fn(&T, &mut Room<'_>)) {
+        for items in items.chunks(ITEMS_AT_ONCE) {
+            let mut room = self.room(items.len() * varints);
+            items.iter().for_each(|item| put(item, &mut room));
+            self.end += room.at;
+        }
+    }
+
+    fn count(&mut self, count: usize) {
+        let mut room = self.room(1);
+        room.varint(count as u64);
+        self.end += room.at;
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.grow(bytes.len());
+        self.out[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    fn text(&mut self, text: &str) {
+        self.count(text.len());
+        self.bytes(text.as_bytes());
+    }
+
+    fn pairs(&mut self, pairs: &[(&str, &str)]) {
+        self.count(pairs.len());
+        for (name, value) in pairs {
+            self.text(name);
+            self.text(value);
+        }
+    }
+}
+
+struct Room<'s> {
+    bytes: &'s mut [u8],
+    at: usize,
+}
+
+impl Room<'_> {
+    /// The bytes of a number are put together in a word and stored at once.
+    #[inline(always)]
+    fn varint(&mut self, value: u64) {
+        if value < 0x80 {
+            self.bytes[self.at] = value as u8;
+            self.at += 1;
+            return;
+        }
+        if value < 0x4000 {
+            self.bytes[self.at..self.at + 2].copy_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]);
+            self.at += 2;
+            return;
+        }
+        if value >> 56 != 0 {
+            return self.huge(value);
+        }
+        let spread = value & 0x0fff_ffff | (value & 0x00ff_ffff_f000_0000) << 4;
+        let spread = spread & 0x0000_3fff_0000_3fff | (spread & 0x0fff_c000_0fff_c000) << 2;
+        let spread = spread & 0x007f_007f_007f_007f | (spread & 0x3f80_3f80_3f80_3f80) << 1;
+        // The highest bit divided by seven.
+        let more = ((63 - (value | 1).leading_zeros()) * 37) >> 8;
+        let word = spread | 0x8080_8080_8080_8080 & ((1 << (8 * more)) - 1);
+        self.bytes[self.at..self.at + 8].copy_from_slice(&word.to_le_bytes());
+        self.at += more as usize + 1;
+    }
+
+    #[cold]
+    fn huge(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes[self.at] = value as u8 | 0x80;
+            self.at += 1;
+            value >>= 7;
+        }
+        self.bytes[self.at] = value as u8;
+        self.at += 1;
+    }
+
+    #[inline(always)]
+    fn zigzag(&mut self, value: i64) {
+        self.varint((value << 1 ^ value >> 63) as u64);
+    }
 }
