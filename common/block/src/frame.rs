@@ -15,8 +15,10 @@ pub(crate) const FRAME_RAW_MAX: usize = 1 << 20;
 pub(crate) const DIRECTORY_RAW_MAX: usize = 64 << 20;
 /// Length of the trailer.
 pub(crate) const TRAILER_BYTES: usize = 64;
-/// Features that a reader must know to read the block; none yet.
-pub(crate) const KNOWN_FEATURES: u64 = 0;
+/// A feature that a reader must know to read the block: pages may be of split bytes.
+const FEATURE_SPLIT: u64 = 1;
+/// All features that this version reads.
+const KNOWN_FEATURES: u64 = FEATURE_SPLIT;
 
 const MAGIC: &[u8; 8] = b"HEARTHIX";
 const MINOR: u16 = 0;
@@ -156,7 +158,7 @@ impl IndexWriter {
         trailer.extend_from_slice(&FORMAT_MAJOR.to_le_bytes());
         trailer.extend_from_slice(&MINOR.to_le_bytes());
         trailer.extend_from_slice(&(directory.len() as u32).to_le_bytes());
-        trailer.extend_from_slice(&0u64.to_le_bytes());
+        trailer.extend_from_slice(&FEATURE_SPLIT.to_le_bytes());
         trailer.extend_from_slice(&offset.to_le_bytes());
         trailer.extend_from_slice(&(raw.len() as u64).to_le_bytes());
         trailer.extend_from_slice(&xxh3_64(&directory).to_le_bytes());

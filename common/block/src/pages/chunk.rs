@@ -10,7 +10,7 @@ use parquet::schema::types::ColumnDescPtr;
 
 use super::bits::PADDED;
 use super::thrift::{KIND_DATA_V2, KIND_DICT, PageHeader, encoding};
-use super::{DICT_MAX, PAGE_ROWS, Word, delta, hybrid};
+use super::{DICT_MAX, PAGE_ROWS, Word, delta, hybrid, split};
 
 /// Rows on which the encodings are compared.
 const TRIAL_ROWS: usize = 65_536;
@@ -36,6 +36,7 @@ pub(crate) struct EncodedChunk {
 /// How the values of a chunk are stored.
 enum Values<'a, T> {
     Delta(&'a [T]),
+    Split(&'a [T]),
     Dict { indices: Vec<u32>, dict: Vec<T> },
 }
 
@@ -62,22 +63,33 @@ impl ChunkEncoder {
         self.chunk(desc, &Values::Delta(values))
     }
 
-    /// A dictionary where that is smaller on the first rows and has at most [`DICT_MAX`] values, else deltas.
-    pub(crate) fn dict_or_delta<T: Word>(
+    /// The smallest on the first rows of: a dictionary (of at most [`DICT_MAX`] values), deltas, and, for values of eight
+    /// bytes, split bytes.
+    pub(crate) fn smallest<T: Word>(
         &mut self,
         desc: &ColumnDescPtr,
         values: &[T],
     ) -> Result<EncodedChunk, String> {
         let trial = &values[..values.len().min(TRIAL_ROWS)];
-        let Some(dict) = dictionary(trial) else { return self.delta(desc, values) };
-        let dict = self.chunk(desc, &dict)?;
-        let delta = self.delta(desc, trial)?;
-        let dict_wins = dict.bytes.len() <= delta.bytes.len();
-        if trial.len() == values.len() {
-            return Ok(if dict_wins { dict } else { delta });
+        let mut best = self.delta(desc, trial)?;
+        let mut split = false;
+        if T::BYTES == 8 {
+            let other = self.chunk(desc, &Values::Split(trial))?;
+            if other.bytes.len() < best.bytes.len() {
+                (best, split) = (other, true);
+            }
         }
-        match dict_wins.then(|| dictionary(values)).flatten() {
+        let mut dict = dictionary(trial);
+        if let Some(of_trial) = &dict {
+            let other = self.chunk(desc, of_trial)?;
+            if other.bytes.len() <= best.bytes.len() { best = other } else { dict = None }
+        }
+        if trial.len() == values.len() {
+            return Ok(best);
+        }
+        match dict.and_then(|_| dictionary(values)) {
             Some(dict) => self.chunk(desc, &dict),
+            None if split => self.chunk(desc, &Values::Split(values)),
             None => self.delta(desc, values),
         }
     }
@@ -105,22 +117,19 @@ impl ChunkEncoder {
         let mut out = ChunkOut::default();
         let (rows, encodings, bounds) = match values {
             Values::Delta(values) => {
-                for page in values.chunks(PAGE_ROWS) {
-                    self.raw.clear();
-                    delta::encode(page, &mut self.raw);
-                    self.page(KIND_DATA_V2, page.len(), encoding::DELTA, &mut out)?;
-                }
+                self.data_pages(values, encoding::DELTA, delta::encode, &mut out)?;
                 (values.len(), vec![Encoding::DELTA_BINARY_PACKED], bounds(values))
+            }
+            Values::Split(values) => {
+                self.data_pages(values, encoding::SPLIT, split::encode, &mut out)?;
+                (values.len(), vec![Encoding::BYTE_STREAM_SPLIT], bounds(values))
             }
             Values::Dict { indices, dict } => {
                 self.raw.clear();
                 put_plain(dict, &mut self.raw);
                 self.page(KIND_DICT, dict.len(), encoding::PLAIN, &mut out)?;
-                for page in indices.chunks(PAGE_ROWS) {
-                    self.raw.clear();
-                    hybrid::encode(page, dict.len(), &mut self.raw);
-                    self.page(KIND_DATA_V2, page.len(), encoding::DICT, &mut out)?;
-                }
+                let encode = |page: &[u32], raw: &mut Vec<u8>| hybrid::encode(page, dict.len(), raw);
+                self.data_pages(indices, encoding::DICT, encode, &mut out)?;
                 (indices.len(), vec![Encoding::PLAIN, Encoding::RLE_DICTIONARY], bounds(dict))
             }
         };
@@ -129,6 +138,21 @@ impl ChunkEncoder {
             _ => Statistics::int64(Some(least), Some(most), None, Some(0), false),
         });
         out.finish(desc, self.level, rows, encodings, statistics)
+    }
+
+    fn data_pages<T>(
+        &mut self,
+        values: &[T],
+        encoding: i32,
+        encode: impl Fn(&[T], &mut Vec<u8>),
+        out: &mut ChunkOut,
+    ) -> Result<(), String> {
+        for page in values.chunks(PAGE_ROWS) {
+            self.raw.clear();
+            encode(page, &mut self.raw);
+            self.page(KIND_DATA_V2, page.len(), encoding, out)?;
+        }
+        Ok(())
     }
 
     /// Compresses what lies in `raw` and appends it as a page.

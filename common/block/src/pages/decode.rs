@@ -1,7 +1,7 @@
 //! Decodes pages of required columns; every length and checksum is verified, nothing panics on damaged bytes.
 
 use super::thrift::{KIND_DATA_V2, KIND_DICT, PageHeader, encoding};
-use super::{DICT_MAX, PAGE_RAW_MAX, PAGE_ROWS, PageResult, Word, delta, hybrid};
+use super::{DICT_MAX, PAGE_RAW_MAX, PAGE_ROWS, PageResult, Word, delta, hybrid, split};
 
 /// Decodes pages one after the other, with buffers that it keeps.
 pub(crate) struct PageDecoder {
@@ -87,6 +87,7 @@ impl PageDecoder {
         match header.encoding {
             encoding::DELTA => delta::decode(raw, rows, out),
             encoding::DICT => hybrid::decode(raw, rows, dict, out),
+            encoding::SPLIT => split::decode(raw, rows, out),
             encoding::PLAIN => plain(raw, rows, out),
             other => Err(format!("a page has encoding {other}, which is not used here")),
         }

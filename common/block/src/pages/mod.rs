@@ -8,6 +8,7 @@ pub(crate) mod chunk;
 pub(crate) mod decode;
 mod delta;
 mod hybrid;
+mod split;
 #[cfg(test)]
 mod tests;
 mod thrift;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parquet::basic::Type as PhysicalType;
+use parquet::basic::{Encoding, Type as PhysicalType};
 use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor, ColumnPath, Type};
 use proptest::prelude::*;
 
@@ -40,20 +40,35 @@ proptest! {
         let small: Vec<u32> = values.iter().map(|&v| v as u32).collect();
         let mut encoder = ChunkEncoder::new(1).expect("valid level");
         let (long, int) = (desc(PhysicalType::INT64), desc(PhysicalType::INT32));
-        for chunk in [encoder.delta(&long, &values), encoder.dict_or_delta(&long, &values)] {
+        for chunk in [encoder.delta(&long, &values), encoder.smallest(&long, &values)] {
             prop_assert_eq!(&read::<i64>(&chunk.expect("encodes")).expect("decodes"), &values);
         }
-        for chunk in [encoder.delta(&int, &small), encoder.dict_or_delta(&int, &small)] {
+        for chunk in [encoder.delta(&int, &small), encoder.smallest(&int, &small)] {
             prop_assert_eq!(&read::<u32>(&chunk.expect("encodes")).expect("decodes"), &small);
         }
     }
 
     #[test]
+    fn values_of_one_magnitude_are_split(
+        values in prop::collection::vec(5i64 << 16..6 << 16, 1_000..3_000),
+        high in prop_oneof![Just(0i64), Just(3i64 << 40), Just(-1i64 << 33)],
+    ) {
+        let values: Vec<i64> = values.iter().map(|v| v | high).collect();
+        let mut encoder = ChunkEncoder::new(1).expect("valid level");
+        let chunk = encoder.smallest(&desc(PhysicalType::INT64), &values).expect("encodes");
+        prop_assert!(chunk.close.metadata.encodings().any(|e| e == Encoding::BYTE_STREAM_SPLIT));
+        prop_assert_eq!(&read::<i64>(&chunk).expect("decodes"), &values);
+    }
+
+    #[test]
     fn damage_never_panics(
-        values in prop::collection::vec(0i64..40, 1..300),
+        values in prop_oneof![
+            prop::collection::vec(0i64..40, 1..300),
+            prop::collection::vec(1i64 << 20..1 << 21, 100..300),
+        ],
         flips in prop::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..4),
     ) {
-        let chunk = ChunkEncoder::new(1).expect("valid level").dict_or_delta(&desc(PhysicalType::INT64), &values);
+        let chunk = ChunkEncoder::new(1).expect("valid level").smallest(&desc(PhysicalType::INT64), &values);
         let mut chunk = chunk.expect("encodes");
         let mut bytes = chunk.bytes.to_vec();
         for (at, flip) in flips {

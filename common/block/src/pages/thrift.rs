@@ -8,6 +8,7 @@ pub(crate) mod encoding {
     pub(crate) const PLAIN: i32 = 0;
     pub(crate) const DELTA: i32 = 5;
     pub(crate) const DICT: i32 = 8;
+    pub(crate) const SPLIT: i32 = 9;
 }
 
 /// Kinds of pages by their number in the Parquet format.

@@ -183,12 +183,12 @@ impl ProfileTable {
             encoder.delta(&descs[2], &rows.time),
             encoder.delta(&descs[3], &rows.series),
             encoder.fixed16(&descs[4], &rows.id),
-            encoder.dict_or_delta(&descs[5], &rows.total),
-            encoder.dict_or_delta(&descs[6], &rows.samples),
+            encoder.smallest(&descs[5], &rows.total),
+            encoder.smallest(&descs[6], &rows.samples),
             encoder.delta(&descs[7], &rows.run),
-            encoder.dict_or_delta(&descs[8], &rows.duration),
-            encoder.dict_or_delta(&descs[9], &rows.period),
-            encoder.dict_or_delta(&descs[10], &rows.flags),
+            encoder.smallest(&descs[8], &rows.duration),
+            encoder.smallest(&descs[9], &rows.period),
+            encoder.smallest(&descs[10], &rows.flags),
         ];
         for chunk in encoded {
             columns.push(Column::Encoded(chunk.map_err(&wrong)?));

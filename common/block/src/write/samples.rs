@@ -106,7 +106,7 @@ impl SampleTable {
                 Column::Encoded(encoder.delta(&descs[0], &self.profile_rows[range.clone()]).map_err(&wrong)?),
                 Column::Encoded(encoder.delta(&descs[1], &self.stacks[range.clone()]).map_err(&wrong)?),
                 Column::Encoded(
-                    encoder.dict_or_delta(&descs[2], &self.values[range.clone()]).map_err(&wrong)?,
+                    encoder.smallest(&descs[2], &self.values[range.clone()]).map_err(&wrong)?,
                 ),
             ];
             self.table.append(range.len(), columns)?;

@@ -58,10 +58,10 @@ impl SpanTable {
             let values: Vec<i64> = group.iter().map(|r| r.value).collect();
             let traces: Vec<TraceId> = group.iter().map(|r| r.trace).collect();
             let columns = vec![
-                Column::Encoded(encoder.dict_or_delta(&descs[0], &spans).map_err(&wrong)?),
+                Column::Encoded(encoder.smallest(&descs[0], &spans).map_err(&wrong)?),
                 Column::Encoded(encoder.delta(&descs[1], &profile_rows).map_err(&wrong)?),
                 Column::Encoded(encoder.delta(&descs[2], &stacks).map_err(&wrong)?),
-                Column::Encoded(encoder.dict_or_delta(&descs[3], &values).map_err(&wrong)?),
+                Column::Encoded(encoder.smallest(&descs[3], &values).map_err(&wrong)?),
                 Column::Encoded(encoder.fixed16(&descs[4], &traces).map_err(&wrong)?),
             ];
             self.table.append(count, columns)?;

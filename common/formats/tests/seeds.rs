@@ -1,0 +1,124 @@
+//! The seeds of the fuzz targets as plain tests: whole, cut at every byte, with every bit flipped. Nothing may panic, and
+//! nothing may take much more memory than the input has bytes.
+
+use std::fs;
+use std::path::Path;
+
+use hearth_formats::folded::TextStacks;
+use hearth_formats::gunzip::inflate_capped;
+use hearth_formats::pprof::Pprof;
+use hearth_formats::record::{Record, decode};
+use hearth_formats::{app_name, attime};
+
+/// Calls `read` with each seed of a target and with what damage makes of it.
+fn each_variant(target: &str, mut read: impl FnMut(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
+    let mut seeds = 0;
+    for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let bytes = fs::read(entry.expect("readable").path()).expect("readable");
+        seeds += 1;
+        read(&bytes);
+        for at in 0..bytes.len() {
+            read(&bytes[..at]);
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                read(&flipped);
+            }
+        }
+    }
+    assert!(seeds > 0, "{} has no seeds", folder.display());
+}
+
+#[test]
+fn pprof() {
+    each_variant("pprof", |bytes| {
+        let mut pprof = Pprof::default();
+        let _ = pprof.parse(bytes);
+        // A vector doubles; it holds no more entries than there are bytes.
+        assert!(pprof.location_ids.capacity() <= 2 * bytes.len() + 8);
+        assert!(pprof.values.capacity() <= 2 * bytes.len() + 8);
+        assert!(pprof.strings.capacity() <= 2 * bytes.len() + 8);
+    });
+}
+
+#[test]
+fn record() {
+    each_variant("record", |bytes| {
+        let mut bytes = bytes.to_vec();
+        for checksum_is_right in [false, true] {
+            if checksum_is_right && bytes.len() >= 16 {
+                let (length, crc) = (bytes.len() as u32, crc32c::crc32c(&bytes[16..]));
+                bytes[8..12].copy_from_slice(&length.to_le_bytes());
+                bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+            }
+            let mut record = Record::default();
+            let _ = decode(&bytes, &mut record);
+            assert!(record.strings.capacity() + record.values.capacity() <= 70 * bytes.len() + 64);
+        }
+    });
+}
+
+#[test]
+fn gunzip() {
+    const LIMIT_BYTES: usize = 64 << 10;
+    let mut out = Vec::new();
+    each_variant("gunzip", |bytes| {
+        let result = inflate_capped(bytes, LIMIT_BYTES, &mut out);
+        assert!(result.is_err() || out.len() <= LIMIT_BYTES);
+        assert!(out.capacity() <= 2 * LIMIT_BYTES + 64, "{} bytes", out.capacity());
+    });
+}
+
+#[test]
+fn text() {
+    each_variant("text", |bytes| {
+        for stacks in [TextStacks::parse_groups(bytes), TextStacks::parse_lines(bytes)].into_iter().flatten()
+        {
+            assert_eq!(stacks.iter().map(|(frames, _)| frames.len()).sum::<usize>(), stacks.frames.len());
+        }
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            let _ = app_name::parse(text);
+            let _ = attime::parse(text, hearth_common::TimestampNs(0));
+        }
+    });
+}
+
+/// Writes the seeds that the builders can write: `cargo test -p hearth-formats --test seeds -- --ignored`.
+#[test]
+#[ignore = "writes files of the project"]
+fn write_seeds() {
+    use hearth_testkit::raw::Encoding;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().expect("in a folder")).expect("writable");
+        fs::write(path, bytes).expect("writable");
+    };
+    let builder = hearth_testkit::PprofBuilder::cpu()
+        .stack("main;work", &[1, 10_000_000])
+        .labelled("main;work;leaf", &[2, 20_000_000], &[("thread", "a")])
+        .number_label("size", 300, "bytes");
+    let plain = builder.encode();
+    write("pprof/cpu", &plain);
+    let other = Encoding { packed: false, strings_first: true, unknown_fields: true };
+    write("pprof/unpacked-unknown-fields", &builder.clone().raw().encode_as(other));
+    let mut pprof = Pprof::default();
+    pprof.parse(&plain).expect("valid");
+    let record =
+        hearth_testkit::records::from_pprof(&pprof, &[("__name__", "process_cpu"), ("service_name", "a")]);
+    let mut bytes = Vec::new();
+    hearth_formats::record::encode(&hearth_testkit::records::header("team-a"), &record, &mut bytes)
+        .expect("fits");
+    write("record/cpu", &bytes);
+    write("gunzip/cpu", &hearth_testkit::gzip(&plain));
+    write("gunzip/zeros", &hearth_testkit::gzip(&vec![0; 1 << 20])[..]);
+    write("gunzip/two-members", &[hearth_testkit::gzip(b"one"), hearth_testkit::gzip(b"two")].concat());
+    write("text/folded", b"main;work 3\r\nmain 2\n\njustaname\nmain;x y 99999999999\n");
+    write("text/name", b"app.cpu{env=prod, region = eu,a.b=\"c\"}rest");
+    write("text/time", b"now-1h30m");
+    write(
+        "selector/types",
+        b"{__profile_type__=\"process_cpu:cpu:nanoseconds:cpu:nanoseconds\",a=~\"b.*|c\",d!=\"\"}",
+    );
+}
