@@ -33,7 +33,7 @@ const LAYERS: &[&[&str]] = &[
     &["hearth"],
     &["hearth-integration-tests", "xtask"],
 ];
-const SAME_LAYER: &[(&str, &str)] = &[("hearth-rpc", "hearth-proto")];
+const SAME_LAYER: &[(&str, &str)] = &[("hearth-rpc", "hearth-proto"), ("hearth-cluster", "hearth-objstore")];
 
 /// Used only as a dev-dependency, by anyone.
 const TEST_ONLY: &str = "hearth-testkit";

@@ -1,0 +1,110 @@
+//! Which cell takes a record (design: replication B2). Pure.
+
+use std::time::Duration;
+
+use hearth_common::{CellId, TenantId, TimestampNs};
+use hearth_ring::{Schedule, ScheduleError};
+
+use super::types::Roster;
+
+/// A profile dated further ahead of the receiver's clock than this is placed by the time at which it was received.
+pub const LOOSE_AHEAD: Duration = Duration::from_secs(30);
+
+/// Where a record goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The cell.
+    pub cell: CellId,
+    /// It was placed by receive time, so a retry may meet another cell; compaction finds the two.
+    pub loose: bool,
+}
+
+/// The placement of one version of the roster. Build one a version and share it.
+#[derive(Debug, Clone)]
+pub struct Homes {
+    version: u64,
+    schedule: Schedule,
+}
+
+impl Homes {
+    /// The placement that a roster describes.
+    pub fn new(roster: &Roster) -> Result<Self, ScheduleError> {
+        Ok(Self { version: roster.version, schedule: roster.placement()? })
+    }
+
+    /// The placement of one instance for all time, as on one machine.
+    pub fn single(instance: hearth_common::InstanceId) -> Self {
+        Self { version: 0, schedule: Schedule::single(instance) }
+    }
+
+    /// The roster's version; 0 without one.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Entries and rings.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The cell that takes a record. Without clocks at fault and for times that the schedule knows, a retry has the same
+    /// profile time and so the same cell, whoever asks. Records dated ahead by more than [`LOOSE_AHEAD`], or older than
+    /// every entry, are placed by `now`.
+    pub fn place(
+        &self,
+        tenant: &TenantId,
+        service: &str,
+        shard: u32,
+        profile_time: TimestampNs,
+        now: TimestampNs,
+    ) -> Placed {
+        let ahead_ns = i128::from(profile_time.0) - i128::from(now.0);
+        if ahead_ns <= LOOSE_AHEAD.as_nanos() as i128 {
+            let home = self.schedule.home(tenant, service, shard, profile_time);
+            if !home.before_schedule {
+                return Placed { cell: home.cell, loose: false };
+            }
+        }
+        Placed { cell: self.schedule.home(tenant, service, shard, now).cell, loose: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hearth_common::InstanceId;
+    use hearth_ring::ScheduleEntry;
+
+    use super::*;
+
+    const S: i64 = 1_000_000_000;
+
+    fn instance(name: &str) -> InstanceId {
+        InstanceId(Arc::from(name))
+    }
+
+    fn check(profile_time: i64, now: i64, expect: (&str, bool)) {
+        let entries = vec![
+            ScheduleEntry::new(TimestampNs(100 * S), &[instance("old")]),
+            ScheduleEntry::new(TimestampNs(200 * S), &[instance("new")]),
+        ];
+        let homes = Homes { version: 1, schedule: Schedule::new(entries).expect("valid") };
+        let placed =
+            homes.place(&TenantId::anonymous(), "service", 0, TimestampNs(profile_time), TimestampNs(now));
+        assert_eq!((&*placed.cell.0.0, placed.loose), expect, "{profile_time} at {now}");
+    }
+
+    #[test]
+    fn profile_time_places_unless_it_is_ahead_or_too_old() {
+        check(199 * S, 199 * S, ("old", false));
+        check(199 * S, 900 * S, ("old", false));
+        check(200 * S, 200 * S, ("new", false));
+        check(200 * S, 170 * S, ("new", false));
+        check(200 * S + 1, 170 * S, ("old", true));
+        check(99 * S, 150 * S, ("old", true));
+        check(99 * S, 250 * S, ("new", true));
+        check(i64::MAX, 150 * S, ("old", true));
+        check(i64::MIN, 250 * S, ("new", true));
+    }
+}
