@@ -80,7 +80,7 @@ impl Journal {
         let position = state.last.next();
         let mut head = [KIND_DATA; ENTRY_HEAD_BYTES];
         head[1..].copy_from_slice(&position.0.to_le_bytes());
-        let lsn = self.wal.append(&head, record.clone())?;
+        let lsn = self.wal.append(&head, record.clone())?.lsn;
         assert_eq!(lsn.0, position.0, "only the journal appends to its log");
         state.last = position;
         state.rids.insert(rid, position, now);

@@ -151,7 +151,8 @@ impl Ingester {
             for item in replay {
                 match item {
                     Ok(Replayed::Segment { preamble, .. }) => journal = self.journal_of(&preamble),
-                    Ok(Replayed::Entry { bytes, segment }) => {
+                    Ok(Replayed::Entry { bytes, location }) => {
+                        let segment = location.segment;
                         let Some((entry, journal)) = parse_entry(&bytes).zip(journal) else {
                             self.report_damage(&format!(
                                 "an entry of segment {segment} belongs to no journal"

@@ -14,6 +14,8 @@ pub trait Disk: Send + Sync + Debug {
     fn len(&self, name: &str) -> io::Result<u64>;
     /// At most `limit` bytes from the start of a file.
     fn read(&self, name: &str, limit: u64) -> io::Result<Vec<u8>>;
+    /// Exactly `bytes` bytes from an offset on.
+    fn read_range(&self, name: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>>;
     /// Creates a file, empty if it exists.
     fn create(&self, name: &str) -> io::Result<Box<dyn SegmentFile>>;
     /// Opens a file for repair.
@@ -82,6 +84,12 @@ impl Disk for Folder {
         let mut bytes = Vec::with_capacity(usize::try_from(len).map_err(io::Error::other)?);
         file.take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    fn read_range(&self, name: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut out = vec![0; bytes];
+        File::open(self.path(name))?.read_exact_at(&mut out, offset)?;
+        Ok(out)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn SegmentFile>> {

@@ -30,6 +30,26 @@ pub struct Lsn(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SegmentNo(pub u64);
 
+/// Where the payload of an entry lies: it can be read back as soon as it is durable, until its segment is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Location {
+    /// The file.
+    pub segment: SegmentNo,
+    /// First byte of the payload in the file.
+    pub offset: u64,
+    /// Length of the payload.
+    pub bytes: u32,
+}
+
+/// An entry that the log has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Its number.
+    pub lsn: Lsn,
+    /// Where it will lie.
+    pub location: Location,
+}
+
 impl std::fmt::Display for SegmentNo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:020}", self.0)

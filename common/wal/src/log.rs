@@ -8,13 +8,15 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::disk::{Disk, Folder};
 use crate::error::WalError;
-use crate::format::{MAX_PREAMBLE_BYTES, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, file_name};
+use crate::format::{
+    ENTRY_HEADER_BYTES, MAX_PREAMBLE_BYTES, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, file_name,
+};
 use crate::options::{WalEvents, WalOptions};
 use crate::recover::recover;
 use crate::replay::Replay;
 use crate::state::{End, State};
 use crate::writer::Writer;
-use crate::{Lsn, SegmentNo};
+use crate::{Appended, Location, Lsn, SegmentNo};
 
 /// An open log. Appending never blocks on the disk; dropping it closes it.
 #[derive(Debug)]
@@ -122,15 +124,46 @@ impl Wal {
         Ok((Self { shared, disk, writer: Mutex::new(Some(handle)) }, replay))
     }
 
-    /// Appends one entry: `head` and `body` one after the other. `head` is copied, `body` is not. Returns its number; the
-    /// entry is on disk when [`WalEvents::durable`] reports that number or a greater one. Never blocks on the disk.
-    pub fn append(&self, head: &[u8], body: Bytes) -> Result<Lsn, WalError> {
+    /// Appends one entry if there is room for it: `head` and `body` one after the other. `head` is copied, `body` is not.
+    /// Returns its number and place; the entry is on disk when [`WalEvents::durable`] reports that number or a greater one.
+    /// Never blocks on the disk.
+    pub fn append(&self, head: &[u8], body: Bytes) -> Result<Appended, WalError> {
+        self.take(head, body, true)
+    }
+
+    /// As [`Wal::append`], for entries that must be written although the log has no room left: those that make room, and
+    /// those for which [`Wal::check_room`] was asked before. How far they pass the bounds is their caller's to bound.
+    pub fn append_admitted(&self, head: &[u8], body: Bytes) -> Result<Appended, WalError> {
+        self.take(head, body, false)
+    }
+
+    fn take(&self, head: &[u8], body: Bytes, check: bool) -> Result<Appended, WalError> {
         // Outside of the lock: the only work here that grows with the entry.
         let payload_crc = crc32c::crc32c_append(crc32c::crc32c(head), &body);
-        let accepted = self.shared.state.lock().accept(&self.shared.options, head, body, payload_crc);
+        let options = &self.shared.options;
+        let accepted = {
+            let mut state = self.shared.state.lock();
+            let room = if check { state.check(options, head.len() + body.len()) } else { Ok(()) };
+            room.and_then(|()| state.accept(options, head, body, payload_crc))
+        };
         // Also after a refusal: the writer may have been asked to look at the free space.
         self.shared.work.notify_one();
         accepted
+    }
+
+    /// Whether [`Wal::append`] would take an entry of this many bytes now.
+    pub fn check_room(&self, bytes: usize) -> Result<(), WalError> {
+        let room = self.shared.state.lock().check(&self.shared.options, bytes);
+        if room.is_err() {
+            self.shared.work.notify_one();
+        }
+        room
+    }
+
+    /// Reads the payload of an entry that is durable. Blocks on the disk. Fails when its segment is gone, the entry is not
+    /// what lies there, or its bytes are damaged.
+    pub fn read(&self, location: Location) -> Result<Bytes, WalError> {
+        read_entry(&*self.disk, location)
     }
 
     /// Sets the preamble of the segments that begin from now on.
@@ -138,16 +171,6 @@ impl Wal {
         check_preamble(&preamble)?;
         self.shared.state.lock().preamble = preamble.into();
         Ok(())
-    }
-
-    /// The segment that holds an entry of this life, from the moment of its append; `None` once that segment is removed.
-    pub fn segment_of(&self, lsn: Lsn) -> Option<SegmentNo> {
-        let state = self.shared.state.lock();
-        if lsn.0 == 0 || lsn.0 >= state.next_lsn {
-            return None;
-        }
-        let holds = |first: Option<u64>| first.is_some_and(|first| first <= lsn.0);
-        state.segments.iter().rev().find(|(_, s)| holds(s.first_lsn)).map(|(number, _)| *number)
     }
 
     /// The next append begins a new segment, so that the current one can be removed.
@@ -241,6 +264,27 @@ impl Drop for Wal {
             tracing::warn!(%error, "the log was closed after a failure");
         }
     }
+}
+
+/// The entry's header stands right before its payload and names its length and checksum.
+fn read_entry(disk: &dyn Disk, location: Location) -> Result<Bytes, WalError> {
+    let name = file_name(location.segment);
+    let (header_bytes, payload_bytes) = (ENTRY_HEADER_BYTES as u64, location.bytes as usize);
+    let damaged = |what: &str| WalError::io("read", &name, std::io::Error::other(what.to_owned()));
+    let start = location.offset.checked_sub(header_bytes).ok_or_else(|| damaged("no entry begins there"))?;
+    let bytes = disk
+        .read_range(&name, start, ENTRY_HEADER_BYTES + payload_bytes)
+        .map_err(|error| WalError::io("read", &name, error))?;
+    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let (length, crc) = (word(0) as usize, word(4));
+    if length != payload_bytes {
+        return Err(damaged("another entry lies there"));
+    }
+    let payload = Bytes::from(bytes).slice(ENTRY_HEADER_BYTES..);
+    if crc32c::crc32c(&payload) != crc {
+        return Err(damaged("the entry is damaged"));
+    }
+    Ok(payload)
 }
 
 fn check_options(options: &WalOptions, preamble: &[u8]) -> Result<(), WalError> {

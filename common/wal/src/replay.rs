@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::SegmentNo;
 use crate::disk::Disk;
 use crate::error::{Damage, DamageKind};
 use crate::format::{MAX_FILE_BYTES, MAX_PREAMBLE_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, file_name};
 use crate::recover::Recovered;
 use crate::scan::{Found, Scan};
+use crate::{Location, SegmentNo};
 
 /// Something that the log held when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub enum Replayed {
     },
     /// An entry.
     Entry {
-        /// The segment that holds it.
-        segment: SegmentNo,
+        /// Where it lies.
+        location: Location,
         /// Head and body as appended. A slice of the whole segment: keep it only for as long as the segment's memory may
         /// stay, or copy it.
         bytes: Bytes,
@@ -163,7 +163,9 @@ impl Iterator for Replay {
             let segment = open.segment;
             match open.scan.next(&open.file) {
                 Some(Found::Entry { payload, .. }) => {
-                    return Some(Ok(Replayed::Entry { segment, bytes: open.file.slice(payload) }));
+                    let (offset, bytes) = (payload.start as u64, payload.len() as u32);
+                    let location = Location { segment, offset, bytes };
+                    return Some(Ok(Replayed::Entry { location, bytes: open.file.slice(payload) }));
                 }
                 Some(Found::Bad { range, kind }) => {
                     open.open_end |= range.end == open.file.len();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::error::WalError;
 use crate::format::{ENTRY_HEADER_BYTES, MAX_ENTRY_BYTES, SEGMENT_HEADER_BYTES};
-use crate::{Lsn, SegmentNo, WalOptions};
+use crate::{Appended, Location, Lsn, SegmentNo, WalOptions};
 
 /// An entry that waits for the writer. Its segment was decided when it was appended.
 #[derive(Debug)]
@@ -71,28 +71,29 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Takes an entry or says why not. Nothing is changed by a refusal, except that the writer may be asked to look at
-    /// the free space again.
+    /// Takes an entry, whether there is room or not; refuses only when nothing is taken any more or the entry is too long.
     pub(crate) fn accept(
         &mut self,
         options: &WalOptions,
         head: &[u8],
         body: Bytes,
         payload_crc: u32,
-    ) -> Result<Lsn, WalError> {
+    ) -> Result<Appended, WalError> {
         let payload = head.len() + body.len();
-        self.check(options, payload)?;
+        self.check_open(payload)?;
         let bytes = (ENTRY_HEADER_BYTES + payload) as u64;
         let lsn = self.next_lsn;
         self.next_lsn += 1;
         let (segment, opens) = self.place(options, bytes, lsn);
+        let end = self.segments.get(&segment).map_or(0, |segment| segment.bytes);
         self.waiting_bytes += bytes as usize;
         self.taken_since += bytes;
         self.queue.push_back(Pending { lsn, segment, opens, head: head.into(), body, payload_crc });
-        Ok(Lsn(lsn))
+        let location = Location { segment, offset: end - payload as u64, bytes: payload as u32 };
+        Ok(Appended { lsn: Lsn(lsn), location })
     }
 
-    fn check(&mut self, options: &WalOptions, payload: usize) -> Result<(), WalError> {
+    fn check_open(&self, payload: usize) -> Result<(), WalError> {
         match &self.end {
             Some(End::Closing) => return Err(WalError::Closed),
             Some(End::Failed(cause)) => return Err(WalError::Stopped { cause: Arc::clone(cause) }),
@@ -101,6 +102,13 @@ impl State {
         if payload > MAX_ENTRY_BYTES {
             return Err(WalError::TooLong { bytes: payload, limit: MAX_ENTRY_BYTES });
         }
+        Ok(())
+    }
+
+    /// Whether an entry would be taken, and there is room for it. Nothing is changed by a refusal, except that the writer
+    /// may be asked to look at the free space again.
+    pub(crate) fn check(&mut self, options: &WalOptions, payload: usize) -> Result<(), WalError> {
+        self.check_open(payload)?;
         let bytes = ENTRY_HEADER_BYTES + payload;
         let queued = self.waiting_bytes + bytes;
         // One entry longer than the queue may pass alone, or it never could.

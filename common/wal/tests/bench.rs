@@ -80,7 +80,7 @@ fn eight_pushers_of_100_kb() {
                     let mut acks = Vec::new();
                     while started.elapsed().as_secs_f64() < seconds {
                         let begun = Instant::now();
-                        assert!(watch.told.wait(wal.append(&[0; 80], body.clone()).unwrap()));
+                        assert!(watch.told.wait(wal.append(&[0; 80], body.clone()).unwrap().lsn));
                         acks.push(begun.elapsed());
                     }
                     acks

@@ -94,7 +94,8 @@ fn live(disk: &FaultyDisk, model: &mut Model, random: &mut Random) {
         let bytes = payload(model.next, len as usize);
         let head = random.below(bytes.len() as u64) as usize;
         match wal.append(&bytes[..head], Bytes::copy_from_slice(&bytes[head..])) {
-            Ok(lsn) => {
+            Ok(appended) => {
+                let lsn = appended.lsn;
                 numbers.push(model.next);
                 assert_eq!(lsn.0, numbers.len() as u64);
                 if random.chance(30) {
@@ -144,7 +145,7 @@ proptest! {
         let disk = FaultyDisk::new(seed);
         let (wal, _, told) = open(&disk, options(), "preamble").unwrap();
         for n in 0..60 {
-            let lsn = wal.append(&[], payload(n, 200).into()).unwrap();
+            let lsn = wal.append(&[], payload(n, 200).into()).unwrap().lsn;
             if random.chance(30) {
                 told.wait(lsn);
             }

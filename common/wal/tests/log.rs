@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use faulty::{FaultyDisk, Told};
 use hearth_common::Classify;
-use hearth_wal::{Lsn, Replay, Replayed, SegmentNo, Wal, WalError, WalOptions};
+use hearth_wal::{Appended, Location, Replay, Replayed, SegmentNo, Wal, WalError, WalOptions};
 
 fn open(options: WalOptions, preamble: &[u8]) -> (Wal, Replay, Arc<Told>) {
     let told = Arc::new(Told::default());
@@ -27,14 +27,16 @@ fn entries_come_back_with_their_preambles() {
     let (wal, replay, told) = open(small(dir.path()), b"one");
     assert_eq!(replay.count(), 0);
     let first = wal.append(b"head ", Bytes::from_static(b"body")).unwrap();
-    assert!(told.wait(first));
+    assert!(told.wait(first.lsn));
     wal.set_preamble(b"two".to_vec()).unwrap();
     wal.roll();
     let second = wal.append(b"", Bytes::from(vec![7; 5000])).unwrap();
-    assert!(told.wait(second));
-    assert_eq!(wal.segment_of(first), Some(SegmentNo(1)));
-    assert_eq!(wal.segment_of(second), Some(SegmentNo(2)));
-    assert_eq!((wal.segment_of(Lsn(0)), wal.segment_of(Lsn(3))), (None, None));
+    assert!(told.wait(second.lsn));
+    assert_eq!((first.location.segment, second.location.segment), (SegmentNo(1), SegmentNo(2)));
+    assert_eq!(wal.read(first.location).unwrap(), "head body");
+    assert_eq!(wal.read(second.location).unwrap(), vec![7; 5000]);
+    let beside = Location { offset: first.location.offset + 1, ..first.location };
+    assert!(wal.read(beside).is_err());
     drop(wal);
 
     let (wal, replay, _) = open(small(dir.path()), b"three");
@@ -44,9 +46,10 @@ fn entries_come_back_with_their_preambles() {
     wal.append(b"", Bytes::from_static(b"new")).unwrap();
     let items: Vec<Replayed> = replay.map(|item| item.expect("no damage")).collect();
     let segment = |n, p: &'static str| Replayed::Segment { segment: SegmentNo(n), preamble: p.into() };
-    let entry =
-        |n, bytes: &[u8]| Replayed::Entry { segment: SegmentNo(n), bytes: Bytes::copy_from_slice(bytes) };
-    assert_eq!(items, [segment(1, "one"), entry(1, b"head body"), segment(2, "two"), entry(2, &[7; 5000])]);
+    let entry = |location, bytes: &[u8]| Replayed::Entry { location, bytes: Bytes::copy_from_slice(bytes) };
+    let entries = [entry(first.location, b"head body"), entry(second.location, &[7; 5000])];
+    let [one, two] = entries;
+    assert_eq!(items, [segment(1, "one"), one, segment(2, "two"), two]);
     wal.sync_and_close().unwrap();
     assert_eq!(wal.segments().len(), 3);
     assert!(matches!(wal.append(b"", Bytes::new()), Err(WalError::Closed)));
@@ -56,23 +59,23 @@ fn entries_come_back_with_their_preambles() {
 fn only_what_is_not_in_use_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, _, told) = open(small(dir.path()), b"");
-    let mut last = Lsn(0);
-    for _ in 0..10 {
-        last = wal.append(b"", Bytes::from(vec![1; 900])).unwrap();
-    }
-    assert!(told.wait(last));
-    let current = wal.segment_of(last).unwrap();
+    let appended: Vec<Appended> =
+        (0..10).map(|_| wal.append(b"", Bytes::from(vec![1; 900])).unwrap()).collect();
+    let (first, last) = (appended[0], appended[9]);
+    assert!(told.wait(last.lsn));
+    let current = last.location.segment;
     let before = wal.bytes();
     assert_eq!(wal.remove_segments_upto(SegmentNo(2)).unwrap(), 2);
     assert!(wal.bytes() < before);
-    assert_eq!(wal.segment_of(Lsn(1)), None);
+    assert!(wal.read(first.location).is_err());
+    assert_eq!(wal.read(last.location).unwrap(), vec![1; 900]);
     wal.remove_segments_upto(current).unwrap();
     assert_eq!(wal.segments().len(), 1, "the segment that grows stays");
     wal.roll();
     wal.remove_segments_upto(current).unwrap();
     assert_eq!((wal.segments().len(), wal.bytes()), (0, 0), "after a roll it goes");
-    last = wal.append(b"", Bytes::from_static(b"x")).unwrap();
-    assert!(told.wait(last));
+    let last = wal.append(b"", Bytes::from_static(b"x")).unwrap();
+    assert!(told.wait(last.lsn));
     wal.sync_and_close().unwrap();
     let newest = wal.segments()[0].segment;
     wal.remove_segments_upto(newest).unwrap();
@@ -100,7 +103,7 @@ fn it_says_no_before_it_is_too_late() {
     let mut accepted = 0;
     let refused = loop {
         match entry(1000) {
-            Ok(lsn) => assert!(told.wait(lsn)),
+            Ok(appended) => assert!(told.wait(appended.lsn)),
             Err(error) => break error,
         }
         accepted += 1;
@@ -111,10 +114,10 @@ fn it_says_no_before_it_is_too_late() {
     // Room comes back by release.
     wal.roll();
     wal.remove_segments_upto(SegmentNo(100)).unwrap();
-    assert!(told.wait(entry(1000).unwrap()));
+    assert!(told.wait(entry(1000).unwrap().lsn));
     // The disk: first a refusal, and by itself again when there is room.
     disk.set_free(1500);
-    assert!(told.wait(entry(10).unwrap()));
+    assert!(told.wait(entry(10).unwrap().lsn));
     let refused = entry(1000).unwrap_err();
     assert!(matches!(refused, WalError::DiskFull { reserve: 1000, .. }), "{refused}");
     disk.set_free(1 << 40);
@@ -139,10 +142,10 @@ fn one_failure_ends_writing() {
     )
     .unwrap();
     let first = wal.append(b"", Bytes::from_static(b"kept")).unwrap();
-    assert!(told.wait(first));
+    assert!(told.wait(first.lsn));
     disk.fail_after(1);
     let second = wal.append(b"", Bytes::from_static(b"lost")).unwrap();
-    assert!(!told.wait(second));
+    assert!(!told.wait(second.lsn));
     // The disk is well again; the log is not.
     disk.restart();
     let refused = wal.append(b"", Bytes::from_static(b"more")).unwrap_err();
@@ -160,7 +163,7 @@ fn the_golden_segment_is_written_and_read() {
     let (wal, _, told) = open(options, b"preamble");
     for (head, body) in [("head", "body"), ("", ""), ("third", "entry")] {
         // One by one: the place in the group is part of the bytes.
-        assert!(told.wait(wal.append(head.as_bytes(), body.into()).unwrap()));
+        assert!(told.wait(wal.append(head.as_bytes(), body.into()).unwrap().lsn));
     }
     drop(wal);
     let written = std::fs::read(dir.path().join("00000000000000000001.wal")).unwrap();

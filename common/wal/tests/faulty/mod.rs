@@ -169,6 +169,13 @@ impl Disk for FaultyDisk {
         Ok(seen[..seen.len().min(limit as usize)].to_vec())
     }
 
+    fn read_range(&self, name: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let inner = self.enter()?;
+        let number = inner.names.get(name).ok_or_else(missing)?;
+        let found = inner.inodes[number].seen.get(offset as usize..offset as usize + bytes);
+        Ok(found.ok_or(io::ErrorKind::UnexpectedEof)?.to_vec())
+    }
+
     fn create(&self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
         let mut inner = self.enter()?;
         let number = inner.next_inode;
