@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use prost::Message;
 
 const OUT: &str = "common/proto/src/gen";
+/// Folder of the packages that roles speak among themselves: they get tonic's clients and servers, and no JSON.
+const INTERNAL: &str = "hearth";
 
 /// Generates; with `check` only compares with what is committed.
 pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
@@ -50,17 +52,16 @@ fn leftovers(out: &Path, fresh: &BTreeMap<String, String>) -> Result<Vec<String>
 }
 
 fn generate(protos: &Path) -> Result<BTreeMap<String, String>> {
-    let mut files = Vec::new();
-    proto_files(protos, &mut files)?;
-    let descriptors = protox::compile(&files, [protos]).context("proto/ does not compile")?;
+    let (mut public, mut internal) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(protos)? {
+        let path = entry?.path();
+        let files = if path.ends_with(INTERNAL) { &mut internal } else { &mut public };
+        proto_files(&path, files)?;
+    }
     let dir = std::env::temp_dir().join(format!("hearth-codegen-{}", std::process::id()));
     fs::create_dir_all(&dir)?;
-    let mut config = prost_build::Config::new();
-    config.out_dir(&dir).bytes([".push.v1.RawSample.raw_profile"]);
-    config.compile_fds(descriptors.clone())?;
-    let mut builder = pbjson_build::Builder::new();
-    builder.register_descriptors(&descriptors.encode_to_vec())?;
-    builder.ignore_unknown_fields().ignore_unknown_enum_variants().out_dir(&dir).build(&["."])?;
+    generate_public(protos, &public, &dir)?;
+    generate_internal(protos, &internal, &dir)?;
     let mut fresh = BTreeMap::new();
     for entry in fs::read_dir(&dir)? {
         let path = entry?.path();
@@ -71,7 +72,31 @@ fn generate(protos: &Path) -> Result<BTreeMap<String, String>> {
     Ok(fresh)
 }
 
+fn generate_public(protos: &Path, files: &[PathBuf], dir: &Path) -> Result<()> {
+    let descriptors = protox::compile(files, [protos]).context("proto/ does not compile")?;
+    let mut config = prost_build::Config::new();
+    config.out_dir(dir).bytes([".push.v1.RawSample.raw_profile"]);
+    config.compile_fds(descriptors.clone())?;
+    let mut builder = pbjson_build::Builder::new();
+    builder.register_descriptors(&descriptors.encode_to_vec())?;
+    builder.ignore_unknown_fields().ignore_unknown_enum_variants().out_dir(dir).build(&["."])?;
+    Ok(())
+}
+
+fn generate_internal(protos: &Path, files: &[PathBuf], dir: &Path) -> Result<()> {
+    let descriptors = protox::compile(files, [protos]).context("proto/hearth does not compile")?;
+    let mut config = prost_build::Config::new();
+    // All bytes are slices of the message that they came in.
+    config.out_dir(dir).bytes(["."]);
+    config.service_generator(tonic_prost_build::configure().build_transport(false).service_generator());
+    config.compile_fds(descriptors)?;
+    Ok(())
+}
+
 fn proto_files(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         if path.is_dir() {

@@ -29,6 +29,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["hearth-catalog"],
     &["hearth-query"],
+    &["hearth-internode"],
     &["hearth-distributor", "hearth-ingester", "hearth-querier", "hearth-compactor"],
     &["hearth"],
     &["hearth-integration-tests", "xtask"],
@@ -45,6 +46,8 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("object_store", &["hearth-objstore"]),
     ("parquet", &["hearth-block"]),
     ("connectrpc", &["hearth-rpc"]),
+    ("tonic", &["hearth-proto", "hearth-internode"]),
+    ("tonic-prost", &["hearth-proto"]),
     ("opentelemetry", &["hearth-telemetry"]),
     ("serde-saphyr", &["hearth-settings"]),
 ];

@@ -5,6 +5,7 @@
 #![allow(
     clippy::all,
     clippy::pedantic,
+    clippy::clone_on_ref_ptr,
     unreachable_pub,
     unused_qualifications,
     rust_2018_idioms,
@@ -63,6 +64,14 @@ pub mod grpc {
     pub mod health {
         pub mod v1 {
             package!(grpc.health.v1, "grpc.health.v1");
+        }
+    }
+}
+/// What roles say to each other.
+pub mod hearth {
+    pub mod internal {
+        pub mod v1 {
+            include!("gen/hearth.internal.v1.rs");
         }
     }
 }

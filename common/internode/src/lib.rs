@@ -1,0 +1,19 @@
+//! How roles reach each other over the network: messages, conversions, servers and clients of the internal port.
+//!
+//! Owns the internal port (tonic) and everything between it and the types of our own: [`api::IngesterApi`] is what an
+//! ingester gives, [`link::LinkSink`] takes the frames of cells. A crate of its own and not a part of hearth-rpc, because
+//! the two have nothing in common but HTTP/2: that one speaks to the world (Connect, JSON, tenants, capabilities), this one
+//! to ourselves, and it stands above the crates whose types it carries.
+//!
+//! Must not know: what a record holds, what a frame means to Raft, who is alive, where anything is stored.
+
+pub mod api;
+pub mod error;
+pub mod frame;
+pub mod link;
+pub mod outbox;
+
+pub use api::{Fetch, FetchOutcome, Fetched, IngesterApi, Outcome, Push, Pushed};
+pub use error::CallError;
+pub use frame::{Frame, Hello, Message};
+pub use link::{LinkEvent, LinkSink, LinkState, Outbox};
