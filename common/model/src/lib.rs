@@ -4,6 +4,7 @@
 //! Owns every merge: partial answers come from heads and blocks in any order and any split, and merge to the same whole.
 //! Must not know: wire messages, disks, clocks, async.
 
+pub mod answer_bytes;
 pub mod diff;
 pub mod flamegraph;
 pub mod labels;
@@ -24,4 +25,4 @@ pub use points::{PointSet, StepGrid};
 pub use pprof_merge::PprofMerge;
 pub use profile_type::ProfileType;
 pub use question::{Answer, AnswerError, ProfileQuery, Question};
-pub use selector::{Matcher, Selector};
+pub use selector::{MatchKind, Matcher, Selector};

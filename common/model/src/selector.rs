@@ -15,6 +15,31 @@ pub enum MatchOp {
     NotRegex(regex::Regex),
 }
 
+/// [`MatchOp`] without the compiled expression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MatchKind {
+    /// `=`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `=~`
+    Regex,
+    /// `!~`
+    NotRegex,
+}
+
+impl MatchOp {
+    /// Which operator it is.
+    pub fn kind(&self) -> MatchKind {
+        match self {
+            Self::Equal => MatchKind::Equal,
+            Self::NotEqual => MatchKind::NotEqual,
+            Self::Regex(_) => MatchKind::Regex,
+            Self::NotRegex(_) => MatchKind::NotRegex,
+        }
+    }
+}
+
 /// One matcher. An absent label counts as the empty string.
 #[derive(Debug, Clone)]
 pub struct Matcher {
@@ -55,6 +80,27 @@ impl Selector {
     /// Parses PromQL's selector grammar (prometheus 3, UTF-8 names in quotes).
     pub fn parse(text: &str) -> Result<Self, InvalidSelector> {
         Parser { text, at: 0, pattern_bytes: 0 }.selector()
+    }
+
+    /// A selector from the parts of its matchers (name, operator, value), held to the limits of those that are parsed.
+    pub fn from_parts(
+        parts: impl IntoIterator<Item = (String, MatchKind, String)>,
+    ) -> Result<Self, InvalidSelector> {
+        let mut parser = Parser { text: "", at: 0, pattern_bytes: 0 };
+        let mut selector = Self::default();
+        for (name, kind, value) in parts {
+            let op = match kind {
+                MatchKind::Equal => MatchOp::Equal,
+                MatchKind::NotEqual => MatchOp::NotEqual,
+                MatchKind::Regex => MatchOp::Regex(parser.regex(&value)?),
+                MatchKind::NotRegex => MatchOp::NotRegex(parser.regex(&value)?),
+            };
+            selector.matchers.push(Matcher { name, op, value });
+            if selector.matchers.len() > MATCHERS_MAX {
+                return Err(parser.error(&format!("more than {MATCHERS_MAX} matchers in one selector")));
+            }
+        }
+        Ok(selector)
     }
 
     /// Whether a label set (derived labels included) is selected.
@@ -338,6 +384,17 @@ mod tests {
         );
         check(r#"{"größe.x"="v"}"#, &[("größe.x", "=", "v")]);
         check(r#"{"name", a="\x41\u00e9\n"}"#, &[("__name__", "=", "name"), ("a", "=", "Aé\n")]);
+    }
+
+    #[test]
+    fn a_selector_from_its_parts_is_the_parsed_one() {
+        let parsed = Selector::parse(r#"{a="b",c!='d',e=~`f\.g`,h!~"i|j",}"#).expect("valid");
+        let parts = parsed.matchers.iter().map(|m| (m.name.clone(), m.op.kind(), m.value.clone()));
+        assert_eq!(Selector::from_parts(parts), Ok(parsed.clone()));
+        let bad = ("a".to_owned(), MatchKind::Regex, "b)|(c".to_owned());
+        assert!(Selector::from_parts([bad]).is_err());
+        let many = (0..=MATCHERS_MAX).map(|_| ("a".to_owned(), MatchKind::Equal, String::new()));
+        assert!(Selector::from_parts(many).is_err());
     }
 
     #[test]
