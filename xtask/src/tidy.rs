@@ -18,7 +18,7 @@ const ALLOW_LIST: &str = "xtask/tidy-allow.txt";
 const LAYERS: &[&[&str]] = &[
     &["hearth-common"],
     &["hearth-model"],
-    &["hearth-formats", "hearth-ring", "hearth-wal", "hearth-block"],
+    &["hearth-formats", "hearth-ring", "hearth-cell", "hearth-wal", "hearth-block"],
     &[
         "hearth-proto",
         "hearth-telemetry",
@@ -57,8 +57,15 @@ const ROLES: &[&str] = &["distributor", "ingester", "querier", "compactor"];
 const WIRE: &[&str] = &["axum", "connectrpc", "hearth_proto", "multer", "tonic"];
 
 /// These take values and return values.
-const PURE: &[&str] =
-    &["hearth-model", "hearth-formats", "hearth-ring", "hearth-block", "hearth-wal", "hearth-query"];
+const PURE: &[&str] = &[
+    "hearth-model",
+    "hearth-formats",
+    "hearth-ring",
+    "hearth-cell",
+    "hearth-block",
+    "hearth-wal",
+    "hearth-query",
+];
 
 /// Checks the tree below `root`; prints what is wrong and fails if anything is.
 pub(crate) fn run(root: &Path) -> Result<()> {

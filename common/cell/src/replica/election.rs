@@ -1,0 +1,253 @@
+//! How a leader is made: patience, pre-votes, votes (Raft §5.2, §5.4.1; pre-vote and forced votes: Ongaro's thesis §4.2.3,
+//! §9.6, §3.10).
+//!
+//! Beyond Raft: a member whose disk is damaged gives only a *bare* vote. It helps a candidate to be the only one of its
+//! term, and proves nothing about the candidate's log.
+
+use std::collections::BTreeMap;
+
+use hearth_common::MemberId;
+
+use super::{Replica, RoleState};
+use crate::bug::Bug;
+use crate::effects::{Invariant, Role};
+use crate::message::{Grant, Message, VoteKind, VoteReply, VoteRequest};
+use crate::types::{Probe, Term};
+
+impl Replica {
+    /// Draws the time until which a leader must be heard.
+    pub(super) fn wait_for_leader(&mut self) {
+        let timing = self.options.timing;
+        let middle = (timing.election_min + timing.election_max) / 2;
+        let (min, max) = if self.options.preferred {
+            (timing.election_min, middle)
+        } else {
+            (middle, timing.election_max)
+        };
+        self.deadline = self.now + self.rng.between(min, max);
+    }
+
+    /// Enters a term as a follower, or stays in its own. Leadership and candidacies end.
+    pub(super) fn become_follower(&mut self, term: Term, leader: Option<MemberId>) {
+        let before = (self.role(), self.pledge.term, self.leader.clone());
+        if term > self.pledge.term {
+            self.pledge.term = term;
+            self.pledge.vote = None;
+            self.write_pledge();
+            self.enter_term();
+        }
+        if self.leader != leader {
+            self.heal_at = None;
+        }
+        self.role = RoleState::Follower;
+        self.leader = leader;
+        if before.0 != Role::Follower {
+            self.wait_for_leader();
+        }
+        if before != (self.role(), self.pledge.term, self.leader.clone()) {
+            self.note_role();
+        }
+    }
+
+    /// Forgets what was known of the last term's leader.
+    fn enter_term(&mut self) {
+        self.agreed = self.commit;
+        self.probe_heard = Probe(0);
+        self.heal_at = None;
+        self.heard_at = None;
+        self.held.clear();
+    }
+
+    /// Takes a message of a leader: enters its term if need be. False if the message is of an older term, or the leader
+    /// cannot be one.
+    pub(super) fn follow(&mut self, leader: &MemberId, term: Term) -> bool {
+        if term < self.pledge.term {
+            return false;
+        }
+        let known = self.leader.as_ref();
+        if term == self.pledge.term && known.is_some_and(|known| known != leader) {
+            self.violate(Invariant::TwoLeaders { term, other: leader.clone() });
+            return false;
+        }
+        let is_news = known != Some(leader) || !matches!(self.role, RoleState::Follower);
+        if is_news || term > self.pledge.term {
+            self.become_follower(term, Some(leader.clone()));
+        }
+        self.heard_at = Some(self.now);
+        self.wait_for_leader();
+        true
+    }
+
+    /// Asks the others whether they would vote for this member.
+    pub(super) fn pre_campaign(&mut self) {
+        if !self.may_lead() {
+            return;
+        }
+        self.leader = None;
+        self.role = RoleState::PreCandidate { grants: BTreeMap::from([(self.me.clone(), Grant::Full)]) };
+        self.note_role();
+        let request = self.vote_request(VoteKind::Pre, false);
+        for voter in self.other_voters() {
+            self.send(&voter, Message::Vote(request));
+        }
+        self.count_votes();
+    }
+
+    /// Begins a term and asks for votes, as soon as the vote for itself is on disk: a later life that does not remember
+    /// this candidacy, and has a shorter log, must not collect its votes.
+    pub(super) fn campaign(&mut self, forced: bool) {
+        self.pledge.term = self.pledge.term.next();
+        self.pledge.vote = Some(self.me.clone());
+        self.write_pledge();
+        self.enter_term();
+        self.leader = None;
+        self.role = RoleState::Candidate { grants: BTreeMap::new() };
+        self.wait_for_leader();
+        self.note_role();
+        let request = self.vote_request(VoteKind::Real, forced);
+        for voter in self.other_voters() {
+            self.send_after(self.pledge_write, &voter, Message::Vote(request));
+        }
+    }
+
+    /// The candidate's own vote counts when it is on disk.
+    pub(super) fn own_vote_if_durable(&mut self) {
+        if self.disk.durable_no() < self.pledge_write {
+            return;
+        }
+        if let RoleState::Candidate { grants } = &mut self.role {
+            grants.insert(self.me.clone(), Grant::Full);
+            self.count_votes();
+        }
+    }
+
+    pub(super) fn on_timeout_now(&mut self, from: &MemberId, term: Term) {
+        if self.follow(from, term) && self.may_lead() {
+            self.campaign(true);
+        }
+    }
+
+    pub(super) fn on_vote_request(&mut self, from: &MemberId, request: &VoteRequest) {
+        let grant = match request.kind {
+            // Whoever hears a leader lets nobody disturb it, and does not even look at the term.
+            _ if self.hears_leader() && !request.forced => Grant::No,
+            VoteKind::Pre if request.term > self.pledge.term => self.judge(request),
+            VoteKind::Pre => Grant::No,
+            VoteKind::Real => self.vote(from, request),
+        };
+        let term = if grant == Grant::No { self.pledge.term } else { request.term };
+        let reply = Message::VoteReply(VoteReply { term, kind: request.kind, grant });
+        match request.kind {
+            VoteKind::Real if grant != Grant::No && !self.has(Bug::VoteNotPersisted) => {
+                self.send_after(self.pledge_write, from, reply);
+            }
+            _ => self.send(from, reply),
+        }
+    }
+
+    /// Gives the vote of the term, if it is still free and the candidate's log is good enough.
+    fn vote(&mut self, candidate: &MemberId, request: &VoteRequest) -> Grant {
+        if request.term < self.pledge.term {
+            return Grant::No;
+        }
+        if request.term > self.pledge.term {
+            self.become_follower(request.term, None);
+        }
+        let free = self.pledge.vote.as_ref().is_none_or(|vote| vote == candidate);
+        let grant = if free { self.judge(request) } else { Grant::No };
+        if grant != Grant::No && self.pledge.vote.is_none() {
+            self.pledge.vote = Some(candidate.clone());
+            if !self.has(Bug::VoteNotPersisted) {
+                self.write_pledge();
+            }
+            self.wait_for_leader();
+        }
+        grant
+    }
+
+    /// What a vote for this log is worth.
+    fn judge(&self, request: &VoteRequest) -> Grant {
+        let complete = (request.last_term, request.last) >= (self.log.end_term(), self.log.end());
+        if !complete && !self.has(Bug::VoteForShorterLog) {
+            Grant::No
+        } else if self.pledge.damaged && !self.has(Bug::DamagedVotes) {
+            Grant::Bare
+        } else {
+            Grant::Full
+        }
+    }
+
+    pub(super) fn on_vote_reply(&mut self, from: &MemberId, reply: &VoteReply) {
+        if reply.grant == Grant::No {
+            if reply.term > self.pledge.term {
+                self.become_follower(reply.term, None);
+            }
+            return;
+        }
+        let term = self.pledge.term;
+        match (&mut self.role, reply.kind) {
+            (RoleState::PreCandidate { grants }, VoteKind::Pre) if reply.term == term.next() => {
+                grants.insert(from.clone(), reply.grant);
+            }
+            (RoleState::Candidate { grants }, VoteKind::Real) if reply.term == term => {
+                grants.insert(from.clone(), reply.grant);
+            }
+            _ => return,
+        }
+        self.count_votes();
+    }
+
+    /// Goes on if the votes suffice.
+    fn count_votes(&mut self) {
+        let membership = self.log.membership();
+        let (RoleState::PreCandidate { grants } | RoleState::Candidate { grants }) = &self.role else {
+            return;
+        };
+        let votes = |least: Grant| {
+            grants
+                .iter()
+                .filter(|(voter, grant)| **grant >= least && membership.voters.contains(voter))
+                .count()
+        };
+        let quorum = membership.quorum();
+        // Every quorum that committed anything must share a member that votes in full. Only once the members are
+        // committed is it sure that those quorums were of these members; then all but a quorum, and one, will do. That
+        // is less than a quorum for an even number of voters: one of two can lead beside a damaged disk.
+        let settled = self.log.membership_position() <= self.commit;
+        let full = if settled { membership.voters.len() + 1 - quorum } else { quorum };
+        if votes(Grant::Bare) < quorum || votes(Grant::Full) < full {
+            return;
+        }
+        match self.role {
+            RoleState::PreCandidate { .. } => self.campaign(false),
+            _ => self.become_leader(),
+        }
+    }
+
+    fn vote_request(&self, kind: VoteKind, forced: bool) -> VoteRequest {
+        let term = match kind {
+            VoteKind::Pre => self.pledge.term.next(),
+            VoteKind::Real => self.pledge.term,
+        };
+        VoteRequest { term, kind, forced, last: self.log.end(), last_term: self.log.end_term() }
+    }
+
+    fn other_voters(&self) -> Vec<MemberId> {
+        self.log.membership().voters.iter().filter(|voter| **voter != self.me).cloned().collect()
+    }
+
+    /// Whether this member may campaign.
+    pub(super) fn may_lead(&self) -> bool {
+        let whole = !self.pledge.damaged || self.has(Bug::DamagedVotes);
+        whole && !matches!(self.role, RoleState::Leader(_)) && self.log.membership().voters.contains(&self.me)
+    }
+
+    /// Whether a leader was heard within the least election timeout. A leader hears itself while a quorum hears it.
+    fn hears_leader(&self) -> bool {
+        let heard_at = match &self.role {
+            RoleState::Leader(reign) => Some(reign.quorum_at),
+            _ => self.heard_at,
+        };
+        heard_at.is_some_and(|at| self.now.saturating_sub(at) < self.options.timing.election_min)
+    }
+}
