@@ -1,16 +1,27 @@
 //! Which members and cells there should be, and from when on which keys lie on which cells (design: replication B2).
 //!
-//! Types and planner are pure; the store keeps the chain of versions in the object store
+//! Types and [`plan`] are pure; [`RosterStore`] keeps the chain of versions in the object store
 //! (`docs/formats/roster.md`). Must not know gossip's library, nor how a cell keeps its log.
 
+mod chain;
 mod change;
+mod disk;
+mod envelope;
 mod error;
 mod homes;
+mod json;
+mod plan;
+mod seats;
+mod store;
 mod types;
 
+pub use chain::{Version, expired_versions};
 pub use change::{Change, InvalidChange, apply};
 pub use error::RosterError;
 pub use homes::{Homes, LOOSE_AHEAD, Placed};
+pub use json::{decode_roster, encode_roster};
+pub use plan::{Note, Plan, PlanOptions, Presence, Seen, Sight, plan};
+pub use store::{Proposed, RosterParts, RosterStore};
 pub use types::{
     Cell, CellState, InvalidRoster, LogId, Loss, Member, MemberState, ROSTER_FORMAT, Roster, ScheduleEntry,
 };

@@ -1,0 +1,497 @@
+//! What should change in the roster, given who is seen (design: replication B2, B7). Pure: the same arguments give the same
+//! plan, so it does not matter which process makes it; put-if-absent picks one.
+//!
+//! A plan is one small step. Take it, and plan again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use hearth_common::{CellId, InstanceId, MemberId, TimestampNs};
+
+use super::change::Change;
+use super::seats::{Seating, Step, zones};
+use super::types::{Cell, CellState, LogId, Member, MemberState, Roster, ScheduleEntry};
+
+/// What is planned for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// The cluster's name.
+    pub cluster_id: String,
+    /// How many members keep each cell, for a new cluster. The roster's own factor holds afterwards.
+    pub factor: u32,
+    /// How long nobody may come or go before a cluster is begun.
+    pub settle: Duration,
+    /// The same, if there are fewer zones than `factor`: others may be about to start.
+    pub settle_without_zones: Duration,
+    /// How long a member is away before others take its places.
+    pub replace_after: Duration,
+    /// How far ahead of now a schedule entry begins. Also the least time between two.
+    pub entry_ahead: Duration,
+    /// How old a profile may be when it is taken.
+    pub ingestion_window: Duration,
+    /// How much longer old schedule entries, and cells that leave, are kept.
+    pub window_margin: Duration,
+}
+
+impl PlanOptions {
+    /// The usual times.
+    pub fn new(cluster_id: &str, factor: u32, ingestion_window: Duration) -> Self {
+        Self {
+            cluster_id: cluster_id.to_owned(),
+            factor,
+            settle: Duration::from_secs(5),
+            settle_without_zones: Duration::from_secs(30),
+            replace_after: Duration::from_secs(600),
+            entry_ahead: Duration::from_secs(60),
+            ingestion_window,
+            window_margin: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What is seen of an ingester.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Presence {
+    /// Away.
+    Gone,
+    /// Alive, and asks to leave for good.
+    Leaving,
+    /// Alive, not ready yet.
+    Joining,
+    /// Alive.
+    Active,
+}
+
+/// An ingester that is alive, or was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Who.
+    pub member: MemberId,
+    /// Where it runs.
+    pub zone: String,
+    /// Whether it is there.
+    pub presence: Presence,
+    /// Since when it is alive or away without a gap, by the planner's monotonic clock.
+    pub since: Duration,
+}
+
+/// What the planner knows of the world.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight<'a> {
+    /// All ingesters that are alive, and those that went since `watching_since`.
+    pub seen: &'a [Seen],
+    /// Since when the planner watches, by its monotonic clock.
+    pub watching_since: Duration,
+    /// Now, by its monotonic clock.
+    pub now: Duration,
+    /// Now, by its wall clock.
+    pub wall: TimestampNs,
+    /// Logs whose leader says that all records are published and released.
+    pub drained: &'a [LogId],
+}
+
+/// What is worth telling people. Display is the sentence.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Note {
+    /// The cluster cannot begin yet.
+    #[error("waiting for ingesters: {seen} seen in {zones} zones, {factor} needed")]
+    WaitingForMembers {
+        /// How many.
+        seen: usize,
+        /// In how many zones.
+        zones: usize,
+        /// How many are needed.
+        factor: u32,
+    },
+    /// Enough are there; somebody came or went a moment ago.
+    #[error("waiting until nobody comes or goes")]
+    WaitingToSettle,
+    /// The loss of one zone may take several members of a cell.
+    #[error(
+        "ingesters run in {zones} zones and each cell has {factor} members: the loss of one zone can lose data"
+    )]
+    ZonesNotIndependent {
+        /// How many zones there are.
+        zones: usize,
+        /// Members of each cell.
+        factor: u32,
+    },
+    /// A new member's cell waits for others to keep it.
+    #[error("cell {0} waits for enough members that can keep it")]
+    NoFounders(InstanceId),
+    /// A seat should change, and nobody can take it.
+    #[error("cell {cell} needs another member and there is none to spare")]
+    NoSpare {
+        /// The cell.
+        cell: InstanceId,
+        /// Who should be replaced; `None`: a seat is empty.
+        member: Option<InstanceId>,
+    },
+    /// Two members of a cell are in one zone, and nobody is to spare in another.
+    #[error("two members of cell {0} are in one zone and there is no other to spare")]
+    SharedZone(InstanceId),
+    /// Two processes have one name.
+    #[error("two processes with different disks are alive as {0}: names must be unique")]
+    TwoLives(InstanceId),
+    /// So few are seen that this process is probably the one that is cut off: it declares nobody dead.
+    #[error("only {alive} of {members} members are seen; nobody is declared dead")]
+    Blind {
+        /// How many are seen.
+        alive: usize,
+        /// Of how many.
+        members: usize,
+    },
+    /// Everybody leaves.
+    #[error("all members leave: the last schedule entry stays")]
+    NobodyToPlaceOn,
+    /// The settings say another factor than the roster.
+    #[error("settings say factor {settings}, the roster says {roster}, which holds")]
+    FactorDiffers {
+        /// In the settings.
+        settings: u32,
+        /// In the roster.
+        roster: u32,
+    },
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// The next step, for [`super::apply`] and [`super::RosterStore::propose`]. Empty: the roster is as it should be.
+    pub changes: Vec<Change>,
+    /// For people.
+    pub notes: Vec<Note>,
+}
+
+/// Decides the next step. `random` gives the ids of new logs.
+pub fn plan(
+    roster: Option<&Roster>,
+    sight: &Sight<'_>,
+    options: &PlanOptions,
+    random: &mut dyn FnMut() -> u128,
+) -> Plan {
+    let mut planner = Planner::new(sight, options, random);
+    let change = match roster {
+        None => planner.begin(),
+        Some(roster) => planner.next(roster),
+    };
+    planner.notes.sort();
+    planner.notes.dedup();
+    Plan { changes: change.into_iter().collect(), notes: planner.notes }
+}
+
+struct Planner<'a> {
+    sight: &'a Sight<'a>,
+    options: &'a PlanOptions,
+    random: &'a mut dyn FnMut() -> u128,
+    /// All that are alive but for names with two lives, by id.
+    alive: BTreeMap<MemberId, &'a Seen>,
+    /// The same, for questions.
+    alive_ids: BTreeSet<MemberId>,
+    /// Names with two lives.
+    doubled: BTreeSet<InstanceId>,
+    notes: Vec<Note>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(sight: &'a Sight<'a>, options: &'a PlanOptions, random: &'a mut dyn FnMut() -> u128) -> Self {
+        let mut alive: BTreeMap<MemberId, &Seen> = BTreeMap::new();
+        for seen in sight.seen.iter().filter(|seen| seen.presence != Presence::Gone) {
+            alive.insert(seen.member.clone(), seen);
+        }
+        let mut instances = BTreeSet::new();
+        let doubled: BTreeSet<InstanceId> =
+            alive.keys().map(|id| &id.instance).filter(|i| !instances.insert(*i)).cloned().collect();
+        alive.retain(|id, _| !doubled.contains(&id.instance));
+        let notes = doubled.iter().cloned().map(Note::TwoLives).collect();
+        let alive_ids = alive.keys().cloned().collect();
+        Self { sight, options, random, alive, alive_ids, doubled, notes }
+    }
+
+    /// Version 1: a cell for everybody there, once nobody comes or goes any more.
+    fn begin(&mut self) -> Option<Change> {
+        let joined = self.sight.wall;
+        let members: Vec<Member> = self
+            .alive
+            .values()
+            .filter(|seen| seen.presence != Presence::Leaving)
+            .map(|seen| member(seen, joined))
+            .collect();
+        let (factor, zones) = (self.options.factor, zones(&members));
+        if members.len() < (factor.max(1)) as usize {
+            self.notes.push(Note::WaitingForMembers { seen: members.len(), zones, factor });
+            return None;
+        }
+        let independent = zones >= factor as usize;
+        if !independent {
+            self.notes.push(Note::ZonesNotIndependent { zones, factor });
+        }
+        let settle = if independent { self.options.settle } else { self.options.settle_without_zones };
+        let last = self.sight.seen.iter().map(|seen| seen.since).max().unwrap_or_default();
+        if self.sight.now.saturating_sub(last.max(self.sight.watching_since)) < settle {
+            self.notes.push(Note::WaitingToSettle);
+            return None;
+        }
+        let mut seating = Seating::empty(&members, &self.alive_ids, factor);
+        let mut cells = Vec::new();
+        for home in &members {
+            let founders = seating.new_cell(&home.id)?;
+            seating.take(&founders);
+            let (id, log) = (CellId(home.id.instance.clone()), LogId((self.random)()));
+            cells.push(Cell { id, log, wanted: founders.clone(), founders, state: CellState::Open });
+        }
+        let entry =
+            ScheduleEntry::new(TimestampNs(i64::MIN), cells.iter().map(|cell| cell.id.clone()).collect());
+        Some(Change::Begin(Box::new(Roster {
+            version: 1,
+            nonce: 0,
+            parent: 0,
+            cluster_id: self.options.cluster_id.clone(),
+            factor,
+            members,
+            cells,
+            schedule: vec![entry],
+            losses: Vec::new(),
+        })))
+    }
+
+    fn next(&mut self, roster: &Roster) -> Option<Change> {
+        if roster.factor != self.options.factor {
+            let (settings, roster) = (self.options.factor, roster.factor);
+            self.notes.push(Note::FactorDiffers { settings, roster });
+        }
+        let (zones, factor) = (zones(&roster.members), roster.factor);
+        if zones < factor as usize {
+            self.notes.push(Note::ZonesNotIndependent { zones, factor });
+        }
+        let alive = self.alive_ids.clone();
+        let seating = Seating::of(roster, &alive);
+        self.arrivals(roster)
+            .or_else(|| self.deaths(roster))
+            .or_else(|| self.cells(roster, &seating))
+            .or_else(|| self.seats(roster, &seating))
+            .or_else(|| self.trim(roster))
+            .or_else(|| self.place(roster))
+            .or_else(|| self.drained(roster))
+            .or_else(|| left(roster))
+            .or_else(|| forget(roster))
+    }
+
+    /// Who came, came back, asks to leave, or has another disk or zone than before.
+    fn arrivals(&self, roster: &Roster) -> Option<Change> {
+        self.alive.values().find_map(|seen| {
+            let known = roster.member(&seen.member);
+            let leaves = seen.presence == Presence::Leaving;
+            if known.is_none() && leaves {
+                return None;
+            }
+            if let Some(old) = roster.members.iter().find(|old| succeeded(old, &seen.member, roster)) {
+                return (!leaves).then(|| Change::ReplaceDisk {
+                    old: old.id.clone(),
+                    new: member(seen, self.sight.wall),
+                });
+            }
+            let Some(known) = known else {
+                return Some(Change::AddMember(member(seen, self.sight.wall)));
+            };
+            if known.zone != seen.zone {
+                return Some(Change::SetZone { member: known.id.clone(), zone: seen.zone.clone() });
+            }
+            let state = match (leaves, known.state) {
+                (true, MemberState::Left) => MemberState::Left,
+                (true, _) => MemberState::Leaving,
+                (false, _) => MemberState::Active,
+            };
+            (known.state != state).then(|| Change::SetState { member: known.id.clone(), state })
+        })
+    }
+
+    /// Who is away too long.
+    fn deaths(&mut self, roster: &Roster) -> Option<Change> {
+        let active = roster.members.iter().filter(|m| m.state == MemberState::Active);
+        let (alive, away): (Vec<&Member>, Vec<&Member>) =
+            active.partition(|member| self.alive.contains_key(&member.id));
+        if alive.len() * 2 < alive.len() + away.len() {
+            self.notes.push(Note::Blind { alive: alive.len(), members: alive.len() + away.len() });
+            return None;
+        }
+        let leaving = roster
+            .members
+            .iter()
+            .filter(|m| m.state == MemberState::Leaving && !self.alive.contains_key(&m.id));
+        let dead = away.into_iter().chain(leaving).find(|member| {
+            !self.doubled.contains(&member.id.instance)
+                && self.sight.now.saturating_sub(self.away_since(&member.id)) >= self.options.replace_after
+        })?;
+        Some(Change::SetState { member: dead.id.clone(), state: MemberState::Dead })
+    }
+
+    fn away_since(&self, id: &MemberId) -> Duration {
+        let seen = self.sight.seen.iter().find(|seen| seen.member == *id && seen.presence == Presence::Gone);
+        seen.map_or(self.sight.watching_since, |seen| seen.since)
+    }
+
+    /// Each active member has an open cell; each that leaves has none.
+    fn cells(&mut self, roster: &Roster, seating: &Seating<'_>) -> Option<Change> {
+        for member in &roster.members {
+            let id = CellId(member.id.instance.clone());
+            let cell = roster.cell(&id);
+            match (member.state, cell.map(|cell| cell.state)) {
+                (MemberState::Active, None | Some(CellState::Drained)) => {
+                    if let Some(begin) = self.begin_log(&member.id, None, seating) {
+                        return Some(begin);
+                    }
+                }
+                (MemberState::Active, Some(_)) if cell.is_some_and(|c| is_lost(c, &member.id)) => {
+                    let text = format!(
+                        "the disk of {} was replaced, and no other member kept the log of its cell",
+                        member.id.instance
+                    );
+                    if let Some(begin) = self.begin_log(&member.id, Some(text), seating) {
+                        return Some(begin);
+                    }
+                }
+                (MemberState::Active, Some(CellState::Lingering)) => {
+                    return Some(Change::SetCellState { cell: id, state: CellState::Open });
+                }
+                (MemberState::Leaving | MemberState::Left, Some(CellState::Open))
+                    if !has_active(roster, &member.id.instance) =>
+                {
+                    return Some(Change::SetCellState { cell: id, state: CellState::Lingering });
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn begin_log(&mut self, home: &MemberId, lost: Option<String>, seating: &Seating<'_>) -> Option<Change> {
+        let founders = seating.new_cell(home).filter(|_| self.alive.contains_key(home));
+        let Some(founders) = founders else {
+            self.notes.push(Note::NoFounders(home.instance.clone()));
+            return None;
+        };
+        Some(Change::BeginLog {
+            cell: CellId(home.instance.clone()),
+            log: LogId((self.random)()),
+            founders,
+            lost: lost.map(|text| (text, self.sight.wall)),
+        })
+    }
+
+    /// The first cell whose seats should change.
+    fn seats(&mut self, roster: &Roster, seating: &Seating<'_>) -> Option<Change> {
+        for cell in roster.cells.iter().filter(|cell| cell.state != CellState::Drained) {
+            let name = cell.id.0.clone();
+            match seating.next(cell) {
+                Step::None => {}
+                Step::Change(wanted) => return Some(Change::SetWanted { cell: cell.id.clone(), wanted }),
+                Step::NoSpare(member) => {
+                    self.notes.push(Note::NoSpare { cell: name, member: member.map(|id| id.instance) });
+                }
+                Step::SharedZone => self.notes.push(Note::SharedZone(name)),
+            }
+        }
+        None
+    }
+
+    /// Entries go that are superseded for longer than any profile is taken.
+    fn trim(&self, roster: &Roster) -> Option<Change> {
+        let keep = self.options.ingestion_window + self.options.window_margin;
+        let horizon = minus(self.sight.wall, keep);
+        let first = roster.schedule.iter().rev().find(|entry| entry.effective <= horizon)?.effective;
+        (roster.schedule[0].effective < first).then_some(Change::TrimSchedule { first })
+    }
+
+    /// Keys are placed on the open cells. One entry at a time: the next when the last one holds.
+    fn place(&mut self, roster: &Roster) -> Option<Change> {
+        let open = roster.cells.iter().filter(|cell| cell.state == CellState::Open);
+        let cells: Vec<CellId> = open.map(|cell| cell.id.clone()).collect();
+        let last = roster.schedule.last()?;
+        if cells.is_empty() {
+            self.notes.push(Note::NobodyToPlaceOn);
+            return None;
+        }
+        if last.cells == cells || last.effective > self.sight.wall {
+            return None;
+        }
+        let effective = plus(self.sight.wall, self.options.entry_ahead);
+        Some(Change::AddEntry(ScheduleEntry { effective, cells, ..last.clone() }))
+    }
+
+    /// A cell is drained when no entry places records on it any more and its leader says that all are published.
+    fn drained(&self, roster: &Roster) -> Option<Change> {
+        let placed: BTreeSet<&CellId> = roster.schedule.iter().flat_map(|entry| &entry.cells).collect();
+        let drained = roster.cells.iter().find(|cell| {
+            cell.state == CellState::Lingering
+                && !placed.contains(&cell.id)
+                && self.sight.drained.contains(&cell.log)
+        })?;
+        Some(Change::SetCellState { cell: drained.id.clone(), state: CellState::Drained })
+    }
+}
+
+fn member(seen: &Seen, joined: TimestampNs) -> Member {
+    let (id, zone) = (seen.member.clone(), seen.zone.clone());
+    Member { id, zone, state: MemberState::Active, joined }
+}
+
+fn has_active(roster: &Roster, instance: &InstanceId) -> bool {
+    roster.members.iter().any(|m| m.id.instance == *instance && m.state == MemberState::Active)
+}
+
+/// Whether `new` takes the place of a member with another disk: one that takes part, or is dead and still has seats.
+fn succeeded(old: &Member, new: &MemberId, roster: &Roster) -> bool {
+    let seated = || {
+        let kept = roster.cells.iter().filter(|cell| cell.state != CellState::Drained);
+        kept.into_iter().any(|cell| cell.wanted.len() > 1 && cell.wanted.contains(&old.id))
+    };
+    old.id.instance == new.instance
+        && old.id != *new
+        && match old.state {
+            MemberState::Active | MemberState::Leaving => true,
+            MemberState::Dead => seated(),
+            MemberState::Left => false,
+        }
+}
+
+/// Whether the only member that kept a cell was its home with a disk that is replaced.
+fn is_lost(cell: &Cell, home: &MemberId) -> bool {
+    cell.state != CellState::Drained
+        && matches!(&cell.wanted[..], [only] if only.instance == home.instance && only != home)
+}
+
+/// Who leaves has left when it keeps nothing any more.
+fn left(roster: &Roster) -> Option<Change> {
+    let keeps = |id: &MemberId| {
+        let mut kept = roster.cells.iter().filter(|cell| cell.state != CellState::Drained);
+        kept.any(|cell| cell.wanted.contains(id) || cell.id.0 == id.instance)
+    };
+    let left = roster.members.iter().find(|m| m.state == MemberState::Leaving && !keeps(&m.id))?;
+    Some(Change::SetState { member: left.id.clone(), state: MemberState::Left })
+}
+
+/// Drained cells whose home is gone, then members that are gone and that no cell names.
+fn forget(roster: &Roster) -> Option<Change> {
+    let home_stays = |cell: &Cell| {
+        let mut homes = roster.members.iter().filter(|m| m.id.instance == cell.id.0);
+        homes.any(|m| matches!(m.state, MemberState::Active | MemberState::Leaving))
+    };
+    let cell = roster.cells.iter().find(|cell| cell.state == CellState::Drained && !home_stays(cell));
+    if let Some(cell) = cell {
+        return Some(Change::ForgetCell(cell.id.clone()));
+    }
+    let named = |id: &MemberId| {
+        roster.cells.iter().any(|cell| cell.wanted.contains(id) || cell.founders.contains(id))
+    };
+    let gone = |m: &&Member| matches!(m.state, MemberState::Left | MemberState::Dead) && !named(&m.id);
+    Some(Change::ForgetMember(roster.members.iter().find(gone)?.id.clone()))
+}
+
+fn plus(at: TimestampNs, by: Duration) -> TimestampNs {
+    TimestampNs(at.0.saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
+}
+
+fn minus(at: TimestampNs, by: Duration) -> TimestampNs {
+    TimestampNs(at.0.saturating_sub(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
+}
