@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hearth_cluster::{PushError, PushOutcome};
-use hearth_common::{CellId, Classify, ErrorKind, InstanceId, JournalId, MemberId, Position};
+use hearth_common::{CellId, Classify, ErrorKind, InstanceId, JournalId, LogId, MemberId, Position};
 use hearth_model::Answer;
 use hearth_query::fetch::{FetchAnswer, FetchError, FetchRequest, JournalAnswer};
 
@@ -161,7 +161,7 @@ pub struct CellStatus {
     /// The cell.
     pub cell: CellId,
     /// Identity of its log.
-    pub log: u128,
+    pub log: LogId,
     /// Such as `leader`, `follower`.
     pub role: String,
     /// Its term.

@@ -12,8 +12,11 @@ pub mod error;
 pub mod frame;
 pub mod link;
 pub mod outbox;
+pub mod packed;
+mod status;
+mod wire;
 
 pub use api::{Fetch, FetchOutcome, Fetched, IngesterApi, Outcome, Push, Pushed};
 pub use error::CallError;
-pub use frame::{Frame, Hello, Message};
+pub use frame::{Frame, Hello};
 pub use link::{LinkEvent, LinkSink, LinkState, Outbox};

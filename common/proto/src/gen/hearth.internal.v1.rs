@@ -1091,55 +1091,35 @@ pub struct Frame {
     /// 16 bytes, big-endian: the identity of the cell's log.
     #[prost(bytes = "bytes", tag = "2")]
     pub log: ::prost::bytes::Bytes,
+    /// The sender's, as the message means it.
     #[prost(uint64, tag = "3")]
     pub term: u64,
-    /// The sender of all frames of a stream is the member of its Hello.
     #[prost(uint64, tag = "4")]
     pub roster_version: u64,
-    #[prost(oneof = "frame::Message", tags = "5, 6, 7, 8, 9, 10, 11, 12")]
+    /// The sender of all frames of a stream is the member of its Hello.
+    #[prost(oneof = "frame::Message", tags = "5, 6, 7, 8, 9, 10, 11")]
     pub message: ::core::option::Option<frame::Message>,
 }
 /// Nested message and enum types in `Frame`.
 pub mod frame {
+    /// The sender of all frames of a stream is the member of its Hello.
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Message {
         #[prost(message, tag = "5")]
         Hello(super::Hello),
         #[prost(message, tag = "6")]
-        VoteRequest(super::VoteRequest),
-        #[prost(message, tag = "7")]
-        VoteReply(super::VoteReply),
-        #[prost(message, tag = "8")]
         Append(super::Append),
-        #[prost(message, tag = "9")]
+        #[prost(message, tag = "7")]
         AppendReply(super::AppendReply),
+        #[prost(message, tag = "8")]
+        VoteRequest(super::VoteRequest),
+        #[prost(message, tag = "9")]
+        VoteReply(super::VoteReply),
         #[prost(message, tag = "10")]
-        TimeoutNow(super::TimeoutNow),
-        #[prost(message, tag = "11")]
         Snapshot(super::Snapshot),
-        #[prost(message, tag = "12")]
-        SnapshotReply(super::SnapshotReply),
+        #[prost(message, tag = "11")]
+        TimeoutNow(super::TimeoutNow),
     }
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct VoteRequest {
-    /// A question beforehand: nobody's term moves.
-    #[prost(bool, tag = "1")]
-    pub pre: bool,
-    #[prost(uint64, tag = "2")]
-    pub last: u64,
-    #[prost(uint64, tag = "3")]
-    pub last_term: u64,
-    /// The leader asked for this election: members that hear it may vote all the same.
-    #[prost(bool, tag = "4")]
-    pub transfer: bool,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct VoteReply {
-    #[prost(bool, tag = "1")]
-    pub pre: bool,
-    #[prost(bool, tag = "2")]
-    pub granted: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Membership {
@@ -1190,23 +1170,115 @@ pub struct Append {
     /// Echoed by the reply: what confirms a leader (ReadIndex).
     #[prost(uint64, tag = "5")]
     pub probe: u64,
+    /// The receiver's newest life that the leader has heard of.
+    #[prost(uint64, tag = "6")]
+    pub life: u64,
     /// At the positions after prev.
-    #[prost(message, repeated, tag = "6")]
+    #[prost(message, repeated, tag = "7")]
     pub entries: ::prost::alloc::vec::Vec<Entry>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AppendReply {
-    /// Up to where the follower's log agrees and is fsynced.
     #[prost(uint64, tag = "1")]
-    pub durable_end: u64,
-    /// Absent: the entries fitted. Else where to try next.
-    #[prost(uint64, optional, tag = "2")]
-    pub reject_hint: ::core::option::Option<u64>,
-    #[prost(uint64, tag = "3")]
+    pub life: u64,
+    #[prost(uint64, tag = "2")]
     pub probe: u64,
+    #[prost(oneof = "append_reply::Outcome", tags = "3, 4, 5")]
+    pub outcome: ::core::option::Option<append_reply::Outcome>,
+}
+/// Nested message and enum types in `AppendReply`.
+pub mod append_reply {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Held {
+        #[prost(uint64, tag = "1")]
+        pub durable_end: u64,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Missing {
+        #[prost(uint64, tag = "1")]
+        pub prev: u64,
+        #[prost(uint64, tag = "2")]
+        pub hint: u64,
+        #[prost(uint64, tag = "3")]
+        pub hint_term: u64,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Stale {}
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "3")]
+        Held(Held),
+        #[prost(message, tag = "4")]
+        Missing(Missing),
+        #[prost(message, tag = "5")]
+        Stale(Stale),
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct TimeoutNow {}
+pub struct VoteRequest {
+    /// A question beforehand: nobody's term moves.
+    #[prost(bool, tag = "1")]
+    pub pre: bool,
+    /// The leader asked for this election: members that hear it may vote all the same.
+    #[prost(bool, tag = "2")]
+    pub forced: bool,
+    #[prost(uint64, tag = "3")]
+    pub last: u64,
+    #[prost(uint64, tag = "4")]
+    pub last_term: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VoteReply {
+    #[prost(bool, tag = "1")]
+    pub pre: bool,
+    #[prost(enumeration = "vote_reply::Grant", tag = "2")]
+    pub grant: i32,
+}
+/// Nested message and enum types in `VoteReply`.
+pub mod vote_reply {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Grant {
+        Unspecified = 0,
+        No = 1,
+        Bare = 2,
+        Full = 3,
+    }
+    impl Grant {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "GRANT_UNSPECIFIED",
+                Self::No => "GRANT_NO",
+                Self::Bare => "GRANT_BARE",
+                Self::Full => "GRANT_FULL",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "GRANT_UNSPECIFIED" => Some(Self::Unspecified),
+                "GRANT_NO" => Some(Self::No),
+                "GRANT_BARE" => Some(Self::Bare),
+                "GRANT_FULL" => Some(Self::Full),
+                _ => None,
+            }
+        }
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Snapshot {
     #[prost(uint64, tag = "1")]
@@ -1215,22 +1287,15 @@ pub struct Snapshot {
     pub base_term: u64,
     #[prost(message, optional, tag = "3")]
     pub membership: ::core::option::Option<Membership>,
-    /// rids that were taken not long ago, 16 bytes each (big-endian) …
+    /// Records at or below the base, oldest first, 16 bytes each (big-endian) ...
     #[prost(bytes = "bytes", tag = "4")]
     pub rids: ::prost::bytes::Bytes,
-    /// … where each stands in the log, and …
+    /// ... and where each stands in the log.
     #[prost(uint64, repeated, tag = "5")]
     pub positions: ::prost::alloc::vec::Vec<u64>,
-    /// … how long ago that was.
-    #[prost(uint32, repeated, tag = "6")]
-    pub ages_s: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SnapshotReply {
-    /// Where the follower's log begins now.
-    #[prost(uint64, tag = "1")]
-    pub base: u64,
-}
+pub struct TimeoutNow {}
 /// Generated client implementations.
 pub mod cell_client {
     #![allow(
