@@ -118,6 +118,12 @@ hex_id!(
     DiskId
 );
 
+hex_id!(
+    /// The identity of a cell's log: random, made when the cell is. A cell that lost its log and begins another one has
+    /// another id, so that positions are never mistaken.
+    LogId
+);
+
 /// The configured name of a process, stable over restarts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct InstanceId(pub Arc<str>);
@@ -145,7 +151,8 @@ pub struct CellId(pub InstanceId);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Incarnation(pub u64);
 
-/// A journal: entries 1, 2, 3 … appended by one owner in one life (design: replication B3).
+/// A journal: entries 1, 2, 3 …, as the coverage of roots names them (design: replication B3). Today each is the log of a
+/// cell ([`JournalId::of_log`]).
 ///
 /// Its text form `cell/epoch/owner-instance/owner-disk/incarnation` is used as a key in roots.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -168,6 +175,12 @@ impl fmt::Display for JournalId {
 }
 
 impl JournalId {
+    /// The journal that the log of a cell is: its members keep it together, so it has one epoch and one life (ADR 5).
+    pub fn of_log(cell: &CellId, log: LogId) -> Self {
+        let owner = MemberId { instance: cell.0.clone(), disk: DiskId(log.0) };
+        Self { cell: cell.clone(), epoch: 1, owner, incarnation: Incarnation(1) }
+    }
+
     /// Parses the text form.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('/');

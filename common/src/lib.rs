@@ -12,7 +12,7 @@ pub mod units;
 pub use clock::{Clock, SystemClock, TimeRange, TimestampNs};
 pub use error::{BoxError, Classify, ErrorKind, Retry};
 pub use ids::{
-    BlockId, CellId, DiskId, Incarnation, InstanceId, JournalId, MemberId, Position, Rid, TenantId,
+    BlockId, CellId, DiskId, Incarnation, InstanceId, JournalId, LogId, MemberId, Position, Rid, TenantId,
 };
 pub use limits::{LimitsSource, TenantLimits};
 pub use range_read::RangeRead;

@@ -1,21 +1,23 @@
 //! Makes profiles durable and queryable at once, cuts blocks, publishes them.
 //!
-//! Owns the data folder. Acknowledged means on disk and visible; nothing above the durable position is served or published.
-//! Must not know: wire messages, pprof, what other roles are made of.
+//! Owns the data folder. Acknowledged means in the cell's log, on as many disks as its factor asks for, and visible;
+//! nothing that is not committed is served or published. Must not know: wire messages, pprof, what other roles are made
+//! of.
+//!
+//! - `host`: the log on disk, and a replica of each cell that this member keeps.
+//! - `lead`: what it has in memory for the cells that it leads.
+//! - `head`, `answer`: profiles in memory, and answers from them.
 
 mod answer;
-mod cut;
-mod fetch;
+mod common;
 mod head;
-mod journal;
+mod host;
+mod lead;
 mod metrics;
 mod options;
-mod push;
-mod replay;
-mod rid_index;
 mod service;
 mod state_dir;
-mod tenant;
 
-pub use options::{IngesterDeps, IngesterOptions, StartError};
+pub use host::{CellSpec, NoPost, Post};
+pub use options::{Cells, IngesterDeps, IngesterOptions, StartError};
 pub use service::Ingester;

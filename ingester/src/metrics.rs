@@ -72,7 +72,7 @@ impl IngesterMetrics {
     /// Reads the levels.
     pub(crate) fn update(&self, ingester: &Ingester) {
         let (mut series, mut profiles, mut bytes) = (0, 0, 0);
-        for tenant in ingester.all_tenants() {
+        for tenant in ingester.leads().iter().flat_map(|lead| lead.all_tenants()) {
             series += tenant.active_series();
             let state = tenant.state.read();
             for head in state.sealed.iter().map(|sealed| &sealed.head).chain([&state.live]) {
@@ -81,20 +81,21 @@ impl IngesterMetrics {
                 bytes += sizes.bytes;
             }
         }
-        let stats = ingester.journal.wal.stats();
         self.head_series.set(series as i64);
         self.head_profiles.set(profiles as i64);
         self.head_bytes.set(bytes as i64);
+        let Some(host) = ingester.host_now() else { return };
+        let stats = host.shared.wal.stats();
         self.wal_bytes.set(stats.bytes as i64);
         self.wal_waiting_bytes.set(stats.waiting_bytes as i64);
         self.wal_segments.set(stats.segments as i64);
-        self.remembered.set(ingester.journal.forget(ingester.now()) as i64);
+        self.remembered.set(host.cells().iter().map(|cell| cell.status().rids as i64).sum());
     }
 }
 
 impl Ingester {
     /// Registers the metrics.
     pub fn register_metrics(&self, registry: &mut Registry) {
-        self.metrics.register(registry);
+        self.common.metrics.register(registry);
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use hearth_catalog::Catalog;
 use hearth_common::{Clock, InstanceId, LimitsSource};
 
+use crate::host::Post;
+
 /// Settings of an ingester.
 #[derive(Debug, Clone)]
 pub struct IngesterOptions {
@@ -32,6 +34,17 @@ pub struct IngesterOptions {
     pub cut_age_max: Duration,
     /// How long pushes are remembered, so that a retry counts once.
     pub remember_pushes: Duration,
+    /// Which cells it keeps.
+    pub cells: Cells,
+}
+
+/// Which cells an ingester keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cells {
+    /// One of its own, with no other member: Hearth on one machine.
+    Alone,
+    /// Those that [`crate::Ingester::keep`] names.
+    Named,
 }
 
 /// What an ingester works with.
@@ -43,6 +56,8 @@ pub struct IngesterDeps {
     pub limits: Arc<dyn LimitsSource>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Takes messages for other members of cells.
+    pub post: Arc<dyn Post>,
     /// Random numbers: secrets of hash tables, names of attempts.
     pub rng: Arc<dyn Fn() -> u128 + Send + Sync>,
 }

@@ -1,67 +1,59 @@
-//! The ingester: what it is made of, its life from start to stop, and the loop that decides when tenants are cut.
+//! The ingester: what it is made of, its life from start to stop, and the loop that tends what it leads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hashbrown::HashMap;
-use hearth_common::{CellId, DiskId, JournalId, MemberId, TenantId, TimestampNs};
-use hearth_wal::{SegmentNo, Wal, WalOptions};
+use async_trait::async_trait;
+use bytes::Bytes;
+use hearth_cell::{Role, Term};
+use hearth_cluster::{PushError, PushOutcome, PushTarget};
+use hearth_common::{CellId, DiskId, MemberId};
+use hearth_query::{FetchAnswer, FetchError, FetchRequest, HeadSource};
+use hearth_wal::{Replay, Wal, WalOptions};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::head::{HashKey, Head};
-use crate::journal::{Durable, Journal, Reports};
+use crate::common::Common;
+use crate::host::{Cell, CellSpec, Durable, Host, HostParts, Reports, lone_cell};
+use crate::lead::{Lead, Progress};
 use crate::metrics::IngesterMetrics;
-use crate::options::{IngesterDeps, IngesterOptions, StartError};
-use crate::replay::{OldSegment, Progress};
-use crate::rid_index::RidIndex;
+use crate::options::{Cells, IngesterDeps, IngesterOptions, StartError};
 use crate::state_dir::StateDir;
-use crate::tenant::Tenant;
 
 /// How often the loop looks.
 const TICK: Duration = Duration::from_secs(1);
-/// The epoch of a cell of one member.
-const EPOCH: u32 = 1;
+/// How long a push or a question waits for this member to begin leading.
+const LEAD_WAIT: Duration = Duration::from_secs(5);
 
 /// Makes records durable and queryable; one per data folder.
 pub struct Ingester {
-    pub(crate) options: IngesterOptions,
-    pub(crate) deps: IngesterDeps,
-    pub(crate) dir: StateDir,
-    pub(crate) journal: Journal,
-    /// 0 is the live one, the others are of earlier lives.
-    pub(crate) journals: Vec<JournalId>,
-    pub(crate) tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
-    pub(crate) key: HashKey,
-    pub(crate) progress: watch::Sender<Progress>,
-    pub(crate) old_segments: Mutex<Vec<OldSegment>>,
-    /// Why answers may miss something.
-    pub(crate) inexact: Mutex<Option<String>>,
-    pub(crate) closed: AtomicBool,
-    pub(crate) metrics: IngesterMetrics,
-    releasing: Mutex<()>,
+    pub(crate) common: Arc<Common>,
+    /// Set once the log is read.
+    host: watch::Sender<Option<Arc<Host>>>,
+    leads: RwLock<BTreeMap<CellId, Arc<Lead>>>,
+    /// Grows with each change of `leads`.
+    led: watch::Sender<u64>,
+    me: MemberId,
+    failed: Mutex<Option<String>>,
+    closed: AtomicBool,
     stop: watch::Sender<bool>,
 }
 
 impl std::fmt::Debug for Ingester {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ingester").field("journal", &self.journals.first()).finish_non_exhaustive()
+        f.debug_struct("Ingester").field("me", &self.me).finish_non_exhaustive()
     }
 }
 
 impl Ingester {
-    /// Opens the data folder and starts the replay of earlier lives and the loop in the background. Pushes are taken once
-    /// the log's headers are read; questions are answered once it is replayed. Must be called inside a tokio runtime.
+    /// Opens the data folder and starts reading the log, and the loop, in the background. Pushes are taken once the log is
+    /// read and this member leads; questions are answered once it is built into heads. Must be called inside a tokio
+    /// runtime.
     pub fn start(options: IngesterOptions, deps: IngesterDeps) -> Result<Arc<Self>, StartError> {
-        let dir = StateDir::open(&options.data_dir, DiskId((deps.rng)()))?;
-        let live = JournalId {
-            cell: CellId(options.instance.clone()),
-            epoch: EPOCH,
-            owner: MemberId { instance: options.instance.clone(), disk: dir.disk },
-            incarnation: dir.incarnation,
-        };
+        let dir = Arc::new(StateDir::open(&options.data_dir, DiskId((deps.rng)()))?);
+        let me = MemberId { instance: options.instance.clone(), disk: dir.disk };
         let wal_options = WalOptions {
             segment_bytes: options.wal_segment_bytes,
             queue_bytes: options.wal_queue_bytes,
@@ -72,98 +64,183 @@ impl Ingester {
             ..WalOptions::new(dir.wal_dir())
         };
         let (reports, durable) = watch::channel(Durable::default());
-        let (wal, replay) =
-            Wal::open(wal_options, live.to_string().into_bytes(), Arc::new(Reports(reports)))?;
-        let mut journals = vec![live];
-        for (_, preamble) in replay.preambles() {
-            let earlier = std::str::from_utf8(&preamble).ok().and_then(JournalId::parse);
-            journals.extend(earlier.filter(|journal| !journals.contains(journal)));
-        }
-        let journal = Journal::new(wal, RidIndex::new(options.remember_pushes), durable);
+        let (wal, replay) = Wal::open(wal_options, Vec::new(), Arc::new(Reports(reports)))?;
+        let inexact = Mutex::new(dir.damage());
+        let parts = HostParts {
+            me: me.clone(),
+            wal,
+            durable,
+            dir: Arc::clone(&dir),
+            post: Arc::clone(&deps.post),
+            clock: Arc::clone(&deps.clock),
+            rng: Arc::clone(&deps.rng),
+            horizon: options.remember_pushes,
+        };
+        let metrics = IngesterMetrics::default();
         let ingester = Arc::new(Self {
-            key: HashKey::new((deps.rng)()),
-            inexact: Mutex::new(dir.damage()),
-            journal,
-            journals,
-            dir,
-            options,
-            deps,
-            tenants: RwLock::default(),
-            progress: watch::channel(Progress::default()).0,
-            old_segments: Mutex::default(),
+            common: Arc::new(Common { options, deps, dir, metrics, inexact }),
+            host: watch::channel(None).0,
+            leads: RwLock::default(),
+            led: watch::channel(0).0,
+            me,
+            failed: Mutex::default(),
             closed: AtomicBool::new(false),
-            metrics: IngesterMetrics::default(),
-            releasing: Mutex::new(()),
             stop: watch::channel(false).0,
         });
-        Arc::clone(&ingester).spawn_replay(replay);
+        Arc::clone(&ingester).spawn_load(parts, replay);
         tokio::spawn(Arc::clone(&ingester).run());
         Ok(ingester)
     }
 
+    fn spawn_load(self: Arc<Self>, parts: HostParts, replay: Replay) {
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || {
+            let _inside = runtime.enter();
+            let (host, damage) = match Host::load(parts, replay) {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    let error = hearth_common::error::chain(&error);
+                    tracing::error!(error, "the write-ahead log cannot be used");
+                    *self.failed.lock() = Some(error);
+                    return;
+                }
+            };
+            damage.iter().for_each(|text| self.common.report_damage(text));
+            host.spawn_pump();
+            if let Cells::Alone = self.common.options.cells
+                && let Err(error) = host.ensure(&lone_cell(&self.me))
+            {
+                *self.failed.lock() = Some(hearth_common::error::chain(&error));
+            }
+            host.cells().into_iter().for_each(|cell| self.watch(cell));
+            self.host.send_replace(Some(host));
+        });
+    }
+
+    /// Keeps a cell from now on; what the roster says.
+    pub async fn keep(self: &Arc<Self>, spec: &CellSpec) -> Result<(), String> {
+        let host = self.host().await?;
+        let known = host.cell(&spec.cell).is_some();
+        let cell = host.ensure(spec).map_err(|error| hearth_common::error::chain(&error))?;
+        if !known {
+            self.watch(cell);
+        }
+        Ok(())
+    }
+
+    /// Begins to lead, and ends, as the cell's elections go.
+    fn watch(self: &Arc<Self>, cell: Arc<Cell>) {
+        let ingester = Arc::downgrade(self);
+        let mut news = cell.news();
+        tokio::spawn(async move {
+            loop {
+                let (role, term) = {
+                    let news = news.borrow_and_update();
+                    let stopped = news.stopped.is_some();
+                    (if stopped { Role::Follower } else { news.role }, news.term)
+                };
+                let Some(ingester) = ingester.upgrade() else { return };
+                ingester.follow(&cell, role, term);
+                drop(ingester);
+                if news.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn follow(&self, cell: &Arc<Cell>, role: Role, term: Term) {
+        let current = self.leads.read().get(&cell.id).map(|lead| lead.term);
+        let wanted = (role == Role::Leader).then_some(term);
+        if current == wanted {
+            return;
+        }
+        let before = match wanted {
+            Some(term) => {
+                tracing::info!(cell = %cell.id.0, term = term.0, "leading the cell");
+                let lead = Lead::begin(Arc::clone(cell), term, Arc::clone(&self.common));
+                self.leads.write().insert(cell.id.clone(), lead)
+            }
+            None => {
+                tracing::info!(cell = %cell.id.0, term = term.0, "leading the cell no more");
+                self.leads.write().remove(&cell.id)
+            }
+        };
+        if let Some(before) = before {
+            before.end();
+        }
+        self.led.send_modify(|changes| *changes += 1);
+    }
+
+    /// The cells, once the log is read.
+    pub(crate) async fn host(&self) -> Result<Arc<Host>, String> {
+        let mut host = self.host.subscribe();
+        let wait = host.wait_for(Option::is_some);
+        // The sender lives as long as this.
+        let found = match wait.await {
+            Ok(found) => found.clone(),
+            Err(_) => None,
+        };
+        found.ok_or_else(|| "the ingester is gone".to_owned())
+    }
+
+    pub(crate) fn host_now(&self) -> Option<Arc<Host>> {
+        self.host.borrow().clone()
+    }
+
+    /// All leads at the moment.
+    pub(crate) fn leads(&self) -> Vec<Arc<Lead>> {
+        self.leads.read().values().map(Arc::clone).collect()
+    }
+
     /// Whether questions are answered exactly and pushes are taken; else why not.
     pub fn ready(&self) -> Result<(), String> {
-        if let Some(why) = self.journal.failure() {
+        if let Some(why) = &*self.failed.lock() {
+            return Err(format!("the write-ahead log cannot be used: {why}"));
+        }
+        let Some(host) = self.host_now() else { return Err("the write-ahead log is being read".to_owned()) };
+        if let Some(why) = host.failure() {
             return Err(format!("the write-ahead log has failed: {why}"));
         }
         if self.closed.load(Ordering::Relaxed) {
             return Err("the ingester is stopping".to_owned());
         }
-        match &*self.progress.borrow() {
-            Progress { done: true, .. } => Ok(()),
-            Progress { entries, .. } => {
-                Err(format!("the write-ahead log is being replayed, {entries} records so far"))
+        if let Cells::Alone = self.common.options.cells
+            && self.leads.read().is_empty()
+        {
+            return Err("the cell is being opened".to_owned());
+        }
+        for lead in self.leads() {
+            if let Progress { done: false, entries } = *lead.progress.borrow() {
+                return Err(format!("the write-ahead log is being replayed, {entries} records so far"));
             }
         }
+        Ok(())
     }
 
     /// Publishes all heads; returns when the roots are committed.
     pub async fn flush(&self) -> Result<(), String> {
-        self.replayed().await;
-        for tenant in self.all_tenants() {
-            self.seal(&tenant);
-            self.publish(&tenant).await?;
+        let host = self.host().await?;
+        for lead in self.leads() {
+            lead.flush().await?;
         }
-        self.release();
-        Ok(())
+        host.trim().await
     }
 
     /// Takes nothing more, publishes everything, closes the log. What cannot be published stays in the log.
     pub async fn stop(&self) -> Result<(), String> {
         self.closed.store(true, Ordering::SeqCst);
+        let Some(host) = self.host_now() else {
+            self.stop.send_replace(true);
+            return Ok(());
+        };
         // What is not replayed yet stays in the log: a stop must not wait for a store that is away.
-        let flushed = if self.progress.borrow().done { self.flush().await } else { Ok(()) };
+        let rebuilt = self.leads().iter().all(|lead| lead.progress.borrow().done);
+        let flushed = if rebuilt { self.flush().await } else { Ok(()) };
         self.stop.send_replace(true);
-        let closed = self.journal.wal.sync_and_close().map_err(|error| hearth_common::error::chain(&error));
-        if flushed.is_ok() {
-            self.release();
-        }
+        let closed = host.close().await;
+        self.leads().iter().for_each(|lead| lead.end());
         flushed.and(closed)
-    }
-
-    pub(crate) fn now(&self) -> TimestampNs {
-        self.deps.clock.now()
-    }
-
-    /// The tenant; made when it is new.
-    pub(crate) fn tenant(&self, id: &str) -> Option<Arc<Tenant>> {
-        let id = TenantId::parse(id).ok()?;
-        if let Some(tenant) = self.tenants.read().get(&id) {
-            return Some(Arc::clone(tenant));
-        }
-        let mut tenants = self.tenants.write();
-        let make = || Arc::new(Tenant::new(id.clone(), Head::new(self.key), self.deps.clock.now()));
-        Some(Arc::clone(tenants.entry(id.clone()).or_insert_with(make)))
-    }
-
-    pub(crate) fn all_tenants(&self) -> Vec<Arc<Tenant>> {
-        self.tenants.read().values().map(Arc::clone).collect()
-    }
-
-    pub(crate) async fn replayed(&self) {
-        let mut progress = self.progress.subscribe();
-        // The sender lives as long as the ingester.
-        drop(progress.wait_for(|progress| progress.done).await);
     }
 
     async fn run(self: Arc<Self>) {
@@ -172,115 +249,81 @@ impl Ingester {
             if tokio::time::timeout(TICK, stopped.changed()).await.is_ok() {
                 return;
             }
-            self.metrics.update(&self);
-            let done = self.progress.borrow().done;
-            if done && !self.closed.load(Ordering::Relaxed) {
-                self.tick().await;
-            }
-        }
-    }
-
-    async fn tick(&self) {
-        let now = self.now();
-        let stats = self.journal.wal.stats();
-        let pressed = stats.bytes > stats.quota_bytes / 2;
-        let mut published = false;
-        for tenant in self.all_tenants() {
-            let pending = !tenant.state.read().sealed.is_empty();
-            if !pending && (pressed || self.is_due(&tenant, now)) {
-                self.seal(&tenant);
-            }
-            if tenant.state.read().sealed.is_empty() {
+            self.common.metrics.update(&self);
+            let Some(host) = self.host_now() else { continue };
+            if self.closed.load(Ordering::Relaxed) {
                 continue;
             }
-            match self.publish(&tenant).await {
-                Ok(()) => published = true,
-                Err(error) => tracing::warn!(tenant = %tenant.id, error, "a cut is not published yet"),
+            let stats = host.shared.wal.stats();
+            let pressed = stats.bytes > stats.quota_bytes / 2;
+            for lead in self.leads() {
+                lead.tend(pressed).await;
+            }
+            if let Err(error) = host.trim().await {
+                tracing::warn!(error, "segments of the log were not removed");
             }
         }
-        if published {
-            self.release();
-            let horizon = i64::try_from(self.options.remember_pushes.as_nanos()).unwrap_or(i64::MAX);
-            self.dir.forget_ids(TimestampNs(now.0.saturating_sub(horizon)));
-        }
-        self.journal.forget(now);
     }
 
-    fn is_due(&self, tenant: &Tenant, now: TimestampNs) -> bool {
-        let state = tenant.state.read();
-        let sizes = state.live.sizes();
-        if sizes.records == 0 {
-            return false;
-        }
-        let age = Duration::from_nanos(u64::try_from(now.0 - state.since.0).unwrap_or_default());
-        let options = &self.options;
-        sizes.bytes >= options.cut_bytes
-            || state.live.is_full()
-            || (age >= options.cut_age && sizes.bytes >= options.cut_min_bytes)
-            || age >= options.cut_age_max
-    }
-
-    /// Removes segments of the log that committed roots cover.
-    pub(crate) fn release(&self) {
-        if !self.progress.borrow().done {
-            return;
-        }
-        // One at a time: segments go only after the list of their records is on disk.
-        let _turn = self.releasing.lock();
-        let taken = self.journal.take_unsaved();
-        if !taken.is_empty() {
-            let ids: Vec<u128> = taken.iter().map(|(_, rid)| *rid).collect();
-            if let Err(error) = self.dir.save_ids(self.now(), &ids) {
-                tracing::warn!(%error, "recent pushes were not saved: the log stays as it is");
-                self.journal.put_back(taken);
-                return;
+    /// The lead of a cell, or of the only one; waits a while for an election.
+    async fn lead(&self, cell: Option<&CellId>) -> Result<Arc<Lead>, String> {
+        let host = self.host().await?;
+        let find = || {
+            let leads = self.leads.read();
+            match cell {
+                Some(cell) => leads.get(cell).map(Arc::clone),
+                None => leads.values().next().map(Arc::clone),
             }
-        }
-        if let Some(upto) = self.removable()
-            && let Err(error) = self.journal.wal.remove_segments_upto(upto)
-        {
-            tracing::warn!(
-                error = hearth_common::error::chain(&error),
-                "segments of the log were not removed"
-            );
-        }
-    }
-
-    /// The last segment whose entries, and those of all before it, are covered.
-    fn removable(&self) -> Option<SegmentNo> {
-        // First the end, then the tenants: what is appended up to the end is noted under each tenant's write lock.
-        let end = self.journal.last().0;
-        let mut uncovered = end + 1;
-        let mut dropped: HashMap<TenantId, BTreeMap<u32, u64>> = HashMap::new();
-        for tenant in self.all_tenants() {
-            let state = tenant.state.write();
-            let sealed =
-                state.sealed.iter().filter_map(|sealed| sealed.ranges.get(&0)).map(|(after, _)| after + 1);
-            let live = tenant.live.lock().get(&0).map(|(first, _)| *first);
-            uncovered = sealed.chain(live).fold(uncovered, u64::min);
-            dropped.insert(tenant.id.clone(), state.dropped.clone());
-        }
-        let covered = |old: &OldSegment| {
-            let is = |((tenant, journal), last): (&(TenantId, u32), &u64)| {
-                dropped.get(tenant).and_then(|d| d.get(journal)).is_some_and(|upto| upto >= last)
-            };
-            old.entries.iter().all(is)
         };
-        let mut old = self.old_segments.lock();
-        let kept = old.iter().position(|segment| !covered(segment)).unwrap_or(old.len());
-        let mut upto = old.drain(..kept).next_back().map(|segment| segment.segment);
-        if old.is_empty() {
-            let segments = self.journal.wal.segments();
-            let ends =
-                segments.iter().skip(1).map(|next| next.first_lsn.map(|lsn| lsn.0)).chain([Some(end + 1)]);
-            for (segment, end) in segments.iter().zip(ends) {
-                match (segment.first_lsn, end) {
-                    (Some(_), Some(end)) if end <= uncovered => upto = Some(segment.segment),
-                    (Some(_), _) => break,
-                    (None, _) => upto = upto.max(Some(segment.segment)),
+        let mut led = self.led.subscribe();
+        let wait = async {
+            loop {
+                if let Some(lead) = find() {
+                    return Some(lead);
+                }
+                if host.failure().is_some() || led.changed().await.is_err() {
+                    return None;
                 }
             }
+        };
+        let found = tokio::time::timeout(LEAD_WAIT, wait).await.ok().flatten();
+        found.ok_or_else(|| match host.failure() {
+            Some(why) => format!("its write-ahead log has failed: {why}"),
+            None => "it does not lead the cell".to_owned(),
+        })
+    }
+}
+
+#[async_trait]
+impl PushTarget for Ingester {
+    async fn push(&self, records: Vec<Bytes>) -> Result<Vec<PushOutcome>, PushError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(PushError::Unavailable("it is stopping".to_owned()));
         }
-        upto
+        let lead = self.lead(None).await.map_err(PushError::Unavailable)?;
+        lead.push(&records).await
+    }
+}
+
+#[async_trait]
+impl HeadSource for Ingester {
+    async fn fetch(&self, request: FetchRequest) -> Result<FetchAnswer, FetchError> {
+        if let Err(why) = self.ready_to_answer() {
+            return Ok(FetchAnswer::NotReady(why));
+        }
+        match self.lead(None).await {
+            Ok(lead) => lead.fetch(request).await,
+            Err(why) => Ok(FetchAnswer::NotReady(why)),
+        }
+    }
+}
+
+impl Ingester {
+    /// Without waiting: a question that cannot be answered now is better asked again.
+    fn ready_to_answer(&self) -> Result<(), String> {
+        match self.ready() {
+            Err(why) if !self.closed.load(Ordering::Relaxed) => Err(why),
+            _ => Ok(()),
+        }
     }
 }

@@ -1,11 +1,10 @@
-//! The small files beside the log: whose disk this is, which life this is, which pushes were published lately, what was
-//! lost. Each is written whole beside its place, fsynced and renamed.
+//! The small files beside the log: whose disk this is, which pushes of each cell were published lately, what was lost. Each is written whole beside its place, fsynced and renamed.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use hearth_common::{DiskId, Incarnation, TimestampNs};
+use hearth_common::{DiskId, TimestampNs};
 
 use crate::options::StartError;
 
@@ -22,7 +21,6 @@ const IDS_HEADER_BYTES: usize = 20;
 pub(crate) struct StateDir {
     dir: PathBuf,
     pub(crate) disk: DiskId,
-    pub(crate) incarnation: Incarnation,
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartError {
@@ -31,7 +29,7 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartEr
 }
 
 impl StateDir {
-    /// Opens the folder and begins the next life. `fresh_disk` names a disk that has no name yet.
+    /// Opens the folder. `fresh_disk` names a disk that has no name yet.
     pub(crate) fn open(dir: &Path, fresh_disk: DiskId) -> Result<Self, StartError> {
         let ids = dir.join("ids");
         fs::create_dir_all(&ids).map_err(failed("create", &ids))?;
@@ -47,17 +45,7 @@ impl StateDir {
                 fresh_disk
             }
         };
-        let life_file = dir.join("incarnation");
-        let last = match read_text(&life_file)? {
-            Some(text) => text.trim().parse::<u64>().map_err(|_| StartError::Damaged {
-                path: life_file.display().to_string(),
-                what: "not a number",
-            })?,
-            None => 0,
-        };
-        let incarnation = Incarnation(last + 1);
-        replace(&life_file, incarnation.0.to_string().as_bytes()).map_err(failed("write", &life_file))?;
-        Ok(Self { dir: dir.to_owned(), disk, incarnation })
+        Ok(Self { dir: dir.to_owned(), disk })
     }
 
     /// The folder of the log.
@@ -65,8 +53,14 @@ impl StateDir {
         self.dir.join("wal")
     }
 
-    /// Keeps the identities of published records; `now` names the file.
-    pub(crate) fn save_ids(&self, now: TimestampNs, ids: &[u128]) -> io::Result<()> {
+    fn ids_dir(&self, cell: u16) -> PathBuf {
+        self.dir.join("ids").join(cell.to_string())
+    }
+
+    /// Keeps the identities of published records of a cell; `now` names the file.
+    pub(crate) fn save_ids(&self, cell: u16, now: TimestampNs, ids: &[u128]) -> io::Result<()> {
+        let folder = self.ids_dir(cell);
+        fs::create_dir_all(&folder)?;
         let mut bytes = Vec::with_capacity(IDS_HEADER_BYTES + ids.len() * 16);
         bytes.extend_from_slice(&IDS_MAGIC);
         bytes.extend_from_slice(&IDS_VERSION.to_le_bytes());
@@ -76,7 +70,7 @@ impl StateDir {
         let crc = crc32c::crc32c(&bytes[IDS_HEADER_BYTES..]);
         bytes[16..20].copy_from_slice(&crc.to_le_bytes());
         // Two lists of one millisecond must not replace each other.
-        let path = |ms: i64| self.dir.join("ids").join(format!("{ms:020}.ids"));
+        let path = |ms: i64| folder.join(format!("{ms:020}.ids"));
         let mut ms = now.as_ms();
         while path(ms).exists() {
             ms += 1;
@@ -97,10 +91,10 @@ impl StateDir {
         replace(&folder.join(format!("{:032x}.record", xxhash_rust::xxh3::xxh3_128(bytes))), bytes)
     }
 
-    /// Identities saved since `since`, with the time of their file; older files are removed. A damaged file is passed over
+    /// Identities of a cell saved since `since`, with the time of their file; older files are removed. A damaged file is passed over
     /// with a warning: a retry of what it held would count twice until compaction.
-    pub(crate) fn load_ids(&self, since: TimestampNs) -> Vec<(TimestampNs, Vec<u128>)> {
-        let Ok(entries) = fs::read_dir(self.dir.join("ids")) else { return Vec::new() };
+    pub(crate) fn load_ids(&self, cell: u16, since: TimestampNs) -> Vec<(TimestampNs, Vec<u128>)> {
+        let Ok(entries) = fs::read_dir(self.ids_dir(cell)) else { return Vec::new() };
         let mut found = Vec::new();
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             let stem = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
@@ -118,10 +112,11 @@ impl StateDir {
         found
     }
 
-    /// Removes lists older than `since`.
+    /// Removes lists older than `since`, of all cells.
     pub(crate) fn forget_ids(&self, since: TimestampNs) {
-        let Ok(entries) = fs::read_dir(self.dir.join("ids")) else { return };
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let Ok(cells) = fs::read_dir(self.dir.join("ids")) else { return };
+        let lists = cells.filter_map(|cell| fs::read_dir(cell.ok()?.path()).ok()).flatten();
+        for path in lists.filter_map(|entry| Some(entry.ok()?.path())) {
             let stem =
                 path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<i64>().ok());
             if stem.is_some_and(|ms| TimestampNs::from_ms(ms) < since) {
@@ -187,13 +182,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_keeps_its_disk_and_counts_its_lives() {
+    fn a_folder_keeps_its_disk() {
         let dir = tempfile::tempdir().expect("a folder");
         let first = StateDir::open(dir.path(), DiskId(7)).expect("opens");
         let second = StateDir::open(dir.path(), DiskId(8)).expect("opens");
         assert_eq!((first.disk, second.disk), (DiskId(7), DiskId(7)));
-        assert_eq!((first.incarnation, second.incarnation), (Incarnation(1), Incarnation(2)));
-        fs::write(dir.path().join("incarnation"), "x").expect("written");
+        fs::write(dir.path().join("disk-id"), "x").expect("written");
         assert!(StateDir::open(dir.path(), DiskId(8)).is_err());
     }
 
@@ -202,15 +196,15 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let state = StateDir::open(dir.path(), DiskId(7)).expect("opens");
         let at = TimestampNs::from_ms;
-        state.save_ids(at(1000), &[1, 2]).expect("written");
-        state.save_ids(at(2000), &[u128::MAX]).expect("written");
-        assert_eq!(state.load_ids(at(0)), [(at(1000), vec![1, 2]), (at(2000), vec![u128::MAX])]);
-        assert_eq!(state.load_ids(at(1500)), [(at(2000), vec![u128::MAX])]);
-        assert!(!dir.path().join("ids").join(format!("{:020}.ids", 1000)).exists());
-        let path = dir.path().join("ids").join(format!("{:020}.ids", 2000));
+        state.save_ids(3, at(1000), &[1, 2]).expect("written");
+        state.save_ids(3, at(2000), &[u128::MAX]).expect("written");
+        assert_eq!(state.load_ids(3, at(0)), [(at(1000), vec![1, 2]), (at(2000), vec![u128::MAX])]);
+        assert_eq!(state.load_ids(3, at(1500)), [(at(2000), vec![u128::MAX])]);
+        assert!(!dir.path().join("ids/3").join(format!("{:020}.ids", 1000)).exists());
+        let path = dir.path().join("ids/3").join(format!("{:020}.ids", 2000));
         let mut bytes = fs::read(&path).expect("there");
         bytes[25] ^= 1;
         fs::write(&path, bytes).expect("written");
-        assert_eq!(state.load_ids(at(0)), []);
+        assert_eq!(state.load_ids(3, at(0)), []);
     }
 }

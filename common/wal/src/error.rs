@@ -82,7 +82,8 @@ pub enum WalError {
 }
 
 impl WalError {
-    pub(crate) fn io(doing: &'static str, name: &str, source: io::Error) -> Self {
+    /// An error of the disk: what was tried, with which file (may be empty).
+    pub fn io(doing: &'static str, name: &str, source: io::Error) -> Self {
         Self::Io { doing, name: name.to_owned(), source: Arc::new(source) }
     }
 

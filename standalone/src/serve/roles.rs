@@ -9,7 +9,7 @@ use hearth_cluster::PushTarget;
 use hearth_common::{Clock, InstanceId, LimitsSource};
 use hearth_compactor::{Compactor, CompactorOptions};
 use hearth_distributor::{Distributor, DistributorDeps};
-use hearth_ingester::{Ingester, IngesterDeps, IngesterOptions};
+use hearth_ingester::{Cells, Ingester, IngesterDeps, IngesterOptions, NoPost};
 use hearth_objstore::{Store, StoreOptions};
 use hearth_querier::{Querier, QuerierDeps, QuerierOptions};
 use hearth_query::HeadSource;
@@ -145,11 +145,13 @@ fn start_ingester(
         cut_min_bytes: settings.ingester.cut_min_bytes.0,
         cut_age_max: settings.ingester.cut_age_max.0,
         remember_pushes: settings.ingester.remember_pushes.0,
+        cells: Cells::Alone,
     };
     let deps = IngesterDeps {
         catalog: Arc::clone(catalog),
         limits: Arc::clone(limits),
         clock: Arc::clone(clock),
+        post: Arc::new(NoPost),
         rng: Arc::new(random),
     };
     let ingester = Ingester::start(options, deps)?;

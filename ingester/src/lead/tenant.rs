@@ -1,10 +1,10 @@
 //! One tenant: its live head, the heads that are being published, its active series.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashMap;
-use hearth_common::{TenantId, TimestampNs};
+use hearth_common::{Position, TenantId, TimestampNs};
 use parking_lot::{Mutex, RwLock};
 
 use crate::head::{Filter, Head};
@@ -12,19 +12,18 @@ use crate::head::{Filter, Head};
 /// A series counts as active for this long after its last profile.
 const ACTIVE_NS: i64 = 600_000_000_000;
 
-/// A head that takes nothing more, and what of the journals it holds: by journal, positions after the first up to the
-/// second.
+/// A head that takes nothing more, and which places of the cell's log it holds: those after the first, up to the second.
 #[derive(Debug)]
 pub(crate) struct Sealed {
     pub(crate) head: Arc<Head>,
-    pub(crate) ranges: BTreeMap<u32, (u64, u64)>,
+    pub(crate) after: Position,
+    pub(crate) upto: Position,
 }
 
 impl Sealed {
-    /// The filter that admits all rows of the ranges.
-    pub(crate) fn filter(&self, journals: usize) -> Filter {
-        let range = |journal: usize| self.ranges.get(&(journal as u32)).copied().unwrap_or((0, 0));
-        Filter((0..journals).map(range).collect())
+    /// The filter that admits all of its rows.
+    pub(crate) fn filter(&self) -> Filter {
+        Filter(vec![(self.after.0, self.upto.0)])
     }
 }
 
@@ -35,12 +34,12 @@ pub(crate) struct State {
     pub(crate) live: Arc<Head>,
     /// When the first record came into the live head.
     pub(crate) since: TimestampNs,
-    /// Last position of each journal in the live head.
+    /// Cut and not yet published, oldest first.
     pub(crate) sealed: Vec<Arc<Sealed>>,
-    /// By journal: rows up to here were cut before the live head.
-    pub(crate) cut: BTreeMap<u32, u64>,
-    /// By journal: rows up to here are published and gone from memory.
-    pub(crate) dropped: BTreeMap<u32, u64>,
+    /// Rows up to here were cut before the live head.
+    pub(crate) cut: Position,
+    /// Rows up to here are published and gone from memory.
+    pub(crate) dropped: Position,
 }
 
 /// A tenant.
@@ -48,9 +47,11 @@ pub(crate) struct State {
 pub(crate) struct Tenant {
     pub(crate) id: TenantId,
     pub(crate) state: RwLock<State>,
-    /// By journal: first and last position in the live head.
-    pub(crate) live: Mutex<BTreeMap<u32, (u64, u64)>>,
+    /// First and last place in the live head.
+    pub(crate) live: Mutex<Option<(Position, Position)>>,
     active: Mutex<Active>,
+    /// It was looked up how much of it is published.
+    known: AtomicBool,
     /// Only one publication of a tenant at a time.
     pub(crate) publishing: tokio::sync::Mutex<()>,
 }
@@ -76,23 +77,33 @@ impl Tenant {
             live: Arc::new(head),
             since: now,
             sealed: Vec::new(),
-            cut: BTreeMap::new(),
-            dropped: BTreeMap::new(),
+            cut: Position(0),
+            dropped: Position(0),
         };
         Self {
             id,
             state: RwLock::new(state),
             live: Mutex::default(),
             active: Mutex::default(),
+            known: AtomicBool::new(false),
             publishing: tokio::sync::Mutex::new(()),
         }
     }
 
+    /// Whether it was looked up how much of the tenant is published.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_known(&self) {
+        self.known.store(true, Ordering::Release);
+    }
+
     /// Notes that a record is in the live head. The caller holds the read lock.
-    pub(crate) fn note(&self, journal: u32, position: u64) {
+    pub(crate) fn note(&self, position: Position) {
         let mut live = self.live.lock();
-        let range = live.entry(journal).or_insert((position, position));
-        *range = (range.0.min(position), range.1.max(position));
+        let (first, last) = live.unwrap_or((position, position));
+        *live = Some((first.min(position), last.max(position)));
     }
 
     /// Counts a series as active; refuses a new one beyond the limit (0 = none). Each sample type is a series.

@@ -1,0 +1,480 @@
+//! One cell on this member: its replica, where its entries lie, and the carrying out of what the replica wants.
+//!
+//! Inputs take the lock, feed the replica and carry out its effects before they let go, so that writes reach the log in
+//! the replica's order. Must not know: profiles, tenants, what a record says, sockets.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hearth_cell::{
+    Body, Confirmed, Effects, Entry, EntryKind, Membership, Message, Options, Positions, Probe, ProposeError,
+    Proposed, Replica, Role, Saved, Send, Status, Term, Write, WriteNo,
+};
+use hearth_common::error::chain;
+use hearth_common::{CellId, JournalId, LogId, MemberId, Position, Rid};
+use hearth_wal::{Appended, Lsn, WalError};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::Shared;
+use super::codec::{self, CellNumber, ENTRY_HEAD_BYTES, Logged, What};
+use super::load::Slot;
+
+/// Bytes of records that stay in memory for members that are a little behind.
+const RECENT_BYTES_MAX: usize = 16 << 20;
+
+/// What is known of a cell, for those who wait for something.
+#[derive(Debug, Clone)]
+pub(crate) struct News {
+    pub(crate) role: Role,
+    pub(crate) term: Term,
+    pub(crate) leader: Option<MemberId>,
+    pub(crate) committed: Position,
+    pub(crate) confirmed: Confirmed,
+    /// Nothing more is written or answered, and why.
+    pub(crate) stopped: Option<Arc<str>>,
+}
+
+impl News {
+    /// Whether this member leads in that term.
+    pub(crate) fn leads(&self, term: Term) -> bool {
+        self.role == Role::Leader && self.term == term && self.stopped.is_none()
+    }
+}
+
+/// Why a record is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    #[error(transparent)]
+    Wal(#[from] WalError),
+}
+
+/// A cell that this member keeps.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) id: CellId,
+    pub(crate) log: LogId,
+    /// What roots call its log.
+    pub(crate) journal: JournalId,
+    pub(super) number: CellNumber,
+    core: Mutex<Core>,
+    news: watch::Sender<News>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Core {
+    replica: Replica,
+    /// The places behind `base`.
+    slots: VecDeque<Kept>,
+    base: Position,
+    /// The log is on disk up to here.
+    durable: Lsn,
+    /// Writes that are not on disk, by the last entry of the log that they took.
+    pending: VecDeque<(Lsn, WriteNo)>,
+    /// The first place that may still have its bytes in memory.
+    recent_from: Position,
+    recent_bytes: usize,
+    /// Records whose entries were dropped and which are in no saved list yet.
+    unsaved: Vec<u128>,
+}
+
+/// A place, perhaps with its record in memory.
+#[derive(Debug)]
+struct Kept {
+    slot: Slot,
+    /// The log's entry that it lies in; 0 if a life before wrote it.
+    lsn: Lsn,
+    bytes: Option<Bytes>,
+}
+
+impl Cell {
+    pub(super) fn new(
+        (id, log, number): (CellId, LogId, CellNumber),
+        (saved, slots): (Saved, Vec<Slot>),
+        options: Options,
+        shared: Arc<Shared>,
+    ) -> Arc<Self> {
+        let base = saved.base.position;
+        let replica = Replica::new(shared.me.clone(), options, saved, shared.monotonic());
+        let core = Core {
+            replica,
+            slots: slots.into_iter().map(|slot| Kept { slot, lsn: Lsn(0), bytes: None }).collect(),
+            base,
+            durable: Lsn(0),
+            pending: VecDeque::new(),
+            recent_from: Position(0),
+            recent_bytes: 0,
+            unsaved: Vec::new(),
+        };
+        let news = News {
+            role: Role::Follower,
+            term: Term(0),
+            leader: None,
+            committed: base,
+            confirmed: Confirmed { probe: Probe(0), upto: Position(0) },
+            stopped: None,
+        };
+        let journal = JournalId::of_log(&id, log);
+        let cell =
+            Self { id, log, journal, number, core: Mutex::new(core), news: watch::channel(news).0, shared };
+        cell.with(|_| ());
+        Arc::new(cell)
+    }
+
+    /// Feeds the replica and carries out what it wants.
+    fn with<T>(&self, input: impl FnOnce(&mut Replica) -> T) -> T {
+        let mut core = self.core.lock();
+        let out = input(&mut core.replica);
+        self.carry_out(&mut core);
+        out
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&self) {
+        let now = self.shared.monotonic();
+        self.with(|replica| {
+            if replica.wake_at() <= now {
+                replica.tick(now);
+            }
+        });
+    }
+
+    /// A message of another member came. While the log has no room, entries are left out: the leader sends them again.
+    pub(super) fn step(&self, from: &MemberId, mut message: Message) {
+        if let Message::Append { entries, .. } = &mut message {
+            let bytes: usize =
+                entries.iter().map(|entry| entry.meta().bytes as usize + ENTRY_HEAD_BYTES).sum();
+            if bytes > 0 && self.shared.wal.check_room(bytes).is_err() {
+                self.shared.metrics.no_room.inc();
+                entries.clear();
+            }
+        }
+        let now = self.shared.monotonic();
+        self.with(|replica| replica.step(from, message, now));
+    }
+
+    /// The log is on disk up to here.
+    pub(super) fn durable(&self, upto: Lsn) {
+        let mut core = self.core.lock();
+        core.durable = upto;
+        let mut reached = None;
+        while let Some((lsn, write)) = core.pending.front()
+            && *lsn <= upto
+        {
+            reached = Some(*write);
+            core.pending.pop_front();
+        }
+        let Some(write) = reached else { return };
+        core.replica.durable(write);
+        self.carry_out(&mut core);
+    }
+
+    /// Takes a record, unless it is known: it may be acknowledged when its place is committed in this term.
+    pub(crate) fn propose(&self, rid: Rid, bytes: &Bytes) -> Result<Proposed, Refusal> {
+        let mut core = self.core.lock();
+        self.shared.wal.check_room(bytes.len() + ENTRY_HEAD_BYTES)?;
+        let proposed = core.replica.propose(rid, bytes.clone())?;
+        self.carry_out(&mut core);
+        Ok(proposed)
+    }
+
+    /// Waits until this member is confirmed to lead after now, and says up to where everything is committed; else why not.
+    pub(crate) async fn confirm(&self, term: Term) -> Result<Position, String> {
+        let probe = self.with(Replica::read).map_err(|error| error.to_string())?;
+        let mut news = self.news.subscribe();
+        let reached = news.wait_for(|news| !news.leads(term) || news.confirmed.probe >= probe).await;
+        match reached {
+            Ok(news) if news.leads(term) => Ok(news.confirmed.upto.max(news.committed)),
+            Ok(news) => Err(why_not(&news)),
+            Err(_) => Err("the cell is gone".to_owned()),
+        }
+    }
+
+    /// Waits until a place is committed while this member leads in the term; else says why not.
+    pub(crate) async fn committed(&self, position: Position, term: Term) -> Result<(), String> {
+        let mut news = self.news.subscribe();
+        let reached = news.wait_for(|news| news.committed >= position || !news.leads(term)).await;
+        match reached {
+            Ok(news) if news.leads(term) => Ok(()),
+            Ok(news) => Err(why_not(&news)),
+            Err(_) => Err("the cell is gone".to_owned()),
+        }
+    }
+
+    /// What happens.
+    pub(crate) fn news(&self) -> watch::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    /// The last place of the log.
+    pub(crate) fn end(&self) -> Position {
+        self.core.lock().replica.end()
+    }
+
+    /// The places behind the base.
+    pub(crate) fn kept(&self) -> Positions {
+        let core = self.core.lock();
+        Positions { first: core.base.next(), last: core.replica.end() }
+    }
+
+    /// Everything up to here is covered by committed roots: no copy is needed any more.
+    pub(crate) fn release(&self, upto: Position) {
+        self.with(|replica| {
+            replica.release(upto);
+            replica.drop_upto(upto);
+        });
+    }
+
+    /// The end of what was dropped.
+    pub(super) fn base(&self) -> Position {
+        self.core.lock().base
+    }
+
+    /// The other member cannot be reached: a hint.
+    pub(super) fn unreachable(&self, member: &MemberId) {
+        let now = self.shared.monotonic();
+        self.with(|replica| replica.peer_unreachable(member, now));
+    }
+
+    /// For pages and metrics.
+    pub(crate) fn status(&self) -> Status {
+        self.core.lock().replica.status()
+    }
+
+    /// The members as the log says.
+    pub(crate) fn membership(&self) -> Membership {
+        self.core.lock().replica.membership().clone()
+    }
+
+    /// Changes members or hands leadership over.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Replica) -> T) -> T {
+        self.with(change)
+    }
+
+    /// Takes out records that must be in a saved list before segments go; [`Cell::put_back`] undoes it.
+    pub(super) fn take_unsaved(&self) -> Vec<u128> {
+        std::mem::take(&mut self.core.lock().unsaved)
+    }
+
+    pub(super) fn put_back(&self, ids: Vec<u128>) {
+        self.core.lock().unsaved.extend(ids);
+    }
+
+    /// The record at a place, from memory or disk: `Ok(None)` if there is none, or it is lost. Blocks on the disk.
+    pub(crate) fn record_at(&self, position: Position) -> Result<Option<Bytes>, WalError> {
+        match self.entry_at(position)? {
+            Some(Entry { body: Body::Record { bytes, .. }, .. }) => Ok(Some(bytes)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The entry at a place that is in the log.
+    fn entry_at(&self, position: Position) -> Result<Option<Entry>, WalError> {
+        let (meta, location) = {
+            let core = self.core.lock();
+            match core.place(position) {
+                None => return Ok(None),
+                Some(kept) => {
+                    if let Some(entry) = kept.in_memory() {
+                        return Ok(Some(entry));
+                    }
+                    (kept.slot.meta.clone(), kept.slot.location)
+                }
+            }
+        };
+        let Some(location) = location else { return Ok(None) };
+        let bytes = self.shared.wal.read(location)?;
+        let body = match (codec::read(&bytes), meta.kind) {
+            (Some((_, Logged::Entry { what: What::Record(bytes), .. })), EntryKind::Record(rid)) => {
+                Body::Record { rid, bytes }
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Entry { term: meta.term, body }))
+    }
+
+    fn carry_out(&self, core: &mut Core) {
+        let effects = core.replica.effects();
+        if effects.is_empty() {
+            return;
+        }
+        let Effects { writes, sends, committed, released, role, confirmed, violation } = effects;
+        for (write_no, write) in writes {
+            match self.write(core, write) {
+                Ok(lsn) => core.pending.push_back((lsn, write_no)),
+                // Nothing is acknowledged that depends on it.
+                Err(error) => self.stop(&chain(&error)),
+            }
+        }
+        if let Some(violation) = violation {
+            tracing::error!(cell = %self.id.0, error = %violation, "a rule of the protocol broke: the cell stops");
+            self.stop(&violation.to_string());
+        }
+        core.forget_recent();
+        if committed.is_some() || role.is_some() || confirmed.is_some() {
+            self.news.send_modify(|news| {
+                news.committed = committed.unwrap_or(news.committed);
+                news.confirmed = confirmed.unwrap_or(news.confirmed);
+                if let Some(role) = role {
+                    (news.role, news.term, news.leader) = (role.role, role.term, role.leader);
+                }
+            });
+        }
+        for send in sends {
+            self.send(core, send);
+        }
+        // A follower drops what its leader released; a leader does so itself.
+        if let Some(released) = released
+            && core.replica.role() != Role::Leader
+        {
+            core.replica.drop_upto(released);
+            self.carry_out(core);
+        }
+    }
+
+    /// Ends everything that waits for the cell.
+    pub(super) fn stop(&self, why: &str) {
+        self.news.send_modify(|news| _ = news.stopped.get_or_insert_with(|| Arc::from(why)));
+    }
+
+    fn write(&self, core: &mut Core, write: Write) -> Result<Lsn, WalError> {
+        match write {
+            Write::Pledge(pledge) => self.shared.pledge(self.number, pledge),
+            Write::Base { base, reset, rids } => {
+                let ids: Vec<u128> = rids.iter().map(|(rid, _)| rid.0).collect();
+                if reset {
+                    core.slots.clear();
+                    core.recent_bytes = 0;
+                    // No segment of this disk has them.
+                    self.shared.save_ids(self.number, &ids)?;
+                } else {
+                    core.unsaved.extend(ids);
+                    let dropped = base.position.0.saturating_sub(core.base.0) as usize;
+                    core.drop_front(dropped);
+                }
+                core.base = base.position;
+                self.shared.base(self.number, base, reset)
+            }
+            Write::Entries { first, entries } => {
+                core.cut(first);
+                let mut last = Lsn(0);
+                for (position, entry) in (first.0..).map(Position).zip(entries) {
+                    let (head, body) = codec::entry(self.number, position, &entry);
+                    let appended = self.shared.append(self.number, position, &head, body)?;
+                    last = appended.lsn;
+                    core.push(position, &entry, &appended);
+                }
+                Ok(last)
+            }
+        }
+    }
+
+    fn send(&self, core: &Core, send: Send) {
+        let post = &self.shared.post;
+        match send {
+            Send::Message { to, message } => post.send(&to, &self.id, self.log, message),
+            Send::Snapshot { to, head } => {
+                let rids = core.replica.rids().remembered().collect();
+                post.send(&to, &self.id, self.log, Message::Snapshot { head, rids });
+            }
+            Send::Append { to, head, entries } => {
+                let in_memory: Option<Vec<Entry>> =
+                    entries.iter().map(|position| core.place(position)?.in_memory()).collect();
+                match in_memory {
+                    Some(entries) => post.send(&to, &self.id, self.log, Message::Append { head, entries }),
+                    None => self.shared.send_from_disk(self.id.clone(), to, head, entries),
+                }
+            }
+        }
+    }
+
+    /// Fills an append with entries from the disk, and sends it if that is still right.
+    pub(super) fn send_from_disk(&self, to: &MemberId, head: hearth_cell::AppendHead, wanted: Positions) {
+        let mut entries = Vec::new();
+        for position in wanted.iter() {
+            match self.entry_at(position) {
+                Ok(Some(entry)) => entries.push(entry),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(cell = %self.id.0, position = position.0, error = chain(&error),
+                        "an entry could not be read back for another member");
+                    break;
+                }
+            }
+        }
+        if self.core.lock().replica.is_current(&head) {
+            self.shared.post.send(to, &self.id, self.log, Message::Append { head, entries });
+        }
+    }
+}
+
+impl Core {
+    fn place(&self, position: Position) -> Option<&Kept> {
+        let at = position.0.checked_sub(self.base.0 + 1)?;
+        self.slots.get(usize::try_from(at).ok()?)
+    }
+
+    /// Places at `first` and behind are superseded.
+    fn cut(&mut self, first: Position) {
+        let kept = usize::try_from(first.0.saturating_sub(self.base.0 + 1)).unwrap_or(usize::MAX);
+        for gone in self.slots.drain(kept.min(self.slots.len())..) {
+            self.recent_bytes -= gone.bytes.map_or(0, |bytes| bytes.len());
+        }
+        self.recent_from = self.recent_from.min(first);
+    }
+
+    fn drop_front(&mut self, count: usize) {
+        for gone in self.slots.drain(..count.min(self.slots.len())) {
+            self.recent_bytes -= gone.bytes.map_or(0, |bytes| bytes.len());
+        }
+    }
+
+    fn push(&mut self, position: Position, entry: &Entry, appended: &Appended) {
+        let bytes = match &entry.body {
+            Body::Record { bytes, .. } => Some(bytes.clone()),
+            _ => None,
+        };
+        if self.recent_bytes == 0 {
+            self.recent_from = position;
+        }
+        self.recent_bytes += bytes.as_ref().map_or(0, Bytes::len);
+        let slot = Slot { meta: entry.meta(), location: Some(appended.location) };
+        self.slots.push_back(Kept { slot, lsn: appended.lsn, bytes });
+    }
+
+    /// Lets go of records that are on disk: all of them if nobody else needs them, else the oldest beyond the bound.
+    fn forget_recent(&mut self) {
+        let alone = self.replica.membership().members().count() <= 1;
+        let most = if alone { 0 } else { RECENT_BYTES_MAX };
+        while self.recent_bytes > most {
+            let at = self.recent_from.0.saturating_sub(self.base.0 + 1) as usize;
+            let Some(kept) = self.slots.get_mut(at).filter(|kept| kept.lsn <= self.durable) else { return };
+            self.recent_bytes -= kept.bytes.take().map_or(0, |bytes| bytes.len());
+            self.recent_from = self.recent_from.max(self.base).next();
+        }
+    }
+}
+
+impl Kept {
+    fn in_memory(&self) -> Option<Entry> {
+        let term = self.slot.meta.term;
+        let body = match &self.slot.meta.kind {
+            EntryKind::Begin => Body::Begin,
+            EntryKind::Members(membership) => Body::Members(membership.clone()),
+            EntryKind::Record(rid) => Body::Record { rid: *rid, bytes: self.bytes.clone()? },
+        };
+        Some(Entry { term, body })
+    }
+}
+
+fn why_not(news: &News) -> String {
+    match (&news.stopped, &news.leader) {
+        (Some(why), _) => format!("the write-ahead log has failed: {why}"),
+        (None, Some(leader)) => format!("'{}' leads the cell now", leader.instance),
+        (None, None) => "the cell has no leader at the moment".to_owned(),
+    }
+}

@@ -1,0 +1,241 @@
+//! What the log held when it was opened: for each cell what its replica starts from, and where its entries lie.
+//!
+//! Pure: an iterator of entries in, values out. Must not know files, tasks, or what a record says beyond its header.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hearth_cell::{Base, Body, Entry, EntryKind, EntryMeta, Membership, Pledge, Saved, Term};
+use hearth_common::{CellId, LogId, Position, Rid};
+use hearth_formats::record;
+use hearth_wal::{Damage, Location, Replayed, SegmentNo};
+
+use super::codec::{self, CellNumber, Logged, What};
+
+/// A place of a cell's log on this disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) meta: EntryMeta,
+    /// Where it lies; `None` = it was damaged, and no other member has it.
+    pub(crate) location: Option<Location>,
+}
+
+/// A cell as it was found.
+#[derive(Debug)]
+pub(crate) struct LoadedCell {
+    pub(crate) cell: CellId,
+    pub(crate) log: LogId,
+    pledge: Pledge,
+    base: Base,
+    /// The places behind the base, without a gap.
+    slots: Vec<Slot>,
+    /// Records at or below the base that were still in the log.
+    remembered: Vec<(Rid, Position)>,
+    /// Entries behind a gap were left out.
+    gap: bool,
+    /// Places that are lost for good.
+    lost: u64,
+}
+
+/// By segment and cell the last place that an entry in it is for: a segment may go when all of them are dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Segments(BTreeMap<SegmentNo, BTreeMap<CellNumber, u64>>);
+
+impl Segments {
+    pub(crate) fn begin(&mut self, segment: SegmentNo) {
+        self.0.entry(segment).or_default();
+    }
+
+    pub(crate) fn note(&mut self, segment: SegmentNo, cell: CellNumber, position: Position) {
+        let last = self.0.entry(segment).or_default().entry(cell).or_default();
+        *last = position.0.max(*last);
+    }
+
+    /// The last segment such that it and all before it hold only places at or below the bases given. The newest one is
+    /// never named: its checkpoint is the only one.
+    pub(crate) fn removable(&self, base: impl Fn(CellNumber) -> Position) -> Option<SegmentNo> {
+        let newest = *self.0.keys().next_back()?;
+        let dropped =
+            |cells: &BTreeMap<CellNumber, u64>| cells.iter().all(|(cell, last)| *last <= base(*cell).0);
+        self.0.iter().take_while(|(at, cells)| **at < newest && dropped(cells)).map(|(at, _)| *at).last()
+    }
+
+    pub(crate) fn forget(&mut self, upto: SegmentNo) {
+        self.0 = self.0.split_off(&SegmentNo(upto.0 + 1));
+    }
+}
+
+/// Everything that was found.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    pub(crate) cells: BTreeMap<CellNumber, LoadedCell>,
+    pub(crate) segments: Segments,
+    /// What is damaged, for people.
+    pub(crate) damage: Vec<String>,
+}
+
+/// Reads all of the log. One segment is in memory at a time.
+pub(crate) fn load(replay: impl Iterator<Item = Result<Replayed, Damage>>) -> Loaded {
+    let mut loaded = Loaded::default();
+    for item in replay {
+        match item {
+            Ok(Replayed::Segment { segment, preamble }) => loaded.segment(segment, &preamble),
+            Ok(Replayed::Entry { location, bytes }) => loaded.entry(location, &bytes),
+            Err(damage) => {
+                loaded.damage.push(damage.to_string());
+                // Whose entries are gone is not known: what this disk acknowledged may be missing from any cell.
+                loaded.cells.values_mut().for_each(|cell| cell.pledge.damaged = true);
+            }
+        }
+    }
+    loaded
+}
+
+impl Loaded {
+    fn segment(&mut self, segment: SegmentNo, preamble: &[u8]) {
+        self.segments.begin(segment);
+        let Some(cells) = codec::read_checkpoint(preamble) else {
+            self.damage.push(format!("segment {segment} begins with no checkpoint of this version"));
+            return;
+        };
+        for found in cells {
+            let cell = self.cells.entry(found.number).or_insert_with(|| LoadedCell {
+                cell: found.cell.clone(),
+                log: found.log,
+                pledge: Pledge::default(),
+                base: Base::default(),
+                slots: Vec::new(),
+                remembered: Vec::new(),
+                gap: false,
+                lost: 0,
+            });
+            cell.pledge(found.pledge);
+            cell.rebase(found.base, false);
+        }
+    }
+
+    fn entry(&mut self, location: Location, bytes: &Bytes) {
+        let Some((number, logged)) = codec::read(bytes) else {
+            let Location { segment, offset, .. } = location;
+            self.damage.push(format!("an entry at byte {offset} of segment {segment} is of no known kind"));
+            return;
+        };
+        let Some(cell) = self.cells.get_mut(&number) else {
+            self.damage.push(format!("segment {} has an entry of a cell without a name", location.segment));
+            return;
+        };
+        match logged {
+            Logged::Pledge(pledge) => cell.pledge(pledge),
+            Logged::Base { base, reset } => cell.rebase(base, reset),
+            Logged::Entry { position, term, what } => {
+                self.segments.note(location.segment, number, position);
+                let body = match what {
+                    What::Begin => Body::Begin,
+                    What::Members(membership) => Body::Members(membership),
+                    What::Record(bytes) => match record::peek(&bytes) {
+                        Ok((header, _)) => Body::Record { rid: header.rid, bytes },
+                        Err(error) => {
+                            let (cell, position) = (&cell.cell.0, position.0);
+                            self.damage.push(format!("record {position} of cell {cell} is damaged: {error}"));
+                            Body::Begin
+                        }
+                    },
+                };
+                let meta = Entry { term, body }.meta();
+                cell.put(position, Slot { meta, location: Some(location) });
+            }
+        }
+    }
+}
+
+impl LoadedCell {
+    fn end(&self) -> u64 {
+        self.base.position.0 + self.slots.len() as u64
+    }
+
+    /// Damage that was found while reading stays: what was pledged later knew nothing of it.
+    fn pledge(&mut self, pledge: Pledge) {
+        let damaged = self.pledge.damaged;
+        self.pledge = pledge;
+        self.pledge.damaged |= damaged;
+    }
+
+    fn put(&mut self, position: Position, slot: Slot) {
+        if position <= self.base.position {
+            if let EntryKind::Record(rid) = slot.meta.kind {
+                self.remembered.push((rid, position));
+            }
+            return;
+        }
+        if position.0 > self.end() + 1 {
+            if !self.is_alone() {
+                // The others have what is missing: the log ends before the gap.
+                self.gap = true;
+                return;
+            }
+            // Nobody else has it. What was acknowledged behind the gap must not go, too.
+            let term = self.slots.last().map_or(self.base.term, |slot| slot.meta.term);
+            while self.end() + 1 < position.0 {
+                self.lost += 1;
+                self.slots.push(lost(term));
+            }
+        }
+        let kept = (position.0 - self.base.position.0 - 1) as usize;
+        self.slots.truncate(kept);
+        self.slots.push(slot);
+        self.gap = false;
+    }
+
+    fn rebase(&mut self, base: Base, reset: bool) {
+        if reset {
+            self.slots.clear();
+            self.gap = false;
+        }
+        if base.position > self.base.position {
+            let dropped = (base.position.0 - self.base.position.0).min(self.slots.len() as u64);
+            for (at, slot) in (self.base.position.0 + 1..).zip(self.slots.drain(..dropped as usize)) {
+                if let EntryKind::Record(rid) = slot.meta.kind {
+                    self.remembered.push((rid, Position(at)));
+                }
+            }
+            self.gap &= !self.slots.is_empty();
+        }
+        self.base = base;
+    }
+
+    fn membership(&self) -> &Membership {
+        let in_log = self.slots.iter().rev().find_map(|slot| match &slot.meta.kind {
+            EntryKind::Members(membership) => Some(membership),
+            _ => None,
+        });
+        in_log.unwrap_or(&self.base.membership)
+    }
+
+    /// Whether the cell has one voter and nobody else.
+    pub(crate) fn is_alone(&self) -> bool {
+        let membership = self.membership();
+        membership.voters.len() == 1 && membership.learners.is_empty()
+    }
+
+    /// How many places no member can bring back.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// What the replica starts from, and where its entries lie.
+    pub(crate) fn into_parts(mut self) -> (Saved, Vec<Slot>) {
+        self.pledge.damaged |= self.gap || self.lost > 0;
+        let entries = self.slots.iter().map(|slot| slot.meta.clone()).collect();
+        let saved = Saved { pledge: self.pledge, base: self.base, entries, remembered: self.remembered };
+        (saved, self.slots)
+    }
+}
+
+/// Stands for an entry that is damaged everywhere.
+fn lost(term: Term) -> Slot {
+    Slot { meta: Entry { term, body: Body::Begin }.meta(), location: None }
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

@@ -1,0 +1,439 @@
+//! What this member keeps of cells: one log on disk for all of them, a replica of each, and the messages between members.
+//!
+//! Owns the order of things on disk: checkpoints, entries, lists of remembered records, and when segments go. Must not
+//! know: profiles, tenants, roots, who else is alive.
+
+mod cell;
+mod codec;
+mod load;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hearth_cell::{AppendHead, Base, Membership, Message, Options, Pledge, Positions, Saved};
+use hearth_common::error::chain;
+use hearth_common::{CellId, Clock, DiskId, JournalId, LogId, MemberId, Position, Rid, TimestampNs};
+use hearth_wal::{Appended, Damage, Lsn, Replayed, Wal, WalError, WalEvents};
+use parking_lot::{Mutex, RwLock};
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::{mpsc, watch};
+
+pub(crate) use cell::Cell;
+use codec::{CellNumber, CheckpointCell};
+use load::Segments;
+
+use crate::state_dir::StateDir;
+
+/// How often replicas are told that time has passed.
+const TICK: Duration = Duration::from_millis(25);
+/// Appends to members far behind that wait for the disk; more are left to the next heartbeat.
+const DISK_SENDS_MAX: usize = 64;
+
+/// Takes messages for other members. Never waits: what cannot be queued is dropped, and sent again by the protocol.
+pub trait Post: Send + Sync + std::fmt::Debug {
+    /// Sends a message of one of this member's replicas.
+    fn send(&self, to: &MemberId, cell: &CellId, log: LogId, message: Message);
+}
+
+/// For a member without others.
+#[derive(Debug)]
+pub struct NoPost;
+
+impl Post for NoPost {
+    fn send(&self, _to: &MemberId, _cell: &CellId, _log: LogId, _message: Message) {}
+}
+
+/// A cell that this member is to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellSpec {
+    /// Its name.
+    pub cell: CellId,
+    /// Its log.
+    pub log: LogId,
+    /// Its first members, if this one belongs to them; `None` = it joins later, and learns from the leader who it is.
+    pub founders: Option<Vec<MemberId>>,
+}
+
+/// How far the log is on disk.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Durable {
+    /// All entries up to here are.
+    pub(crate) upto: Lsn,
+    /// Writing has ended for good.
+    pub(crate) failed: Option<Arc<str>>,
+}
+
+/// Receives what the log reports.
+#[derive(Debug)]
+pub(crate) struct Reports(pub(crate) watch::Sender<Durable>);
+
+impl WalEvents for Reports {
+    fn durable(&self, upto: Lsn) {
+        self.0.send_modify(|durable| durable.upto = upto);
+    }
+
+    fn failed(&self, error: &WalError) {
+        let text: Arc<str> = chain(error).into();
+        tracing::error!(error = %text, "the write-ahead log takes nothing more: restart the process");
+        self.0.send_modify(|durable| durable.failed = Some(text));
+    }
+}
+
+/// Counters of the host.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HostMetrics {
+    /// Appends whose entries were left out because the log had no room.
+    pub(crate) no_room: Counter,
+    /// Appends to members far behind that were dropped because too many waited.
+    pub(crate) sends_dropped: Counter,
+}
+
+/// What all cells of a member share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) me: MemberId,
+    pub(crate) wal: Wal,
+    pub(crate) metrics: HostMetrics,
+    post: Arc<dyn Post>,
+    clock: Arc<dyn Clock>,
+    dir: Arc<StateDir>,
+    checkpoint: Mutex<BTreeMap<CellNumber, CheckpointCell>>,
+    segments: Mutex<Segments>,
+    disk_sends: mpsc::Sender<DiskSend>,
+}
+
+/// An append whose entries have to be read from the disk first.
+#[derive(Debug)]
+struct DiskSend {
+    cell: CellId,
+    to: MemberId,
+    head: AppendHead,
+    entries: Positions,
+}
+
+impl Shared {
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    /// Writes an entry of a cell. Room was checked before, where it counts.
+    fn append(
+        &self,
+        number: CellNumber,
+        position: Position,
+        head: &[u8],
+        body: Bytes,
+    ) -> Result<Appended, WalError> {
+        let appended = self.wal.append_admitted(head, body)?;
+        self.segments.lock().note(appended.location.segment, number, position);
+        Ok(appended)
+    }
+
+    fn pledge(&self, number: CellNumber, pledge: Pledge) -> Result<Lsn, WalError> {
+        let head = codec::pledge(number, &pledge);
+        self.amend(number, &head, |cell| cell.pledge = pledge)
+    }
+
+    fn base(&self, number: CellNumber, base: Base, reset: bool) -> Result<Lsn, WalError> {
+        let head = codec::base(number, &base, reset);
+        self.amend(number, &head, |cell| cell.base = base)
+    }
+
+    /// Changes a cell in the checkpoint of segments to come, and writes the entry that says so in the current one.
+    fn amend(
+        &self,
+        number: CellNumber,
+        head: &[u8],
+        change: impl FnOnce(&mut CheckpointCell),
+    ) -> Result<Lsn, WalError> {
+        let mut checkpoint = self.checkpoint.lock();
+        if let Some(cell) = checkpoint.get_mut(&number) {
+            change(cell);
+        }
+        self.wal.set_preamble(codec::checkpoint(checkpoint.values()))?;
+        let appended = self.wal.append_admitted(head, Bytes::new())?;
+        self.segments.lock().begin(appended.location.segment);
+        Ok(appended.lsn)
+    }
+
+    fn save_ids(&self, number: CellNumber, ids: &[u128]) -> Result<(), WalError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.dir
+            .save_ids(number.0, self.clock.now(), ids)
+            .map_err(|source| WalError::io("save the pushes of", "", source))
+    }
+
+    fn send_from_disk(&self, cell: CellId, to: MemberId, head: AppendHead, entries: Positions) {
+        if self.disk_sends.try_send(DiskSend { cell, to, head, entries }).is_err() {
+            self.metrics.sends_dropped.inc();
+        }
+    }
+}
+
+/// The cells of this member.
+pub(crate) struct Host {
+    pub(crate) shared: Arc<Shared>,
+    cells: RwLock<BTreeMap<CellId, Arc<Cell>>>,
+    durable: watch::Receiver<Durable>,
+    trimming: tokio::sync::Mutex<()>,
+    rng: Arc<dyn Fn() -> u128 + Send + Sync>,
+    horizon: Duration,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("me", &self.shared.me).finish_non_exhaustive()
+    }
+}
+
+/// What a host is made of.
+pub(crate) struct HostParts {
+    pub(crate) me: MemberId,
+    pub(crate) wal: Wal,
+    pub(crate) durable: watch::Receiver<Durable>,
+    pub(crate) dir: Arc<StateDir>,
+    pub(crate) post: Arc<dyn Post>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Fn() -> u128 + Send + Sync>,
+    /// How long records are remembered.
+    pub(crate) horizon: Duration,
+}
+
+impl Host {
+    /// Reads the log and starts a replica of each cell in it. Blocks for about a second a GB. Second: what is damaged.
+    pub(crate) fn load(
+        parts: HostParts,
+        replay: impl Iterator<Item = Result<Replayed, Damage>>,
+    ) -> Result<(Arc<Self>, Vec<String>), WalError> {
+        let HostParts { me, wal, durable, dir, post, clock, rng, horizon } = parts;
+        let load::Loaded { cells: loaded, segments, mut damage } = load::load(replay);
+        let (disk_sends, disk_sends_in) = mpsc::channel(DISK_SENDS_MAX);
+        let shared = Arc::new(Shared {
+            me,
+            wal,
+            metrics: HostMetrics::default(),
+            post,
+            clock,
+            dir,
+            checkpoint: Mutex::default(),
+            segments: Mutex::new(segments),
+            disk_sends,
+        });
+        let host = Arc::new(Self {
+            shared: Arc::clone(&shared),
+            cells: RwLock::default(),
+            durable,
+            trimming: tokio::sync::Mutex::default(),
+            rng,
+            horizon,
+        });
+        let horizon_ns = i64::try_from(horizon.as_nanos()).unwrap_or(i64::MAX);
+        let since = TimestampNs(shared.clock.now().0.saturating_sub(horizon_ns));
+        let mut starts = Vec::new();
+        for (number, cell) in loaded {
+            let (id, log, lost, alone) = (cell.cell.clone(), cell.log, cell.lost(), cell.is_alone());
+            if lost > 0 {
+                damage.push(format!("{lost} records of cell {} are lost", id.0));
+            }
+            let (mut saved, slots) = cell.into_parts();
+            let older = shared.dir.load_ids(number.0, since).into_iter().flat_map(|(_, ids)| ids);
+            saved.remembered = older.map(|id| (Rid(id), Position(0))).chain(saved.remembered).collect();
+            shared.checkpoint.lock().insert(
+                number,
+                CheckpointCell {
+                    number,
+                    cell: id.clone(),
+                    log,
+                    pledge: saved.pledge.clone(),
+                    base: saved.base.clone(),
+                },
+            );
+            starts.push(((id, log, number), (saved, slots), alone));
+        }
+        // Only when all are in the checkpoint: the first write begins a segment.
+        for (name, parts, alone) in starts {
+            let cell = Cell::new(name, parts, host.options(alone), Arc::clone(&shared));
+            host.cells.write().insert(cell.id.clone(), cell);
+        }
+        host.spawn_disk_sends(disk_sends_in);
+        Ok((host, damage))
+    }
+
+    fn options(&self, alone: bool) -> Options {
+        let mut options = Options::new((self.rng)() as u64);
+        options.accept_damage = alone;
+        options.timing.rid_horizon = self.horizon;
+        options
+    }
+
+    /// Keeps a cell from now on, if it does not yet.
+    pub(crate) fn ensure(&self, spec: &CellSpec) -> Result<Arc<Cell>, WalError> {
+        let mut cells = self.cells.write();
+        if let Some(cell) = cells.get(&spec.cell).filter(|cell| cell.log == spec.log) {
+            return Ok(Arc::clone(cell));
+        }
+        let saved = match &spec.founders {
+            Some(founders) => Saved::first(Membership::of(founders.iter().cloned())),
+            None => Saved::default(),
+        };
+        let number = {
+            let mut checkpoint = self.shared.checkpoint.lock();
+            let number = CellNumber(checkpoint.keys().next_back().map_or(0, |last| last.0) + 1);
+            let (cell, log) = (spec.cell.clone(), spec.log);
+            let (pledge, base) = (saved.pledge.clone(), saved.base.clone());
+            checkpoint.insert(number, CheckpointCell { number, cell, log, pledge, base });
+            self.shared.wal.set_preamble(codec::checkpoint(checkpoint.values()))?;
+            // A segment that has begun does not know the cell: its entries need one that does.
+            self.shared.wal.roll();
+            number
+        };
+        let mut options = self.options(saved.base.membership.voters.len() == 1);
+        options.preferred = spec.cell.0 == self.shared.me.instance;
+        let name = (spec.cell.clone(), spec.log, number);
+        let cell = Cell::new(name, (saved, Vec::new()), options, Arc::clone(&self.shared));
+        cells.insert(spec.cell.clone(), Arc::clone(&cell));
+        Ok(cell)
+    }
+
+    /// The cell of that name.
+    pub(crate) fn cell(&self, id: &CellId) -> Option<Arc<Cell>> {
+        self.cells.read().get(id).map(Arc::clone)
+    }
+
+    /// All cells.
+    pub(crate) fn cells(&self) -> Vec<Arc<Cell>> {
+        self.cells.read().values().map(Arc::clone).collect()
+    }
+
+    /// A message of another member came. What is meant for another log is dropped.
+    pub(crate) fn receive(&self, from: &MemberId, cell: &CellId, log: LogId, message: Message) {
+        if let Some(cell) = self.cell(cell).filter(|cell| cell.log == log) {
+            cell.step(from, message);
+        }
+    }
+
+    /// A member refused a connection.
+    pub(crate) fn unreachable(&self, member: &MemberId) {
+        self.cells().iter().for_each(|cell| cell.unreachable(member));
+    }
+
+    /// Why nothing more is written, if so.
+    pub(crate) fn failure(&self) -> Option<Arc<str>> {
+        self.durable.borrow().failed.clone()
+    }
+
+    /// Tells replicas what is on disk and that time passes, until the host is gone.
+    pub(crate) fn spawn_pump(self: &Arc<Self>) {
+        let host = Arc::downgrade(self);
+        let mut durable = self.durable.clone();
+        tokio::spawn(async move {
+            loop {
+                // An error says that the log is closed: time still passes for those who wait.
+                let closed = match tokio::time::timeout(TICK, durable.changed()).await {
+                    Ok(changed) => changed.is_err(),
+                    Err(_) => false,
+                };
+                let Some(host) = Weak::upgrade(&host) else { return };
+                let Durable { upto, failed } = durable.borrow_and_update().clone();
+                for cell in host.cells() {
+                    cell.durable(upto);
+                    cell.tick();
+                    if let Some(why) = &failed {
+                        cell.stop(why);
+                    }
+                }
+                drop(host);
+                if closed {
+                    tokio::time::sleep(TICK).await;
+                }
+            }
+        });
+    }
+
+    fn spawn_disk_sends(self: &Arc<Self>, mut wanted: mpsc::Receiver<DiskSend>) {
+        let host = Arc::downgrade(self);
+        tokio::spawn(async move {
+            while let Some(DiskSend { cell, to, head, entries }) = wanted.recv().await {
+                let Some(cell) = host.upgrade().and_then(|host| host.cell(&cell)) else { continue };
+                let send = move || cell.send_from_disk(&to, head, entries);
+                if tokio::task::spawn_blocking(send).await.is_err() {
+                    tracing::error!("reading entries for another member ended early");
+                }
+            }
+        });
+    }
+
+    /// Removes segments of which every entry is dropped. What they remember is written down first.
+    pub(crate) async fn trim(&self) -> Result<(), String> {
+        let _turn = self.trimming.lock().await;
+        let cells = self.cells();
+        let bases: BTreeMap<CellNumber, Position> =
+            cells.iter().map(|cell| (cell.number, cell.base())).collect();
+        let base = |number: CellNumber| bases.get(&number).copied().unwrap_or_default();
+        let Some(upto) = self.shared.segments.lock().removable(base) else { return Ok(()) };
+        // The bases just read, and what was remembered for them, must be on disk.
+        self.settled().await?;
+        for cell in &cells {
+            let ids = cell.take_unsaved();
+            if let Err(error) = self.shared.save_ids(cell.number, &ids) {
+                cell.put_back(ids);
+                return Err(chain(&error));
+            }
+        }
+        let shared = Arc::clone(&self.shared);
+        let removed = tokio::task::spawn_blocking(move || shared.wal.remove_segments_upto(upto)).await;
+        match removed {
+            Ok(Ok(_)) => self.shared.segments.lock().forget(upto),
+            Ok(Err(error)) => return Err(chain(&error)),
+            Err(error) => return Err(error.to_string()),
+        }
+        let horizon_ns = i64::try_from(self.horizon.as_nanos()).unwrap_or(i64::MAX);
+        self.shared.dir.forget_ids(TimestampNs(self.shared.clock.now().0.saturating_sub(horizon_ns)));
+        Ok(())
+    }
+
+    /// Waits until everything that was written is on disk.
+    async fn settled(&self) -> Result<(), String> {
+        let end = self.shared.wal.stats().appended;
+        let mut durable = self.durable.clone();
+        let reached = durable.wait_for(|durable| durable.upto >= end || durable.failed.is_some()).await;
+        match reached {
+            Ok(durable) if durable.upto >= end => Ok(()),
+            Ok(durable) => Err(durable.failed.as_deref().unwrap_or_default().to_owned()),
+            Err(_) => Err("the write-ahead log is closed".to_owned()),
+        }
+    }
+
+    /// Writes a checkpoint into a segment of its own, so that all before it may go, removes what may go, closes the log.
+    pub(crate) async fn close(&self) -> Result<(), String> {
+        self.shared.wal.roll();
+        let first = self.shared.checkpoint.lock().values().next().cloned();
+        let checkpointed = match first {
+            Some(CheckpointCell { number, base, .. }) => {
+                self.shared.base(number, base, false).map(drop).map_err(|error| chain(&error))
+            }
+            None => Ok(()),
+        };
+        let trimmed = match checkpointed {
+            Ok(()) => self.trim().await,
+            Err(error) => Err(error),
+        };
+        let closed = self.shared.wal.sync_and_close().map_err(|error| chain(&error));
+        trimmed.and(closed)
+    }
+}
+
+/// The cell of a machine that stands alone: named after it, its log named after its disk.
+pub(crate) fn lone_cell(me: &MemberId) -> CellSpec {
+    let DiskId(log) = me.disk;
+    CellSpec { cell: CellId(me.instance.clone()), log: LogId(log), founders: Some(vec![me.clone()]) }
+}
+
+/// What roots call the log of a cell.
+pub(crate) fn journal_of(spec: &CellSpec) -> JournalId {
+    JournalId::of_log(&spec.cell, spec.log)
+}

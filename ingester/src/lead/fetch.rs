@@ -1,0 +1,70 @@
+//! Answers questions with exactly what a root does not cover (design: replication B9).
+
+use std::sync::Arc;
+
+use hearth_common::Position;
+use hearth_model::Answer;
+use hearth_query::{FetchAnswer, FetchError, FetchRequest, JournalAnswer};
+
+use super::Lead;
+use super::rebuild::Progress;
+use super::tenant::Tenant;
+use crate::answer::answer;
+use crate::head::{Filter, Head};
+
+/// What a question is answered from.
+type Snapshot = (Filter, JournalAnswer, Vec<Arc<Head>>);
+
+impl Lead {
+    /// Answers for this cell. A member that leads no more answers nothing: a quorum is asked after the question came.
+    pub(crate) async fn fetch(&self, request: FetchRequest) -> Result<FetchAnswer, FetchError> {
+        if let Progress { done: false, entries } = *self.progress.borrow() {
+            let text = format!("the write-ahead log is being replayed, {entries} records so far");
+            return Ok(FetchAnswer::NotReady(text));
+        }
+        let visible_end = match self.cell.confirm(self.term).await {
+            Ok(committed) => committed,
+            Err(why) => return Ok(FetchAnswer::NotReady(why)),
+        };
+        let tenant = self.find(&request.tenant);
+        let (filter, journal, heads) = match self.snapshot(tenant.as_deref(), &request, visible_end) {
+            Ok(snapshot) => snapshot,
+            Err(need_fresh) => return Ok(*need_fresh),
+        };
+        let question = request.question;
+        let partial = match heads.is_empty() {
+            true => Answer::empty(&question),
+            false => {
+                let work = move || answer(&question, &heads, &filter);
+                let done = tokio::task::spawn_blocking(work).await;
+                done.map_err(|error| FetchError::Read(Box::new(error)))??
+            }
+        };
+        let inexact = self.common.inexact.lock().clone();
+        Ok(FetchAnswer::Answered { journals: vec![journal], partial, inexact })
+    }
+
+    /// The heads at one moment, and which of their rows the request asks for.
+    fn snapshot(
+        &self,
+        tenant: Option<&Tenant>,
+        request: &FetchRequest,
+        visible_end: Position,
+    ) -> Result<Snapshot, Box<FetchAnswer>> {
+        let state = tenant.map(|tenant| tenant.state.read());
+        let journal = self.cell.journal.clone();
+        let after = request.covered(&journal);
+        let retained_after = state.as_ref().map_or(Position(0), |state| state.dropped);
+        if retained_after > after {
+            return Err(Box::new(FetchAnswer::NeedFresh { journal, retained_after }));
+        }
+        let mut heads = Vec::new();
+        if let Some(state) = &state {
+            heads.extend(state.sealed.iter().map(|sealed| Arc::clone(&sealed.head)));
+            heads.push(Arc::clone(&state.live));
+            heads.retain(|head| head.sizes().records > 0);
+        }
+        let filter = Filter(vec![(after.0, visible_end.0)]);
+        Ok((filter, JournalAnswer { journal, after, visible_end }, heads))
+    }
+}

@@ -1,0 +1,164 @@
+//! Leading a cell: from the moment that this member begins a term until it leads no more, records are taken, built into
+//! heads, answered from, cut and published here.
+//!
+//! Owns what a leader has in memory; all of it can be rebuilt from the cell's log. Must not know: how the log is kept,
+//! other members, wire messages.
+
+mod cut;
+mod fetch;
+mod push;
+mod rebuild;
+mod tenant;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use hearth_cell::Term;
+use hearth_common::{Position, TenantId, TimestampNs};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::common::Common;
+use crate::head::{HashKey, Head};
+use crate::host::Cell;
+
+pub(crate) use rebuild::Progress;
+pub(crate) use tenant::Tenant;
+
+/// One term in which this member leads a cell.
+#[derive(Debug)]
+pub(crate) struct Lead {
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) term: Term,
+    common: Arc<Common>,
+    tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
+    key: HashKey,
+    pub(crate) progress: watch::Sender<Progress>,
+    ended: AtomicBool,
+    releasing: Mutex<()>,
+}
+
+impl Lead {
+    /// Begins: records are taken at once, and what the log holds is built in the background.
+    pub(crate) fn begin(cell: Arc<Cell>, term: Term, common: Arc<Common>) -> Arc<Self> {
+        let lead = Arc::new(Self {
+            key: HashKey::new((common.deps.rng)()),
+            cell,
+            term,
+            common,
+            tenants: RwLock::default(),
+            progress: watch::channel(Progress::default()).0,
+            ended: AtomicBool::new(false),
+            releasing: Mutex::new(()),
+        });
+        Arc::clone(&lead).spawn_rebuild();
+        lead
+    }
+
+    /// Another member leads, or will: nothing more is built or published.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// The tenant; made when it is new.
+    fn tenant(&self, id: &str) -> Option<Arc<Tenant>> {
+        let id = TenantId::parse(id).ok()?;
+        if let Some(tenant) = self.tenants.read().get(&id) {
+            return Some(Arc::clone(tenant));
+        }
+        let mut tenants = self.tenants.write();
+        let make = || Arc::new(Tenant::new(id.clone(), Head::new(self.key), self.common.now()));
+        Some(Arc::clone(tenants.entry(id.clone()).or_insert_with(make)))
+    }
+
+    pub(crate) fn all_tenants(&self) -> Vec<Arc<Tenant>> {
+        self.tenants.read().values().map(Arc::clone).collect()
+    }
+
+    fn find(&self, id: &TenantId) -> Option<Arc<Tenant>> {
+        self.tenants.read().get(id).map(Arc::clone)
+    }
+
+    /// Waits until everything that the log held is in the heads.
+    async fn rebuilt(&self) {
+        let mut progress = self.progress.subscribe();
+        // The sender lives as long as this.
+        drop(progress.wait_for(|progress| progress.done).await);
+    }
+
+    /// Publishes all heads; returns when the roots are committed.
+    pub(crate) async fn flush(&self) -> Result<(), String> {
+        self.rebuilt().await;
+        for tenant in self.all_tenants() {
+            self.seal(&tenant);
+            self.publish(&tenant).await?;
+        }
+        self.release();
+        Ok(())
+    }
+
+    /// Cuts the tenants that are due, and publishes what is cut; `pressed`: all of them, since the log fills up. Whether
+    /// anything was published.
+    pub(crate) async fn tend(&self, pressed: bool) -> bool {
+        if !self.progress.borrow().done {
+            return false;
+        }
+        let now = self.common.now();
+        let mut published = false;
+        for tenant in self.all_tenants() {
+            let pending = !tenant.state.read().sealed.is_empty();
+            if !pending && (pressed || self.is_due(&tenant, now)) {
+                self.seal(&tenant);
+            }
+            if tenant.state.read().sealed.is_empty() || self.has_ended() {
+                continue;
+            }
+            match self.publish(&tenant).await {
+                Ok(()) => published = true,
+                Err(error) => tracing::warn!(tenant = %tenant.id, error, "a cut is not published yet"),
+            }
+        }
+        if published {
+            self.release();
+        }
+        published
+    }
+
+    fn is_due(&self, tenant: &Tenant, now: TimestampNs) -> bool {
+        let state = tenant.state.read();
+        let sizes = state.live.sizes();
+        if sizes.records == 0 {
+            return false;
+        }
+        let age = Duration::from_nanos(u64::try_from(now.0 - state.since.0).unwrap_or_default());
+        let options = &self.common.options;
+        sizes.bytes >= options.cut_bytes
+            || state.live.is_full()
+            || (age >= options.cut_age && sizes.bytes >= options.cut_min_bytes)
+            || age >= options.cut_age_max
+    }
+
+    /// Tells the cell up to where everything is published.
+    fn release(&self) {
+        if !self.progress.borrow().done {
+            return;
+        }
+        let _turn = self.releasing.lock();
+        // First the end, then the tenants: what is proposed up to the end is noted under each tenant's read lock.
+        let end = self.cell.end().0;
+        let mut uncovered = end + 1;
+        for tenant in self.all_tenants() {
+            let state = tenant.state.write();
+            let sealed = state.sealed.iter().map(|sealed| sealed.after.next());
+            let live = tenant.live.lock().map(|(first, _)| first);
+            uncovered = sealed.chain(live).fold(uncovered, |least, first| least.min(first.0));
+        }
+        self.cell.release(Position(uncovered - 1));
+    }
+}
