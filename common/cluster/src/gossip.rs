@@ -4,6 +4,14 @@
 //! `cluster_id` is a namespace and no secret, so the port must be reachable by the cluster's own machines only. Must not
 //! know the roster.
 
+mod codec;
+mod keys;
+mod metrics;
+mod node;
 mod peers;
+mod socket;
+mod watcher;
 
+pub use metrics::Counts;
+pub use node::{Gossip, GossipError, GossipOptions};
 pub use peers::{Announcement, Gone, Peer, PeerState, Peers, Role};

@@ -8,5 +8,7 @@
 pub mod gossip;
 pub mod push;
 pub mod roster;
+mod seen;
 
 pub use push::{PushError, PushOutcome, PushTarget};
+pub use seen::seen;

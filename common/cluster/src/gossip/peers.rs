@@ -119,34 +119,34 @@ pub struct Gone {
     pub last_seen: Duration,
 }
 
+/// A name with a disk. The same name with another disk is another keeper of logs, so the two are told apart.
+type Key = (InstanceId, Option<DiskId>);
+
 /// Everybody at one moment, this process included.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Peers {
-    alive: BTreeMap<InstanceId, Peer>,
-    gone: BTreeMap<(InstanceId, Option<DiskId>), Gone>,
+    alive: BTreeMap<Key, Peer>,
+    gone: BTreeMap<Key, Gone>,
     watching_since: Duration,
 }
 
 /// Most processes that are remembered after they went.
-pub(super) const GONE_MAX: usize = 10_000;
+const GONE_MAX: usize = 10_000;
 
 impl Peers {
     /// A cluster that does not change, for one process with all roles: nobody ever goes.
     pub fn fixed(announcements: impl IntoIterator<Item = Announcement>) -> Arc<Self> {
-        let peer =
-            |said: Announcement| (said.instance.clone(), Peer { said, generation: 0, since: Duration::ZERO });
-        Arc::new(Self {
-            alive: announcements.into_iter().map(peer).collect(),
-            gone: BTreeMap::new(),
-            watching_since: Duration::ZERO,
-        })
+        let found = announcements.into_iter().map(|said| (0, said)).collect();
+        Arc::new(Self::default().next(found, Duration::ZERO).0)
     }
 
+    /// Nobody yet.
     pub(super) fn begin(now: Duration) -> Self {
         Self { watching_since: now, ..Self::default() }
     }
 
-    /// All that are alive, sorted by instance.
+    /// All that are alive, sorted by instance. Right after an instance came back with another disk, or when two processes
+    /// have one name, there are two of it.
     pub fn alive(&self) -> impl Iterator<Item = &Peer> {
         self.alive.values()
     }
@@ -161,24 +161,27 @@ impl Peers {
         self.alive().filter(move |peer| peer.said.role == role || peer.said.role == Role::Standalone)
     }
 
-    /// The process of a name, if it is alive.
+    /// The process of a name, if it is alive; of several lives the latest.
     pub fn by_instance(&self, instance: &InstanceId) -> Option<&Peer> {
-        self.alive.get(instance)
+        let first = (instance.clone(), None);
+        let lives = self.alive.range(first..).take_while(|((name, _), _)| name == instance);
+        lives.map(|(_, peer)| peer).max_by_key(|peer| peer.generation)
     }
 
     /// The process of a name with this disk, if it is alive.
     pub fn by_member(&self, member: &MemberId) -> Option<&Peer> {
-        self.by_instance(&member.instance).filter(|peer| peer.said.disk == Some(member.disk))
+        self.alive.get(&(member.instance.clone(), Some(member.disk)))
     }
 
     /// When a member was last taken to be alive, by this process' monotonic clock: `now` if it is, and the moment when
     /// this process began to watch if it was never seen.
     pub fn last_seen(&self, member: &MemberId, now: Duration) -> Duration {
-        if self.by_member(member).is_some() {
-            return now;
-        }
         let key = (member.instance.clone(), Some(member.disk));
-        self.gone.get(&key).map_or(self.watching_since, |gone| gone.last_seen)
+        match (self.alive.get(&key), self.gone.get(&key)) {
+            (Some(_), _) => now,
+            (None, Some(gone)) => gone.last_seen,
+            (None, None) => self.watching_since,
+        }
     }
 
     /// Since when this process watches, by its monotonic clock.
@@ -191,36 +194,29 @@ impl Peers {
         self.alive().map(|peer| peer.said.roster_version).max().unwrap_or(0)
     }
 
-    /// The next snapshot, when exactly these are alive. Of one name the latest life counts. The differences are returned
-    /// for the log.
+    /// The next snapshot, when exactly these are alive (generation, announcement). Of one key the latest life counts. The
+    /// differences are for the log.
     pub(super) fn next(&self, found: Vec<(u64, Announcement)>, now: Duration) -> (Self, Differences) {
-        let mut alive: BTreeMap<InstanceId, Peer> = BTreeMap::new();
+        let mut alive: BTreeMap<Key, Peer> = BTreeMap::new();
         for (generation, said) in found {
-            let before = self.alive.get(&said.instance);
-            let since = before.filter(|p| p.said.disk == said.disk).map_or(now, |p| p.since);
-            let peer = Peer { generation, since, said };
-            let held = alive.entry(peer.said.instance.clone()).or_insert_with(|| peer.clone());
-            if held.generation < generation {
-                *held = peer;
+            let key = (said.instance.clone(), said.disk);
+            if alive.get(&key).is_some_and(|held| held.generation >= generation) {
+                continue;
             }
+            let since = self.alive.get(&key).map_or(now, |before| before.since);
+            alive.insert(key, Peer { said, generation, since });
         }
-        let same =
-            |peer: &Peer| alive.get(&peer.said.instance).is_some_and(|p| p.said.disk == peer.said.disk);
-        let went: Vec<Gone> = self
-            .alive()
-            .filter(|peer| !same(peer))
-            .map(|peer| Gone { said: peer.said.clone(), last_seen: now })
+        let went: Vec<Gone> = (self.alive.iter())
+            .filter(|(key, _)| !alive.contains_key(key))
+            .map(|(_, peer)| Gone { said: peer.said.clone(), last_seen: now })
             .collect();
-        let came: Vec<Announcement> = alive
-            .values()
-            .filter(|p| self.by_instance(&p.said.instance).is_none_or(|b| b.said.disk != p.said.disk))
-            .map(|peer| peer.said.clone())
+        let came: Vec<Announcement> = (alive.iter())
+            .filter(|(key, _)| !self.alive.contains_key(key))
+            .map(|(_, peer)| peer.said.clone())
             .collect();
         let mut gone = self.gone.clone();
-        for one in &went {
-            gone.insert((one.said.instance.clone(), one.said.disk), one.clone());
-        }
-        gone.retain(|(instance, disk), _| alive.get(instance).is_none_or(|peer| peer.said.disk != *disk));
+        gone.extend(went.iter().map(|one| ((one.said.instance.clone(), one.said.disk), one.clone())));
+        gone.retain(|key, _| !alive.contains_key(key));
         while gone.len() > GONE_MAX {
             let oldest = gone.iter().min_by_key(|(_, gone)| gone.last_seen).map(|(key, _)| key.clone());
             oldest.map(|key| gone.remove(&key));
@@ -290,19 +286,22 @@ mod tests {
 
     #[test]
     fn the_latest_life_of_a_name_counts() {
-        for order in [[(1, 1), (2, 7)], [(2, 7), (1, 1)]] {
-            let found = order.map(|(generation, disk)| (generation, said("i1", disk))).to_vec();
-            let before = Peers::begin(s(0)).next(vec![(1, said("i1", 1))], s(1)).0;
-            let (peers, differences) = before.next(found, s(2));
+        for order in [[1, 2], [2, 1]] {
+            let found = order.map(|generation| (generation, said("i1", 1))).to_vec();
+            let (peers, _) = Peers::begin(s(0)).next(found, s(2));
             assert_eq!(peers.alive().map(|p| p.generation).collect::<Vec<_>>(), [2]);
-            assert_eq!(
-                (differences.came.len(), differences.went.len()),
-                (1, 1),
-                "another disk is another one"
-            );
-            assert!(peers.by_member(&member("i1", 1)).is_none());
-            assert_eq!(peers.last_seen(&member("i1", 1), s(9)), s(2));
         }
+    }
+
+    #[test]
+    fn another_disk_is_another_one() {
+        let before = Peers::begin(s(0)).next(vec![(1, said("i1", 1))], s(1)).0;
+        let (both, differences) = before.next(vec![(1, said("i1", 1)), (2, said("i1", 7))], s(2));
+        assert_eq!((both.alive().count(), differences.came.len(), differences.went.len()), (2, 1, 0));
+        assert_eq!(both.by_instance(&member("i1", 0).instance).expect("alive").generation, 2);
+        let (after, _) = both.next(vec![(2, said("i1", 7))], s(3));
+        assert!(after.by_member(&member("i1", 1)).is_none() && after.by_member(&member("i1", 7)).is_some());
+        assert_eq!(after.last_seen(&member("i1", 1), s(9)), s(3));
     }
 
     #[test]
