@@ -136,6 +136,12 @@ impl Log {
         self.memberships.last().map_or(self.base.position, |(position, _)| *position)
     }
 
+    /// The members as of a committed position, and all that came after and may not be committed.
+    pub(crate) fn memberships_since(&self, commit: Position) -> impl Iterator<Item = &Membership> {
+        let later = self.memberships.iter().filter(move |(at, _)| *at > commit);
+        std::iter::once(self.membership_at(commit)).chain(later.map(|(_, membership)| membership))
+    }
+
     /// The members as of a position at or behind the base.
     fn membership_at(&self, position: Position) -> &Membership {
         let changed = self.memberships.iter().rev().find(|(at, _)| *at <= position);

@@ -134,20 +134,8 @@ pub struct VoteReply {
     pub term: Term,
     /// As asked.
     pub kind: VoteKind,
-    /// The vote.
-    pub grant: Grant,
-}
-
-/// What a vote is worth.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub enum Grant {
-    /// No.
-    No,
-    /// Yes, and nobody else in this term; but the voter's disk is damaged: that the candidate's log is no shorter than
-    /// the voter's proves nothing.
-    Bare,
-    /// Yes: the candidate has everything that the voter ever acknowledged.
-    Full,
+    /// Whether it was given.
+    pub granted: bool,
 }
 
 /// Where a follower starts anew.

@@ -9,9 +9,10 @@ pub struct Options {
     pub seed: u64,
     /// The home of the cell: it campaigns earlier than others.
     pub preferred: bool,
-    /// The only voter of a cell leads although entries that it acknowledged are missing. The shell has decided what that
-    /// means and told its operator.
-    pub lead_despite_damage: bool,
+    /// The member takes part as if it were whole although entries that it acknowledged are missing. Somebody has decided
+    /// that they are lost, or that the others have them: the only voter of a cell has no other way, and of two voters the
+    /// one cannot lead without the other.
+    pub accept_damage: bool,
     /// Times.
     pub timing: Timing,
     /// Bounds.
@@ -24,7 +25,7 @@ impl Options {
         Self {
             seed,
             preferred: false,
-            lead_despite_damage: false,
+            accept_damage: false,
             timing: Timing::default(),
             limits: Limits::default(),
         }

@@ -95,8 +95,10 @@ impl Progress {
     pub(crate) fn is_of_life(&mut self, life: Life, now: Duration) -> bool {
         if life > self.life {
             if self.life > Life(0) {
-                // What it acknowledged before may be lost: count only what it says now, but go on where it was.
+                // What it acknowledged before may be lost: count only what it says now. The last entry of that is sent
+                // again, so that it says so even if there is nothing new to send.
                 self.start_over(now);
+                self.next = self.next.min(self.matched).max(Position(1));
                 self.matched = Position(0);
             }
             self.life = life;

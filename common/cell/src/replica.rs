@@ -10,7 +10,7 @@ mod lead;
 mod members;
 mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use hearth_common::{MemberId, Position};
@@ -18,7 +18,7 @@ use hearth_common::{MemberId, Position};
 use crate::bug::{Bug, Bugs};
 use crate::effects::{Effects, Invariant, Role, RoleChange, Send, Write};
 use crate::log::Log;
-use crate::message::{AppendHead, Grant, Message};
+use crate::message::{AppendHead, Message};
 use crate::options::Options;
 use crate::rids::Rids;
 use crate::rng::Rng;
@@ -71,8 +71,8 @@ pub struct Replica {
 #[derive(Clone, Hash, Debug)]
 enum RoleState {
     Follower,
-    PreCandidate { grants: BTreeMap<MemberId, Grant> },
-    Candidate { grants: BTreeMap<MemberId, Grant> },
+    PreCandidate { votes: BTreeSet<MemberId> },
+    Candidate { votes: BTreeSet<MemberId> },
     Leader(Box<Reign>),
 }
 
@@ -81,8 +81,7 @@ impl Replica {
     pub fn new(me: MemberId, options: Options, saved: Saved, now: Duration) -> Self {
         let Saved { mut pledge, base, entries, remembered } = saved;
         pledge.life = pledge.life.next();
-        let sole = base.membership.voters.len() == 1 && base.membership.voters.contains(&me);
-        if options.lead_despite_damage && sole {
+        if options.accept_damage {
             pledge.damaged = false;
         }
         let timing = options.timing;
@@ -302,6 +301,16 @@ impl Replica {
     #[cfg(test)]
     pub(crate) fn plant(&mut self, bug: Option<Bug>) {
         self.bugs.plant(bug);
+        if self.has(Bug::RidsNotLoaded) {
+            let timing = self.options.timing;
+            self.rids = Rids::new(self.base(), timing.rid_horizon, self.options.limits.remembered_rids);
+            (self.base().0..self.end().0).for_each(|_| self.rids.push(None));
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pledge(&self) -> &Pledge {
+        &self.pledge
     }
 
     #[cfg(test)]

@@ -1,22 +1,28 @@
 //! How a leader is made: patience, pre-votes, votes (Raft §5.2, §5.4.1; pre-vote and forced votes: Ongaro's thesis §4.2.3,
 //! §9.6, §3.10).
 //!
-//! Beyond Raft: a member whose disk is damaged gives only a *bare* vote. It helps a candidate to be the only one of its
-//! term, and proves nothing about the candidate's log.
+//! Beyond Raft: a member whose disk is damaged gives no vote. That a candidate's log is no shorter than what is left of
+//! its own proves nothing.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use hearth_common::MemberId;
 
 use super::{Replica, RoleState};
 use crate::bug::Bug;
 use crate::effects::{Invariant, Role};
-use crate::message::{Grant, Message, VoteKind, VoteReply, VoteRequest};
+use crate::message::{Message, VoteKind, VoteReply, VoteRequest};
 use crate::types::{Probe, Term};
 
 impl Replica {
     /// Draws the time until which a leader must be heard.
     pub(super) fn wait_for_leader(&mut self) {
+        let voters = &self.log.membership().voters;
+        if voters.len() == 1 && voters.contains(&self.me) {
+            // Nobody else can lead: there is nothing to wait for.
+            self.deadline = self.now;
+            return;
+        }
         let timing = self.options.timing;
         let middle = (timing.election_min + timing.election_max) / 2;
         let (min, max) = if self.options.preferred {
@@ -84,7 +90,7 @@ impl Replica {
             return;
         }
         self.leader = None;
-        self.role = RoleState::PreCandidate { grants: BTreeMap::from([(self.me.clone(), Grant::Full)]) };
+        self.role = RoleState::PreCandidate { votes: BTreeSet::from([self.me.clone()]) };
         self.note_role();
         let request = self.vote_request(VoteKind::Pre, false);
         for voter in self.other_voters() {
@@ -101,7 +107,7 @@ impl Replica {
         self.write_pledge();
         self.enter_term();
         self.leader = None;
-        self.role = RoleState::Candidate { grants: BTreeMap::new() };
+        self.role = RoleState::Candidate { votes: BTreeSet::new() };
         self.wait_for_leader();
         self.note_role();
         let request = self.vote_request(VoteKind::Real, forced);
@@ -115,8 +121,8 @@ impl Replica {
         if self.disk.durable_no() < self.pledge_write {
             return;
         }
-        if let RoleState::Candidate { grants } = &mut self.role {
-            grants.insert(self.me.clone(), Grant::Full);
+        if let RoleState::Candidate { votes } = &mut self.role {
+            votes.insert(self.me.clone());
             self.count_votes();
         }
     }
@@ -128,57 +134,50 @@ impl Replica {
     }
 
     pub(super) fn on_vote_request(&mut self, from: &MemberId, request: &VoteRequest) {
-        let grant = match request.kind {
+        let granted = match request.kind {
             // Whoever hears a leader lets nobody disturb it, and does not even look at the term.
-            _ if self.hears_leader() && !request.forced => Grant::No,
-            VoteKind::Pre if request.term > self.pledge.term => self.judge(request),
-            VoteKind::Pre => Grant::No,
+            _ if self.hears_leader() && !request.forced => false,
+            VoteKind::Pre => request.term > self.pledge.term && self.approves(request),
             VoteKind::Real => self.vote(from, request),
         };
-        let term = if grant == Grant::No { self.pledge.term } else { request.term };
-        let reply = Message::VoteReply(VoteReply { term, kind: request.kind, grant });
-        match request.kind {
-            VoteKind::Real if grant != Grant::No && !self.has(Bug::VoteNotPersisted) => {
-                self.send_after(self.pledge_write, from, reply);
-            }
-            _ => self.send(from, reply),
+        let term = if granted { request.term } else { self.pledge.term };
+        let reply = Message::VoteReply(VoteReply { term, kind: request.kind, granted });
+        let promises = granted && request.kind == VoteKind::Real;
+        if promises && !self.has(Bug::VoteNotPersisted) {
+            self.send_after(self.pledge_write, from, reply);
+        } else {
+            self.send(from, reply);
         }
     }
 
     /// Gives the vote of the term, if it is still free and the candidate's log is good enough.
-    fn vote(&mut self, candidate: &MemberId, request: &VoteRequest) -> Grant {
+    fn vote(&mut self, candidate: &MemberId, request: &VoteRequest) -> bool {
         if request.term < self.pledge.term {
-            return Grant::No;
+            return false;
         }
         if request.term > self.pledge.term {
             self.become_follower(request.term, None);
         }
         let free = self.pledge.vote.as_ref().is_none_or(|vote| vote == candidate);
-        let grant = if free { self.judge(request) } else { Grant::No };
-        if grant != Grant::No && self.pledge.vote.is_none() {
+        let granted = free && self.approves(request);
+        if granted && self.pledge.vote.is_none() {
             self.pledge.vote = Some(candidate.clone());
             if !self.has(Bug::VoteNotPersisted) {
                 self.write_pledge();
             }
             self.wait_for_leader();
         }
-        grant
+        granted
     }
 
-    /// What a vote for this log is worth.
-    fn judge(&self, request: &VoteRequest) -> Grant {
+    /// Whether a candidate with this log has everything that this member ever acknowledged.
+    fn approves(&self, request: &VoteRequest) -> bool {
         let complete = (request.last_term, request.last) >= (self.log.end_term(), self.log.end());
-        if !complete && !self.has(Bug::VoteForShorterLog) {
-            Grant::No
-        } else if self.pledge.damaged && !self.has(Bug::DamagedVotes) {
-            Grant::Bare
-        } else {
-            Grant::Full
-        }
+        (complete || self.has(Bug::VoteForShorterLog)) && self.is_whole()
     }
 
     pub(super) fn on_vote_reply(&mut self, from: &MemberId, reply: &VoteReply) {
-        if reply.grant == Grant::No {
+        if !reply.granted {
             if reply.term > self.pledge.term {
                 self.become_follower(reply.term, None);
             }
@@ -186,36 +185,22 @@ impl Replica {
         }
         let term = self.pledge.term;
         match (&mut self.role, reply.kind) {
-            (RoleState::PreCandidate { grants }, VoteKind::Pre) if reply.term == term.next() => {
-                grants.insert(from.clone(), reply.grant);
+            (RoleState::PreCandidate { votes }, VoteKind::Pre) if reply.term == term.next() => {
+                votes.insert(from.clone());
             }
-            (RoleState::Candidate { grants }, VoteKind::Real) if reply.term == term => {
-                grants.insert(from.clone(), reply.grant);
+            (RoleState::Candidate { votes }, VoteKind::Real) if reply.term == term => {
+                votes.insert(from.clone());
             }
             _ => return,
         }
         self.count_votes();
     }
 
-    /// Goes on if the votes suffice.
+    /// Goes on if a majority is for it.
     fn count_votes(&mut self) {
         let membership = self.log.membership();
-        let (RoleState::PreCandidate { grants } | RoleState::Candidate { grants }) = &self.role else {
-            return;
-        };
-        let votes = |least: Grant| {
-            grants
-                .iter()
-                .filter(|(voter, grant)| **grant >= least && membership.voters.contains(voter))
-                .count()
-        };
-        let quorum = membership.quorum();
-        // Every quorum that committed anything must share a member that votes in full. Only once the members are
-        // committed is it sure that those quorums were of these members; then all but a quorum, and one, will do. That
-        // is less than a quorum for an even number of voters: one of two can lead beside a damaged disk.
-        let settled = self.log.membership_position() <= self.commit;
-        let full = if settled { membership.voters.len() + 1 - quorum } else { quorum };
-        if votes(Grant::Bare) < quorum || votes(Grant::Full) < full {
+        let (RoleState::PreCandidate { votes } | RoleState::Candidate { votes }) = &self.role else { return };
+        if votes.intersection(&membership.voters).count() < membership.quorum() {
             return;
         }
         match self.role {
@@ -236,10 +221,18 @@ impl Replica {
         self.log.membership().voters.iter().filter(|voter| **voter != self.me).cloned().collect()
     }
 
-    /// Whether this member may campaign.
+    /// Whether this member may campaign. One whose removal may not be committed may, too: it can be the only one that
+    /// has the log (thesis §4.2.2). Its own vote does not count then.
     pub(super) fn may_lead(&self) -> bool {
-        let whole = !self.pledge.damaged || self.has(Bug::DamagedVotes);
-        whole && !matches!(self.role, RoleState::Leader(_)) && self.log.membership().voters.contains(&self.me)
+        let mut memberships = self.log.memberships_since(self.commit);
+        self.is_whole()
+            && !matches!(self.role, RoleState::Leader(_))
+            && memberships.any(|membership| membership.voters.contains(&self.me))
+    }
+
+    /// Whether the disk has everything that it ever acknowledged.
+    fn is_whole(&self) -> bool {
+        !self.pledge.damaged || self.has(Bug::DamagedVotes)
     }
 
     /// Whether a leader was heard within the least election timeout. A leader hears itself while a quorum hears it.

@@ -66,8 +66,8 @@ impl Replica {
                 }
                 None => String::new(),
             },
-            RoleState::PreCandidate { grants } | RoleState::Candidate { grants } => {
-                format!("votes: {} of {} are there", grants.len(), membership.quorum())
+            RoleState::PreCandidate { votes } | RoleState::Candidate { votes } => {
+                format!("votes: {} of {} are there", votes.len(), membership.quorum())
             }
             RoleState::Follower if self.leader.is_none() => "a leader".to_owned(),
             RoleState::Follower if self.pledge.damaged => "entries that its disk lost".to_owned(),

@@ -1,0 +1,188 @@
+//! What goes wrong in a world, and who repairs the cell: an operator that replaces members.
+
+use hearth_common::MemberId;
+
+use super::disk::Image;
+use super::member;
+use super::net::Weather;
+use super::node::Node;
+use super::world::{Planted, STEP_MS, World};
+use crate::{Change, Membership, Role};
+
+/// A member takes the place of another, one change after the other.
+#[derive(Debug)]
+pub(super) struct Mover {
+    pub(super) old: usize,
+    pub(super) new: usize,
+}
+
+impl World {
+    /// Maybe something goes wrong now.
+    pub(super) fn faults(&mut self) {
+        let nodes = self.nodes.len();
+        let at = self.dice.index(nodes);
+        match self.dice.below(10_000) / 10 {
+            0..8 => self.crash(at),
+            8 => (0..nodes).for_each(|index| self.crash(index)),
+            9..16 => {
+                let node = &mut self.nodes[at];
+                let most_ms = if self.dice.chance(2_000) { 3_000 } else { 600 };
+                node.paused_until_ms = self.now_ms + self.dice.below(most_ms);
+            }
+            16..22 => self.net.cut_off(&[at], nodes, &mut self.dice),
+            22..24 => self.net.cut_off(&[at, (at + 1) % nodes], nodes, &mut self.dice),
+            24..35 => self.net.mend(),
+            35..38 => self.net.weather = Weather::draw(&mut self.dice),
+            38..44 => self.damage(at),
+            44..46 => self.lose_disk(at),
+            46..48 => self.begin_move(at),
+            48..52 => self.hand_over(at),
+            52..60 => self.hint_unreachable(at),
+            _ => {}
+        }
+    }
+
+    /// Ends all faults.
+    pub(super) fn come_to_rest(&mut self) {
+        self.calm = true;
+        self.net.mend();
+        self.net.weather = Weather::FINE;
+        for node in &mut self.nodes {
+            node.restart_at_ms = node.restart_at_ms.min(self.now_ms + STEP_MS);
+            node.paused_until_ms = node.paused_until_ms.min(self.now_ms + STEP_MS);
+        }
+    }
+
+    fn crash(&mut self, index: usize) {
+        if self.nodes[index].gone || self.nodes[index].replica.is_none() {
+            return;
+        }
+        let kept = self.dice.index(self.nodes[index].disk.pending() + 1);
+        let most_ms = if self.dice.chance(1_000) { 3_000 } else { 400 };
+        let restart_at_ms = self.now_ms + self.dice.below(most_ms);
+        self.nodes[index].crash(kept, restart_at_ms);
+    }
+
+    /// Whether a member lacks what it acknowledged. A second one would lose data for good, as in any protocol.
+    fn is_broken(&self) -> bool {
+        let lost = self.movers.iter().any(|mover| self.nodes[mover.old].gone);
+        lost || self.nodes.iter().any(|node| !node.gone && self.is_damaged(node))
+    }
+
+    fn is_damaged(&self, node: &Node) -> bool {
+        node.disk.image.pledge.damaged || node.replica.as_ref().is_some_and(|r| r.pledge().damaged)
+    }
+
+    /// A crash, after which old entries cannot be read.
+    fn damage(&mut self, index: usize) {
+        if self.plan.members < 3 || self.nodes[index].gone || self.is_broken() {
+            return;
+        }
+        self.crash(index);
+        let node = &mut self.nodes[index];
+        let image = &mut node.disk.image;
+        let readable = self.dice.index(image.entries.len() + 1);
+        image.entries.truncate(readable);
+        image.pledge.damaged = true;
+        node.live = image.clone();
+    }
+
+    /// A disk is gone for good. Its instance comes back as another member, and the operator replaces the old one.
+    fn lose_disk(&mut self, index: usize) {
+        if self.plan.members < 3 || self.nodes[index].gone || self.is_broken() || !self.movers.is_empty() {
+            return;
+        }
+        self.crash(index);
+        if self.plan.planted == Some(Planted::EmptyDiskUnderOldName) {
+            let membership = Membership::of((0..self.plan.members).map(member));
+            let node = &mut self.nodes[index];
+            node.disk.image = Image::default();
+            node.disk.image.base.membership = membership;
+            node.live = node.disk.image.clone();
+            return;
+        }
+        self.nodes[index].gone = true;
+        self.replace(index);
+    }
+
+    fn begin_move(&mut self, index: usize) {
+        let moves = if self.plan.members < 3 { 0 } else { 1 };
+        let busy = self.movers.iter().any(|mover| mover.old == index || mover.new == index);
+        if self.nodes[index].gone || self.is_broken() || busy || self.movers.len() > moves {
+            return;
+        }
+        self.replace(index);
+    }
+
+    fn replace(&mut self, old: usize) {
+        let new = self.nodes.len();
+        let mut node = Node::new(member(new), Image::default());
+        node.restart_at_ms = self.now_ms + self.dice.below(200);
+        self.nodes.push(node);
+        self.movers.push(Mover { old, new });
+    }
+
+    fn hand_over(&mut self, index: usize) {
+        let to = self.nodes[self.dice.index(self.nodes.len())].id.clone();
+        if let Some(replica) = &mut self.nodes[index].replica {
+            let _refused_is_fine = replica.transfer_to(&to);
+            self.drain(index);
+        }
+    }
+
+    fn hint_unreachable(&mut self, index: usize) {
+        let now = self.now();
+        let leader = self.nodes[index].replica.as_ref().and_then(|replica| replica.leader().cloned());
+        if let (Some(replica), Some(leader)) = (&mut self.nodes[index].replica, leader) {
+            replica.peer_unreachable(&leader, now);
+            self.drain(index);
+        }
+    }
+
+    /// The operator's next steps: whatever a leader says is missing to each replacement.
+    pub(super) fn move_members(&mut self) {
+        for at in (0..self.movers.len()).rev() {
+            let Mover { old, new } = self.movers[at];
+            let (old_id, new_id) = (self.nodes[old].id.clone(), self.nodes[new].id.clone());
+            for index in 0..self.nodes.len() {
+                if !self.nodes[index].runs(self.now_ms) || !self.dice.chance(500) {
+                    continue;
+                }
+                let Some(replica) = self.nodes[index].replica.as_mut() else { continue };
+                if replica.role() != Role::Leader {
+                    continue;
+                }
+                let settled = replica.log().membership_position() <= replica.commit();
+                match next_change(replica.membership(), &old_id, &new_id) {
+                    Some(change) => {
+                        let _refused_is_fine = replica.change_members(&change);
+                        self.drain(index);
+                    }
+                    None if settled => {
+                        self.retire(old);
+                        self.movers.remove(at);
+                        break;
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// A removed member is shut down.
+    fn retire(&mut self, index: usize) {
+        let pending = self.nodes[index].disk.pending();
+        self.nodes[index].crash(pending, u64::MAX);
+        self.nodes[index].gone = true;
+    }
+}
+
+fn next_change(membership: &Membership, old: &MemberId, new: &MemberId) -> Option<Change> {
+    if membership.learners.contains(new) {
+        Some(Change::Promote(new.clone()))
+    } else if !membership.voters.contains(new) {
+        Some(Change::AddLearner(new.clone()))
+    } else {
+        membership.contains(old).then(|| Change::Remove(old.clone()))
+    }
+}

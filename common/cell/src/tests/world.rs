@@ -1,0 +1,529 @@
+//! A cell with its clients, its object store and its troubles, driven by a seed.
+//!
+//! Time passes in steps of ten milliseconds. First there are faults, then there are none, and everything must come right.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hearth_common::{MemberId, Position, Rid};
+
+use super::Dice;
+use super::checker::Checker;
+use super::faults::Mover;
+use super::member;
+use super::net::{Letter, Net, Weather};
+use super::node::{Node, Publication, Question, Waiter};
+use super::root::Root;
+use crate::bug::Bug;
+use crate::{
+    Base, Body, Effects, Membership, Message, NotLeader, Options, ProposeError, Replica, Role, RoleChange,
+    Send, Timing,
+};
+
+pub(super) const STEP_MS: u64 = 10;
+const FAULTS_MS: u64 = 6_000;
+const CALM_MS: u64 = 9_000;
+const TENANTS: usize = 2;
+
+/// What is broken on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Planted {
+    /// In the replica.
+    Replica(Bug),
+    /// A record is acknowledged when it is appended.
+    AckBeforeCommit,
+    /// An answer holds what is not committed.
+    ServeAboveCommit,
+    /// A member with an empty disk returns under its old identity.
+    EmptyDiskUnderOldName,
+    /// Entries are released that only some tenants' roots cover.
+    ReleaseBeyondLeast,
+}
+
+/// A record and its client.
+#[derive(Debug)]
+struct Client {
+    rid: Rid,
+    next_try_ms: u64,
+    done: bool,
+}
+
+/// What a history is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    pub(super) members: usize,
+    pub(super) planted: Option<Planted>,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) dice: Dice,
+    pub(super) now_ms: u64,
+    pub(super) nodes: Vec<Node>,
+    pub(super) net: Net,
+    pub(super) movers: Vec<Mover>,
+    pub(super) checker: Checker,
+    roots: Vec<Root>,
+    clients: Vec<Client>,
+    questions: Vec<Question>,
+    pub(super) calm: bool,
+}
+
+/// What a history came to.
+#[derive(Debug, Default)]
+pub(super) struct Story {
+    pub(super) failure: Option<String>,
+    pub(super) answers: u64,
+    pub(super) terms: u64,
+    pub(super) committed: u64,
+    pub(super) members: usize,
+}
+
+impl World {
+    pub(super) fn new(plan: Plan) -> Self {
+        let mut dice = Dice::new(plan.seed);
+        let weather = Weather::draw(&mut dice);
+        let membership = Membership::of((0..plan.members).map(member));
+        let base = Base { membership, ..Base::default() };
+        let image = super::disk::Image { base, ..Default::default() };
+        let records = 20 + dice.index(30);
+        let clients = (0..records).map(|number| Client {
+            rid: Rid(number as u128 + 1),
+            next_try_ms: dice.below(FAULTS_MS),
+            done: false,
+        });
+        let clients = clients.collect();
+        Self {
+            plan,
+            now_ms: 0,
+            nodes: (0..plan.members).map(|number| Node::new(member(number), image.clone())).collect(),
+            net: Net::new(weather),
+            movers: Vec::new(),
+            checker: Checker::default(),
+            roots: (0..TENANTS).map(|_| Root::new()).collect(),
+            clients,
+            questions: Vec::new(),
+            calm: false,
+            dice,
+        }
+    }
+
+    /// Lives through the whole history.
+    pub(super) fn run(mut self) -> Story {
+        while self.now_ms < FAULTS_MS && self.checker.failure.is_none() {
+            self.faults();
+            self.step();
+        }
+        self.come_to_rest();
+        let end_ms = FAULTS_MS + CALM_MS;
+        while self.now_ms < end_ms && self.checker.failure.is_none() && !self.is_settled() {
+            self.step();
+        }
+        if self.checker.failure.is_none() {
+            self.must_be_settled();
+        }
+        let replicas = || self.nodes.iter().filter_map(|node| node.replica.as_ref());
+        Story {
+            answers: self.checker.answers,
+            terms: replicas().map(|replica| replica.term().0).max().unwrap_or(0),
+            committed: replicas().map(|replica| replica.commit().0).max().unwrap_or(0),
+            members: self.nodes.len(),
+            failure: self.checker.failure,
+        }
+    }
+
+    fn step(&mut self) {
+        self.now_ms += STEP_MS;
+        while let Some(letter) = self.net.due(self.now_ms) {
+            self.deliver(letter);
+        }
+        self.clients();
+        self.ask_questions();
+        self.move_members();
+        for index in 0..self.nodes.len() {
+            self.restart_if_due(index);
+            self.sync_if_due(index);
+            self.publish(index);
+            self.tick(index);
+        }
+        if self.dice.chance(200) || self.calm && self.dice.chance(2_000) {
+            let images: Vec<_> = self.nodes.iter().filter(|node| !node.gone).map(|node| &node.live).collect();
+            self.checker.logs_match(&images);
+        }
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        Duration::from_millis(self.now_ms)
+    }
+
+    fn deliver(&mut self, letter: Letter) {
+        let now = self.now();
+        let node = &mut self.nodes[letter.to];
+        if node.paused_until_ms > self.now_ms {
+            let due_ms = node.paused_until_ms + 1;
+            return self.net.put_back(letter, due_ms);
+        }
+        let from = self.nodes[letter.from].id.clone();
+        if let Some(replica) = &mut self.nodes[letter.to].replica {
+            replica.step(&from, letter.message, now);
+            self.drain(letter.to);
+        }
+    }
+
+    fn tick(&mut self, index: usize) {
+        let now = self.now();
+        let is_due = |replica: &Replica| replica.wake_at() <= now;
+        let node = &mut self.nodes[index];
+        if node.runs(self.now_ms)
+            && let Some(replica) = node.replica.as_mut().filter(|replica| is_due(replica))
+        {
+            replica.tick(now);
+            self.drain(index);
+        }
+    }
+
+    fn restart_if_due(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if node.gone || node.replica.is_some() || node.restart_at_ms > self.now_ms {
+            return;
+        }
+        let mut options = Options::new(self.plan.seed ^ self.now_ms << 20 ^ index as u64);
+        options.preferred = index == 0;
+        options.timing = Timing {
+            heartbeat: Duration::from_millis(50),
+            election_min: Duration::from_millis(200),
+            election_max: Duration::from_millis(500),
+            resend: Duration::from_millis(200),
+            rid_horizon: Duration::from_secs(3_600),
+        };
+        options.limits.batch_entries = 1 + self.dice.index(6);
+        options.limits.flight_batches = 1 + self.dice.index(4);
+        let now = Duration::from_millis(self.now_ms);
+        let mut replica = Replica::new(node.id.clone(), options, node.disk.image.saved(), now);
+        if let Some(Planted::Replica(bug)) = self.plan.planted {
+            replica.plant(Some(bug));
+        }
+        node.commit = replica.commit();
+        node.replica = Some(replica);
+        self.drain(index);
+    }
+
+    fn sync_if_due(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if !node.runs(self.now_ms) || node.sync_at_ms.is_none_or(|at| at > self.now_ms) {
+            return;
+        }
+        node.sync_at_ms = None;
+        let count = 1 + self.dice.index(node.disk.pending());
+        let upto = node.disk.sync(count.min(node.disk.pending()));
+        if let (Some(replica), Some(upto)) = (&mut node.replica, upto) {
+            replica.durable(upto);
+        }
+        self.drain(index);
+    }
+
+    /// Carries out what the replica wants.
+    pub(super) fn drain(&mut self, index: usize) {
+        let Some(replica) = &mut self.nodes[index].replica else { return };
+        let effects = replica.effects();
+        let Effects { writes, sends, committed, released: _, role, confirmed, violation } = effects;
+        if let Some(violation) = violation {
+            self.checker.fail(format!("node {index}: {violation}"));
+        }
+        let node = &mut self.nodes[index];
+        for (no, write) in writes {
+            node.live.apply(&write);
+            node.disk.push(no, write);
+        }
+        if node.disk.pending() > 0 && node.sync_at_ms.is_none() {
+            let slow = self.dice.chance(300);
+            node.sync_at_ms = Some(self.now_ms + self.dice.below(if slow { 400 } else { 30 }));
+        }
+        for send in sends {
+            self.post(index, send);
+        }
+        if let Some(role) = role {
+            self.note_role(index, &role);
+        }
+        if let Some(commit) = committed {
+            let node = &mut self.nodes[index];
+            if commit < node.commit {
+                self.checker
+                    .fail(format!("node {index}: commit falls from {} to {}", node.commit.0, commit.0));
+            }
+            self.checker.committed(index, &node.live, node.commit, commit);
+            node.commit = commit;
+            self.acknowledge(index);
+        }
+        if let Some(confirmed) = confirmed {
+            self.answer(index, confirmed.probe);
+        }
+    }
+
+    /// Fills in what only the shell has, and sends.
+    fn post(&mut self, from: usize, send: Send) {
+        let node = &self.nodes[from];
+        let (to, message) = match send {
+            Send::Append { to, head, entries } => {
+                let filled: Vec<_> = entries.iter().filter_map(|at| node.live.entry(at).cloned()).collect();
+                let current = node.replica.as_ref().is_some_and(|replica| replica.is_current(&head));
+                // The last sign of a leader that steps down may be lost like any other message.
+                if !current {
+                    return;
+                }
+                assert_eq!(filled.len(), entries.iter().count(), "a leader has what it sends");
+                (to, Message::Append { head, entries: filled })
+            }
+            Send::Snapshot { to, head } => {
+                let Some(replica) = &node.replica else { return };
+                (to, Message::Snapshot { head, rids: replica.rids().remembered().collect() })
+            }
+            Send::Message { to, message } => (to, message),
+        };
+        // The transport knows the member with its disk: nobody else gets what is meant for it.
+        let Some(to) = self.nodes.iter().position(|node| node.id == to) else { return };
+        self.net.send(Letter { from, to, message }, self.now_ms, &mut self.dice);
+    }
+
+    fn note_role(&mut self, index: usize, change: &RoleChange) {
+        if change.role == Role::Leader {
+            self.checker.leads(index, change.term);
+        } else {
+            self.nodes[index].forget_clients();
+        }
+    }
+
+    fn acknowledge(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let Some(replica) = node.replica.as_ref().filter(|replica| replica.role() == Role::Leader) else {
+            return;
+        };
+        let (term, commit) = (replica.term(), replica.commit());
+        let mut acked = Vec::new();
+        node.waiters.retain(|waiter| {
+            let done = waiter.term == term && waiter.position <= commit;
+            if done {
+                acked.push(waiter.rid);
+            }
+            !done
+        });
+        acked.into_iter().for_each(|rid| self.ack(rid));
+    }
+
+    fn ack(&mut self, rid: Rid) {
+        self.checker.acked(rid);
+        // An answer may get lost, and some clients send again although it came.
+        let lost = !self.calm && self.dice.chance(2_000);
+        if let Some(client) = self.clients.iter_mut().find(|client| client.rid == rid) {
+            client.done = !lost;
+        }
+    }
+
+    fn clients(&mut self) {
+        for at in 0..self.clients.len() {
+            let client = &mut self.clients[at];
+            if client.done || client.next_try_ms > self.now_ms {
+                continue;
+            }
+            client.next_try_ms = self.now_ms + 50 + self.dice.below(400);
+            let rid = client.rid;
+            let index = self.dice.index(self.nodes.len());
+            if let Some(leader) = self.push(index, rid) {
+                let leader = self.nodes.iter().position(|node| node.id == leader);
+                leader.and_then(|leader| self.push(leader, rid));
+            }
+        }
+    }
+
+    /// Pushes a record at a member; says where to go instead, if that is known.
+    fn push(&mut self, index: usize, rid: Rid) -> Option<MemberId> {
+        let node = &mut self.nodes[index];
+        let replica = node.replica.as_mut().filter(|_| node.paused_until_ms <= self.now_ms)?;
+        let proposed = match replica.propose(rid, Bytes::from(rid.0.to_le_bytes().to_vec())) {
+            Ok(proposed) => proposed,
+            Err(ProposeError::NotLeader(NotLeader { leader })) => return leader,
+            Err(_) => return None,
+        };
+        let waiter = Waiter { term: replica.term(), position: proposed.position(), rid };
+        node.waiters.push(waiter);
+        if self.plan.planted == Some(Planted::AckBeforeCommit) {
+            self.ack(rid);
+        }
+        self.drain(index);
+        self.acknowledge(index);
+        None
+    }
+
+    fn ask_questions(&mut self) {
+        if self.dice.chance(if self.calm { 500 } else { 300 }) {
+            let behind = self.dice.index(3);
+            let roots = self.roots.iter().map(|root| root.older(behind)).collect();
+            let ask_at_ms = self.now_ms + self.dice.below(600);
+            self.questions.push(Question { must: self.checker.acked_so_far(), roots, ask_at_ms });
+        }
+        let now_ms = self.now_ms;
+        for at in (0..self.questions.len()).rev() {
+            if self.questions[at].ask_at_ms <= now_ms {
+                let question = self.questions.swap_remove(at);
+                self.ask(question);
+            }
+        }
+    }
+
+    /// Asks some member that believes it leads.
+    fn ask(&mut self, question: Question) {
+        let leads = |node: &Node| {
+            node.runs(self.now_ms) && node.replica.as_ref().is_some_and(|r| r.role() == Role::Leader)
+        };
+        let leaders: Vec<usize> = (0..self.nodes.len()).filter(|index| leads(&self.nodes[*index])).collect();
+        if leaders.is_empty() {
+            return;
+        }
+        let index = leaders[self.dice.index(leaders.len())];
+        let node = &mut self.nodes[index];
+        if let Some(replica) = &mut node.replica
+            && let Ok(probe) = replica.read()
+        {
+            node.questions.push((probe, replica.term(), question));
+            self.drain(index);
+        }
+    }
+
+    /// Answers what a quorum has confirmed.
+    fn answer(&mut self, index: usize, probe: crate::Probe) {
+        let node = &mut self.nodes[index];
+        let Some(replica) = &node.replica else { return };
+        let term = replica.term();
+        let (ready, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut node.questions).into_iter().partition(|(p, t, _)| *p <= probe && *t == term);
+        node.questions = waiting;
+        for (_, _, question) in ready {
+            self.answer_one(index, question);
+        }
+    }
+
+    fn answer_one(&mut self, index: usize, mut question: Question) {
+        let node = &self.nodes[index];
+        let above = self.plan.planted == Some(Planted::ServeAboveCommit);
+        let upto = if above { node.live.end() } else { node.commit };
+        let mut answer = Vec::new();
+        for (tenant, root) in self.roots.iter().enumerate() {
+            let version = &mut question.roots[tenant];
+            if version.coverage < node.live.base.position {
+                // The rows are gone here: the question is planned anew on the newest root.
+                *version = root.newest();
+            }
+            answer.extend(root.records(*version));
+            answer.extend(records_of(tenant, node, version.coverage, upto));
+        }
+        self.checker.answered(index, &answer, &question.must);
+    }
+
+    /// A leader publishes, releases what all roots cover, and everybody drops what is released.
+    fn publish(&mut self, index: usize) {
+        if self.nodes[index].publication.as_ref().is_some_and(|publication| publication.due_ms <= self.now_ms)
+        {
+            self.put_root(index);
+        }
+        let least = self.roots.iter().map(|root| root.newest().coverage).min().unwrap_or_default();
+        let most = self.roots.iter().map(|root| root.newest().coverage).max().unwrap_or_default();
+        let beyond = self.plan.planted == Some(Planted::ReleaseBeyondLeast);
+        let node = &mut self.nodes[index];
+        let Some(replica) = node.replica.as_mut().filter(|_| node.paused_until_ms <= self.now_ms) else {
+            return;
+        };
+        if replica.role() == Role::Leader && self.dice.chance(500) {
+            replica.release((if beyond { most } else { least }).min(replica.commit()));
+        }
+        if replica.released() > replica.base() && self.dice.chance(200) {
+            let span = replica.released().0 - replica.base().0;
+            replica.drop_upto(Position(replica.base().0 + 1 + self.dice.below(span)));
+        }
+        if replica.role() == Role::Leader && node.publication.is_none() && self.dice.chance(400) {
+            let tenant = self.dice.index(TENANTS);
+            let from = self.roots[tenant].newest().coverage;
+            let span = node.commit.0.saturating_sub(from.0);
+            if from >= node.live.base.position && span > 0 {
+                let upto = Position(from.0 + 1 + self.dice.below(span));
+                let records = records_of(tenant, node, from, upto).collect();
+                let due_ms = self.now_ms + self.dice.below(500);
+                node.publication = Some(Publication { tenant, from, upto, records, due_ms });
+            }
+        }
+        self.drain(index);
+    }
+
+    /// The put of the next root reaches the store. Its outcome is not trusted: the next cut starts from what is there.
+    fn put_root(&mut self, index: usize) {
+        let Some(put) = self.nodes[index].publication.take() else { return };
+        let lost = self.dice.chance(1_000);
+        if !lost {
+            self.roots[put.tenant].commit(put.from, put.upto, &put.records);
+        }
+        if self.dice.chance(1_000) {
+            // It was reported as failed, and is tried again as it was.
+            let due_ms = self.now_ms + self.dice.below(500);
+            self.nodes[index].publication = Some(Publication { due_ms, ..put });
+        }
+    }
+
+    /// Whether everything is acknowledged, moved and known to all.
+    fn is_settled(&self) -> bool {
+        let mut commits = self.running().map(Replica::commit).collect::<Vec<_>>();
+        commits.dedup();
+        let whole = |replica: &Replica| !replica.pledge().damaged && replica.commit() == replica.end();
+        let acked = self.clients.iter().all(|client| client.done && self.checker.is_acked(client.rid));
+        let led = self.running().filter(|replica| replica.role() == Role::Leader).count() == 1;
+        acked && led && self.movers.is_empty() && commits.len() == 1 && self.running().all(whole)
+    }
+
+    /// The members that belong to the cell.
+    fn running(&self) -> impl Iterator<Item = &Replica> {
+        self.nodes.iter().filter(|node| !node.gone).filter_map(|node| node.replica.as_ref())
+    }
+
+    /// The end of a history: a last question must be answered, with everything.
+    fn must_be_settled(&mut self) {
+        if !self.is_settled() {
+            let of = |replica: &Replica| {
+                let status = replica.status();
+                format!(
+                    "{} {:?} term {} commit {} end {} of {:?}, damaged {}, waits for {:?}",
+                    status.me.instance,
+                    status.role,
+                    status.term,
+                    status.commit.0,
+                    status.end.0,
+                    status.membership.voters.iter().map(|m| m.disk.0).collect::<Vec<_>>(),
+                    status.damaged,
+                    status.waits_for
+                )
+            };
+            let states: Vec<String> = self.running().map(of).collect();
+            let missing = self.clients.iter().filter(|client| !client.done).count();
+            return self.checker.fail(format!(
+                "no progress after the faults ended: {missing} records are not taken, {} moves are open, {states:#?}",
+                self.movers.len()
+            ));
+        }
+        let answers = self.checker.answers;
+        for _ in 0..200 {
+            let roots = self.roots.iter().map(|root| root.older(0)).collect();
+            self.ask(Question { must: self.checker.acked_so_far(), roots, ask_at_ms: 0 });
+            self.step();
+            if self.checker.answers > answers {
+                return;
+            }
+        }
+        self.checker.fail("a calm cell does not answer".to_owned());
+    }
+}
+
+fn records_of(tenant: usize, node: &Node, from: Position, upto: Position) -> impl Iterator<Item = Rid> {
+    node.live.behind(from, upto).filter_map(move |(_, entry)| match &entry.body {
+        Body::Record { rid, .. } if rid.0 % TENANTS as u128 == tenant as u128 => Some(*rid),
+        _ => None,
+    })
+}
