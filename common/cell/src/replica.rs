@@ -133,7 +133,9 @@ impl Replica {
             self.tick_leader();
         } else if self.now >= self.deadline {
             self.wait_for_leader();
-            self.pre_campaign();
+            if !self.waits_for_own_vote() {
+                self.pre_campaign();
+            }
         }
     }
 

@@ -116,6 +116,12 @@ impl Replica {
         }
     }
 
+    /// Whether this is a candidate that has asked nobody yet: its disk is slower than its patience. Another term would
+    /// only wait behind this one.
+    pub(super) fn waits_for_own_vote(&self) -> bool {
+        matches!(self.role, RoleState::Candidate { .. }) && self.disk.durable_no() < self.pledge_write
+    }
+
     /// The candidate's own vote counts when it is on disk.
     pub(super) fn own_vote_if_durable(&mut self) {
         if self.disk.durable_no() < self.pledge_write {

@@ -27,7 +27,11 @@ const BUGS: [Planted; 15] = [
 #[test]
 fn planted_bugs_are_found() {
     let found = BUGS.map(|planted| {
-        let story = |seed| live_through(seed, Some(planted)).failure.map(|failure| (seed, failure));
+        // A cell that stands still is no proof: a broken promise is.
+        let story = |seed| {
+            let story = live_through(seed, Some(planted));
+            story.failure.filter(|_| !story.stuck).map(|failure| (seed, failure))
+        };
         (planted, (0..SEEDS_MAX).find_map(story))
     });
     println!("{:<40} {:>6}  failure", "bug", "seed");

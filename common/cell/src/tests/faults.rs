@@ -20,6 +20,21 @@ impl World {
     /// Maybe something goes wrong now.
     pub(super) fn faults(&mut self) {
         let nodes = self.nodes.len();
+        let now_ms = self.now_ms;
+        for index in 0..nodes {
+            if self.nodes[index].trouble_at_ms.take_if(|at| *at <= now_ms).is_some() {
+                match self.dice.below(3) {
+                    0 => self.net.cut_off(&[index], nodes, &mut self.dice),
+                    1 => self.nodes[index].paused_until_ms = now_ms + self.dice.below(900),
+                    _ => self.crash(index),
+                }
+            }
+        }
+        (0..self.habits.faults).for_each(|_| self.fault());
+    }
+
+    fn fault(&mut self) {
+        let nodes = self.nodes.len();
         let at = self.dice.index(nodes);
         match self.dice.below(10_000) / 10 {
             0..8 => self.crash(at),
@@ -31,9 +46,9 @@ impl World {
             }
             16..22 => self.net.cut_off(&[at], nodes, &mut self.dice),
             22..24 => self.net.cut_off(&[at, (at + 1) % nodes], nodes, &mut self.dice),
-            24..35 => self.net.mend(),
-            35..38 => self.net.weather = Weather::draw(&mut self.dice),
-            38..44 => self.damage(at),
+            24..38 => self.net.mend(),
+            38..40 => self.net.weather = Weather::draw(&mut self.dice),
+            40..44 => self.damage(at),
             44..46 => self.lose_disk(at),
             46..48 => self.begin_move(at),
             48..52 => self.hand_over(at),
@@ -47,6 +62,7 @@ impl World {
         self.calm = true;
         self.net.mend();
         self.net.weather = Weather::FINE;
+        self.habits.sync_ms = 10;
         for node in &mut self.nodes {
             node.restart_at_ms = node.restart_at_ms.min(self.now_ms + STEP_MS);
             node.paused_until_ms = node.paused_until_ms.min(self.now_ms + STEP_MS);
@@ -58,9 +74,12 @@ impl World {
             return;
         }
         let kept = self.dice.index(self.nodes[index].disk.pending() + 1);
-        let most_ms = if self.dice.chance(1_000) { 3_000 } else { 400 };
+        let most_ms = [20, 20, 400, 400, 3_000][self.dice.index(5)];
         let restart_at_ms = self.now_ms + self.dice.below(most_ms);
         self.nodes[index].crash(kept, restart_at_ms);
+        if self.dice.chance(3_000) {
+            (0..self.nodes.len()).for_each(|other| self.hint_unreachable(other));
+        }
     }
 
     /// Whether a member lacks what it acknowledged. A second one would lose data for good, as in any protocol.

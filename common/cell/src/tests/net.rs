@@ -23,7 +23,7 @@ impl Weather {
         Self {
             lost: dice.below(1_500),
             repeated: dice.below(500),
-            late: dice.below(1_000),
+            late: [100, 1_000, 3_000][dice.index(3)],
             very_late: dice.below(100),
         }
     }
@@ -67,6 +67,8 @@ impl Net {
             5_000
         } else if dice.chance(self.weather.late) {
             1_000
+        } else if matches!(letter.message, Message::Vote(_)) && dice.chance(self.weather.late) {
+            150
         } else {
             15
         };

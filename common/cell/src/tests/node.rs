@@ -49,6 +49,8 @@ pub(super) struct Node {
     pub(super) gone: bool,
     pub(super) restart_at_ms: u64,
     pub(super) paused_until_ms: u64,
+    /// Something happens to it then.
+    pub(super) trouble_at_ms: Option<u64>,
     pub(super) sync_at_ms: Option<u64>,
     /// What the shell has seen committed in this life.
     pub(super) commit: Position,
@@ -67,6 +69,7 @@ impl Node {
             gone: false,
             restart_at_ms: 0,
             paused_until_ms: 0,
+            trouble_at_ms: None,
             sync_at_ms: None,
             commit: Position(0),
             waiters: Vec::new(),
@@ -83,6 +86,7 @@ impl Node {
         self.sync_at_ms = None;
         self.restart_at_ms = restart_at_ms;
         self.paused_until_ms = 0;
+        self.trouble_at_ms = None;
         self.forget_clients();
     }
 

@@ -17,11 +17,11 @@ use super::root::Root;
 use crate::bug::Bug;
 use crate::{
     Base, Body, Effects, Membership, Message, NotLeader, Options, ProposeError, Replica, Role, RoleChange,
-    Send, Timing,
+    Send, Timing, VoteKind,
 };
 
 pub(super) const STEP_MS: u64 = 10;
-const FAULTS_MS: u64 = 6_000;
+const FAULTS_MS: u64 = 16_000;
 const CALM_MS: u64 = 9_000;
 const TENANTS: usize = 2;
 
@@ -56,6 +56,36 @@ pub(super) struct Plan {
     pub(super) planted: Option<Planted>,
 }
 
+/// What differs from history to history.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Habits {
+    /// Most time that a write takes to reach the disk.
+    pub(super) sync_ms: u64,
+    /// The least election timeout.
+    patience_ms: u64,
+    /// The first member is the home.
+    home: bool,
+    /// Faults, compared with the quietest history.
+    pub(super) faults: u64,
+    /// How often a new leader gets into trouble, of 10,000.
+    short_reigns: u64,
+    /// Most entries in an append.
+    batch_entries: usize,
+}
+
+impl Habits {
+    fn draw(dice: &mut Dice) -> Self {
+        Self {
+            sync_ms: [10, 30, 300][dice.index(3)],
+            patience_ms: [60, 100, 200][dice.index(3)],
+            home: dice.chance(5_000),
+            faults: 1 + dice.below(3),
+            short_reigns: [1_000, 3_000, 8_000][dice.index(3)],
+            batch_entries: [1, 1, 2, 6][dice.index(4)],
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) plan: Plan,
@@ -68,6 +98,7 @@ pub(super) struct World {
     roots: Vec<Root>,
     clients: Vec<Client>,
     questions: Vec<Question>,
+    pub(super) habits: Habits,
     pub(super) calm: bool,
 }
 
@@ -75,6 +106,8 @@ pub(super) struct World {
 #[derive(Debug, Default)]
 pub(super) struct Story {
     pub(super) failure: Option<String>,
+    /// The failure is that nothing went on.
+    pub(super) stuck: bool,
     pub(super) answers: u64,
     pub(super) terms: u64,
     pub(super) committed: u64,
@@ -88,7 +121,7 @@ impl World {
         let membership = Membership::of((0..plan.members).map(member));
         let base = Base { membership, ..Base::default() };
         let image = super::disk::Image { base, ..Default::default() };
-        let records = 20 + dice.index(30);
+        let records = 30 + dice.index(60);
         let clients = (0..records).map(|number| Client {
             rid: Rid(number as u128 + 1),
             next_try_ms: dice.below(FAULTS_MS),
@@ -105,6 +138,7 @@ impl World {
             roots: (0..TENANTS).map(|_| Root::new()).collect(),
             clients,
             questions: Vec::new(),
+            habits: Habits::draw(&mut dice),
             calm: false,
             dice,
         }
@@ -121,7 +155,8 @@ impl World {
         while self.now_ms < end_ms && self.checker.failure.is_none() && !self.is_settled() {
             self.step();
         }
-        if self.checker.failure.is_none() {
+        let safe = self.checker.failure.is_none();
+        if safe {
             self.must_be_settled();
         }
         let replicas = || self.nodes.iter().filter_map(|node| node.replica.as_ref());
@@ -130,6 +165,7 @@ impl World {
             terms: replicas().map(|replica| replica.term().0).max().unwrap_or(0),
             committed: replicas().map(|replica| replica.commit().0).max().unwrap_or(0),
             members: self.nodes.len(),
+            stuck: safe && self.checker.failure.is_some(),
             failure: self.checker.failure,
         }
     }
@@ -190,15 +226,16 @@ impl World {
             return;
         }
         let mut options = Options::new(self.plan.seed ^ self.now_ms << 20 ^ index as u64);
-        options.preferred = index == 0;
+        options.preferred = index == 0 && self.habits.home;
+        let patience_ms = self.habits.patience_ms;
         options.timing = Timing {
-            heartbeat: Duration::from_millis(50),
-            election_min: Duration::from_millis(200),
-            election_max: Duration::from_millis(500),
+            heartbeat: Duration::from_millis(patience_ms / 4),
+            election_min: Duration::from_millis(patience_ms),
+            election_max: Duration::from_millis(patience_ms * 5 / 2),
             resend: Duration::from_millis(200),
             rid_horizon: Duration::from_secs(3_600),
         };
-        options.limits.batch_entries = 1 + self.dice.index(6);
+        options.limits.batch_entries = self.habits.batch_entries;
         options.limits.flight_batches = 1 + self.dice.index(4);
         let now = Duration::from_millis(self.now_ms);
         let mut replica = Replica::new(node.id.clone(), options, node.disk.image.saved(), now);
@@ -239,7 +276,8 @@ impl World {
         }
         if node.disk.pending() > 0 && node.sync_at_ms.is_none() {
             let slow = self.dice.chance(300);
-            node.sync_at_ms = Some(self.now_ms + self.dice.below(if slow { 400 } else { 30 }));
+            node.sync_at_ms =
+                Some(self.now_ms + self.dice.below(if slow { 400 } else { self.habits.sync_ms }));
         }
         for send in sends {
             self.post(index, send);
@@ -280,7 +318,15 @@ impl World {
                 let Some(replica) = &node.replica else { return };
                 (to, Message::Snapshot { head, rids: replica.rids().remembered().collect() })
             }
-            Send::Message { to, message } => (to, message),
+            Send::Message { to, message } => {
+                // A voter that falls and rises before the next candidate asks must remember.
+                let votes =
+                    matches!(&message, Message::VoteReply(r) if r.granted && r.kind == VoteKind::Real);
+                if votes && !self.calm && self.dice.chance(1_500) {
+                    self.nodes[from].trouble_at_ms = Some(self.now_ms + STEP_MS);
+                }
+                (to, message)
+            }
         };
         // The transport knows the member with its disk: nobody else gets what is meant for it.
         let Some(to) = self.nodes.iter().position(|node| node.id == to) else { return };
@@ -290,6 +336,10 @@ impl World {
     fn note_role(&mut self, index: usize, change: &RoleChange) {
         if change.role == Role::Leader {
             self.checker.leads(index, change.term);
+            // Most rules are about leaders that do not get far.
+            if !self.calm && self.dice.chance(self.habits.short_reigns) {
+                self.nodes[index].trouble_at_ms = Some(self.now_ms + self.dice.below(80));
+            }
         } else {
             self.nodes[index].forget_clients();
         }
@@ -318,6 +368,7 @@ impl World {
         let lost = !self.calm && self.dice.chance(2_000);
         if let Some(client) = self.clients.iter_mut().find(|client| client.rid == rid) {
             client.done = !lost;
+            client.next_try_ms = self.now_ms + self.dice.below(4_000);
         }
     }
 
@@ -357,7 +408,7 @@ impl World {
     }
 
     fn ask_questions(&mut self) {
-        if self.dice.chance(if self.calm { 500 } else { 300 }) {
+        if self.dice.chance(300) {
             let behind = self.dice.index(3);
             let roots = self.roots.iter().map(|root| root.older(behind)).collect();
             let ask_at_ms = self.now_ms + self.dice.below(600);
@@ -437,7 +488,7 @@ impl World {
         if replica.role() == Role::Leader && self.dice.chance(500) {
             replica.release((if beyond { most } else { least }).min(replica.commit()));
         }
-        if replica.released() > replica.base() && self.dice.chance(200) {
+        if replica.released() > replica.base() && self.dice.chance(400) {
             let span = replica.released().0 - replica.base().0;
             replica.drop_upto(Position(replica.base().0 + 1 + self.dice.below(span)));
         }
