@@ -30,6 +30,7 @@ const LAYERS: &[&[&str]] = &[
     &["hearth-catalog"],
     &["hearth-query"],
     &["hearth-internode"],
+    &["hearth-node"],
     &["hearth-distributor", "hearth-ingester", "hearth-querier", "hearth-compactor"],
     &["hearth"],
     &["hearth-integration-tests", "xtask"],

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hearth_node::CommonArgs;
 
 const ABOUT: &str = "A continuous-profiling database on one machine.";
 const LONG_ABOUT: &str = "A continuous-profiling database on one machine.
@@ -21,7 +22,7 @@ const AFTER: &str = "Examples:
 #[command(args_conflicts_with_subcommands = true, propagate_version = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pub(crate) serve: ServeArgs,
+    pub(crate) serve: CommonArgs,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -29,7 +30,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start the server (what `hearth` does without a command)
-    Serve(ServeArgs),
+    Serve(CommonArgs),
     /// Push profile files to a server
     Push(PushArgs),
     /// Ask a server: flame graphs, series, labels, pprof files
@@ -38,35 +39,6 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Print the settings that would be in force, with all keys
     Config(ConfigArgs),
-}
-
-/// Settings come from defaults, then the file, then variables `HEARTH_…`, then these flags.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct ServeArgs {
-    /// Address and port to listen on [default: 127.0.0.1:4040]
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) listen: Option<String>,
-    /// Folder for everything that must survive a restart [default: hearth-data]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Tell tenants apart by the header X-Scope-OrgID
-    #[arg(long)]
-    pub(crate) multitenancy: bool,
-    /// YAML file with settings; `hearth config --defaults` prints one with all keys
-    #[arg(long, value_name = "FILE", env = "HEARTH_CONFIG")]
-    pub(crate) config: Option<PathBuf>,
-    /// Where published blocks live: file:///path, s3://bucket/prefix, gs://…, az://… [default: DIR/store]
-    #[arg(long, value_name = "URL")]
-    pub(crate) object_store: Option<String>,
-    /// error, warn, info, debug, trace, or module=level pairs [default: info]
-    #[arg(long, value_name = "LEVEL")]
-    pub(crate) log_level: Option<String>,
-    /// text or json [default: text]
-    #[arg(long, value_name = "FORMAT")]
-    pub(crate) log_format: Option<String>,
-    /// Any setting by its key, such as limits.ingestion_rate_mb=100; may be given several times
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
 }
 
 /// Which server, and as whom.
@@ -217,7 +189,7 @@ pub(crate) struct PprofArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
     #[command(flatten)]
-    pub(crate) serve: ServeArgs,
+    pub(crate) serve: CommonArgs,
     /// Ignore the file, the variables and the flags
     #[arg(long)]
     pub(crate) defaults: bool,

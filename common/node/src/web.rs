@@ -14,20 +14,20 @@ use hearth_telemetry::{Metrics, Readiness};
 const PAGE: &str = include_str!("page.html");
 const YAML: &str = "text/plain; charset=utf-8";
 
-/// Publishes all heads.
-pub(super) type Flush = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+/// Publishes everything that is in memory.
+pub type Flush = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// What the routes answer from.
 #[derive(Clone)]
-pub(super) struct Web {
-    pub(super) settings: Arc<Settings>,
-    pub(super) metrics: Metrics,
-    pub(super) readiness: Readiness,
-    pub(super) flush: Flush,
+pub(crate) struct Web {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) metrics: Metrics,
+    pub(crate) readiness: Readiness,
+    pub(crate) flush: Flush,
 }
 
 impl Web {
-    pub(super) fn routes(self) -> Router {
+    pub(crate) fn routes(self) -> Router {
         let yaml = |text: String| move || async move { ([(header::CONTENT_TYPE, YAML)], text) };
         let current = self.settings.to_yaml();
         let changed = self.settings.changes_yaml();

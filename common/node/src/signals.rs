@@ -1,34 +1,36 @@
 //! SIGTERM and SIGINT: the first asks for a clean stop, the second ends the process at once.
 
-use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+
+use crate::error::NodeError;
 
 /// What a shell reports for a process that a signal ended.
 const EXIT_CODE_FORCED: i32 = 130;
 
 /// Knows how often the process was asked to stop.
 #[derive(Debug, Clone)]
-pub(super) struct Stop(watch::Receiver<u32>);
+pub(crate) struct Stop(watch::Receiver<u32>);
 
 impl Stop {
     /// Listens from now on.
-    pub(super) fn on_signals() -> Result<Self> {
-        let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-        let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    pub(crate) fn on_signals() -> Result<Self, NodeError> {
+        let fail = |doing| move |source| NodeError::System { doing, source };
+        let terminate = signal(SignalKind::terminate()).map_err(fail("listen for SIGTERM"))?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(fail("listen for SIGINT"))?;
         let (count, receiver) = watch::channel(0);
         tokio::spawn(listen(terminate, interrupt, count));
         Ok(Self(receiver))
     }
 
     /// Waits for the first.
-    pub(super) async fn wait(mut self) {
+    pub(crate) async fn wait(mut self) {
         // The sender lives as long as the runtime.
         let _ = self.0.wait_for(|count| *count > 0).await;
     }
 
     /// From now on a second signal ends the process.
-    pub(super) fn second_ends_at_once(mut self) {
+    pub(crate) fn second_ends_at_once(mut self) {
         tokio::spawn(async move {
             if self.0.wait_for(|count| *count > 1).await.is_ok() {
                 tracing::warn!(

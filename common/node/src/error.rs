@@ -1,0 +1,97 @@
+//! Why a process cannot start or go on, said so that a person can put it right.
+
+use std::io;
+use std::path::PathBuf;
+
+use hearth_common::{BoxError, Classify, ErrorKind};
+use hearth_objstore::StoreError;
+
+/// Why a process ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// `--set` without a value.
+    #[error("--set {0}: write KEY=VALUE")]
+    Set(String),
+    /// Settings do not load.
+    #[error(transparent)]
+    Settings(#[from] hearth_settings::Error),
+    /// Logs cannot be set up.
+    #[error(transparent)]
+    Logs(#[from] hearth_telemetry::LogError),
+    /// The system refuses something that every process needs.
+    #[error("cannot {doing}")]
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error("cannot {doing} the data folder {folder}", folder = folder.display())]
+    Folder {
+        /// What was tried.
+        doing: &'static str,
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has the data folder.
+    #[error("another process uses the data folder {} (another folder: --data-dir)", .0.display())]
+    FolderTaken(PathBuf),
+    /// A setting says an address that there is none.
+    #[error("setting '{key}': '{value}' {problem}")]
+    Address {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The port cannot be bound.
+    #[error("cannot listen on {address} (another address: {flag})")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The URL of the object store is wrong.
+    #[error("setting 'object_store'")]
+    Store(#[source] StoreError),
+    /// The object store lacks what is needed of it.
+    #[error("the object store cannot be used")]
+    StoreUnusable(#[source] StoreError),
+    /// The role did not start.
+    #[error("the {role} cannot start")]
+    Role {
+        /// Which.
+        role: &'static str,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+    /// The role ended with something left undone.
+    #[error("the stop was not clean: {0}")]
+    Stop(String),
+}
+
+impl Classify for NodeError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Set(_) | Self::Settings(_) | Self::Logs(_) | Self::Address { .. } => {
+                ErrorKind::InvalidArgument
+            }
+            Self::Store(error) | Self::StoreUnusable(error) => error.kind(),
+            Self::System { .. } | Self::Role { .. } | Self::Stop(_) => ErrorKind::Internal,
+            Self::Folder { .. } | Self::FolderTaken(_) | Self::Listen { .. } => ErrorKind::FailedPrecondition,
+        }
+    }
+}
