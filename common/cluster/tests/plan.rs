@@ -247,6 +247,17 @@ fn with_one_copy_another_disk_is_a_loss() {
 }
 
 #[test]
+fn a_loss_is_recorded_however_fast_the_new_disk_comes() {
+    let mut world = World::begun(1, &["a1", "b1"]);
+    let lost = world.cell("a1").log;
+    world.see("a1", 1, Presence::Gone);
+    world.see("a1", 2, Presence::Joining);
+    world.settle();
+    assert_ne!(world.cell("a1").log, lost);
+    assert_eq!(world.roster().losses.iter().map(|loss| loss.log).collect::<Vec<_>>(), [lost]);
+}
+
+#[test]
 fn a_member_that_moves_to_another_zone_is_told_apart() {
     let mut world = World::begun(3, &["a1", "b1", "c1", "c2"]);
     let seen = world.seen.get_mut(&member("c1", 1)).unwrap();

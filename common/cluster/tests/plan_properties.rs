@@ -131,6 +131,7 @@ fn check_cell(world: &World, cell: &Cell, after: &Roster, change: &Change) {
             assert_eq!(now.founders, cell.founders);
             let (old, new): (BTreeSet<_>, BTreeSet<_>) =
                 (cell.wanted.iter().collect(), now.wanted.iter().collect());
+            assert!(old.intersection(&new).count() > 0, "somebody who has the log stays: {change:?}");
             assert!(old.difference(&new).count() <= 1 && new.difference(&old).count() <= 1, "{change:?}");
         }
         _ if cell.state == CellState::Drained => {}

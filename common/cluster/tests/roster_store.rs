@@ -335,6 +335,8 @@ async fn old_versions_may_go() {
     let store = Store::open_folder(folder.path(), StoreOptions::default()).unwrap();
     let one = open(&store, None, 1);
     let Proposed::Committed(mut last) = one.propose(None, &first()).await.unwrap() else { panic!("lost") };
+    let reader = open(&store, None, 4);
+    assert_eq!(reader.load(Duration::ZERO).await.unwrap().unwrap().version, 1);
     for _ in 0..4 {
         let Proposed::Committed(next) = one.propose(Some(&last), &last).await.unwrap() else {
             panic!("lost")
@@ -344,7 +346,9 @@ async fn old_versions_may_go() {
     assert_eq!(one.collectable().await.unwrap(), [] as [u64; 0], "too few and too young");
     one.delete_versions(&[2, 1, 3]).await.unwrap();
     let newcomer = open(&store, None, 2);
-    assert_eq!(newcomer.load(Duration::ZERO).await.unwrap().unwrap().version, 5);
+    for reader in [newcomer, reader] {
+        assert_eq!(reader.load(Duration::ZERO).await.unwrap().unwrap().version, 5);
+    }
     // Whoever slept since version 1 does not make version 2 anew.
     let sleeper = open(&store, None, 3);
     let base = Roster { version: 1, nonce: last.parent, ..(*last).clone() };
@@ -354,7 +358,7 @@ async fn old_versions_may_go() {
 
 /// Proposes until `count` of its own marks are committed; a mark is a loss with its own log id.
 async fn writer(store: RosterStore, name: u128, count: u128) {
-    let mut done = 0;
+    let (mut done, mut unknown) = (0, false);
     while done < count {
         let mark = LogId(name << 64 | (done + 1));
         let newest = match store.load(Duration::ZERO).await {
@@ -366,15 +370,20 @@ async fn writer(store: RosterStore, name: u128, count: u128) {
             Err(_) => continue,
         };
         if newest.losses.iter().any(|loss| loss.log == mark) {
-            done += 1;
+            (done, unknown) = (done + 1, false);
             continue;
         }
         let mut next = (*newest).clone();
         let text = String::new();
         next.losses.push(Loss { cell: cell_id("a1"), log: mark, since: BEGIN, text, accepted: true });
-        // Its fate may be unknown: the next look tells.
-        if let Ok(Proposed::Committed(now)) = store.propose(Some(&newest), &next).await {
-            assert_eq!(now.version, newest.version + 1);
+        match store.propose(Some(&newest), &next).await {
+            Ok(Proposed::Committed(now)) => assert_eq!(now.version, newest.version + 1),
+            Ok(Proposed::Lost(now)) => {
+                let marked = now.losses.iter().any(|loss| loss.log == mark);
+                assert!(unknown || !marked, "lost is said of what is committed");
+            }
+            // Its fate is unknown: the next look tells.
+            Err(_) => unknown = true,
         }
     }
 }

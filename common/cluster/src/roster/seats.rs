@@ -110,10 +110,12 @@ impl<'a> Seating<'a> {
             // Its log is lost: it begins another one, and no seat of this one can be given to anybody.
             return Step::None;
         }
-        if let Some(own) = own.filter(|own| cell.state == CellState::Open && self.alive.contains(&own.id)) {
-            if cell.wanted.first() != Some(&own.id) {
-                return Step::Change(self.home_comes(cell, &own.id));
-            }
+        if let Some(own) = own
+            && cell.state == CellState::Open
+            && self.alive.contains(&own.id)
+            && cell.wanted.first() != Some(&own.id)
+        {
+            return Step::Change(self.home_comes(cell, &own.id));
         }
         if cell.wanted.len() > self.factor {
             return Step::Change(without(&cell.wanted, self.victim(cell, &cell.wanted, None)));
