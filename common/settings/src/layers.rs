@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::nearest::nearest;
-use crate::{Settings, env, file, redact};
+use crate::{Settings, cluster, env, file, redact};
 
 /// Where settings come from. Later layers win, key by key.
 #[derive(Debug, Clone, Default)]
@@ -117,13 +117,22 @@ fn assign(tree: &mut Value, origin: &str, key: &str, text: &str) -> Result<Setti
     // The text of a key that holds text is taken as it is; else it is read as YAML: 5, true, [a, b].
     let parsed = serde_saphyr::from_str::<Value>(text).ok().filter(|value| !value.is_null());
     let as_text = Value::String(text.to_owned());
-    *place = if place.is_string() { as_text } else { parsed.unwrap_or(as_text) };
+    *place = match parsed {
+        _ if place.is_string() => as_text,
+        // A list may also be written with commas alone.
+        None | Some(Value::String(_)) if place.is_array() => comma_separated(text),
+        parsed => parsed.unwrap_or(as_text),
+    };
     Settings::deserialize_tree(tree).map_err(|message| Error::Value {
         origin: origin.to_owned(),
         key: key.to_owned(),
         value: text.to_owned(),
         message,
     })
+}
+
+fn comma_separated(text: &str) -> Value {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Value::from).collect()
 }
 
 impl Settings {
@@ -137,7 +146,7 @@ fn check(settings: &Settings) -> Result<(), Error> {
     let invalid =
         |key, value: &dyn ToString, message| Err(Error::Invalid { key, value: value.to_string(), message });
     let Settings { listen, wal, ingester, .. } = settings;
-    if !listen.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+    if !cluster::has_port(listen) {
         return invalid(
             "listen",
             listen,
@@ -164,5 +173,5 @@ fn check(settings: &Settings) -> Result<(), Error> {
             "a head is allowed to grow to at least 1MiB",
         );
     }
-    Ok(())
+    cluster::check(settings)
 }

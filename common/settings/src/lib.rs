@@ -3,6 +3,7 @@
 //! Owns the names of all keys, how a wrong one is reported, and how the effective settings are printed. Builds nothing
 //! and opens nothing but the file itself; must not know which component uses which key.
 
+mod cluster;
 mod env;
 mod error;
 mod file;
@@ -13,6 +14,7 @@ mod overrides;
 mod redact;
 mod size;
 
+pub use cluster::{Cluster, Gossip};
 pub use env::{ENV_PREFIX, variable_name};
 pub use error::Error;
 pub use layers::{Layers, Loaded};

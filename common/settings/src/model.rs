@@ -6,6 +6,7 @@ use hearth_common::TenantLimits;
 use hearth_common::units::GoDuration;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::{Cluster, Gossip};
 use crate::size::ByteSize;
 
 /// All settings of one process.
@@ -32,6 +33,16 @@ pub struct Settings {
     pub querier: Querier,
     /// Upkeep of published data.
     pub compactor: Compactor,
+    /// Where the process runs: machines of one zone may fail together. A cell's members are in distinct zones if they can.
+    pub zone: String,
+    /// Name of the process, unique in the cluster and stable over restarts. Empty: the host's name.
+    pub instance_id: String,
+    /// On how many disks each profile is kept, 1 to 3. Decided when the cluster begins; Hearth on one machine has one.
+    pub replication_factor: u32,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// How its processes find each other.
+    pub gossip: Gossip,
     /// Logs.
     pub log: Log,
 }
@@ -49,6 +60,11 @@ impl Default for Settings {
             ingester: Ingester::default(),
             querier: Querier::default(),
             compactor: Compactor::default(),
+            zone: String::new(),
+            instance_id: String::new(),
+            replication_factor: 3,
+            cluster: Cluster::default(),
+            gossip: Gossip::default(),
             log: Log::default(),
         }
     }

@@ -119,3 +119,54 @@ fn changes_are_what_differs_from_the_defaults() {
     assert_eq!(lines, ["limits:", "ingestion_rate_mb: 17.0", "wal:", "segment_bytes: 1MiB"]);
     assert!(Settings::default().changes_yaml().trim().len() <= 2);
 }
+
+#[test]
+fn lists_are_given_with_commas_or_as_yaml() {
+    let seeds = |value: &str| {
+        let flags = vec![flag("gossip.seeds", value)];
+        Layers { flags, ..Layers::default() }.load().map(|loaded| loaded.settings.gossip.seeds)
+    };
+    assert_eq!(seeds("a:1,b:2").unwrap(), ["a:1", "b:2"]);
+    assert_eq!(seeds(" a:1 , ,[::1]:2,").unwrap(), ["a:1", "[::1]:2"]);
+    assert_eq!(seeds("[a:1, 'b:2']").unwrap(), ["a:1", "b:2"]);
+    assert_eq!(seeds("[::1]:7946").unwrap(), ["[::1]:7946"]);
+    assert!(seeds("").unwrap().is_empty());
+    let environment = vec![("HEARTH_GOSSIP_SEEDS".to_owned(), "x:1,y:2".to_owned())];
+    let loaded = Layers { environment, ..Layers::default() }.load().unwrap();
+    assert_eq!(loaded.settings.gossip.seeds, ["x:1", "y:2"]);
+    assert!(
+        seeds("no-port")
+            .unwrap_err()
+            .to_string()
+            .contains("setting 'gossip.seeds' is no-port: write host:port")
+    );
+}
+
+#[test]
+fn settings_of_a_cluster_are_checked() {
+    for (text, part) in [
+        ("zone: a/b", "setting 'zone'"),
+        ("instance_id: 'a b'", "setting 'instance_id'"),
+        ("cluster: {id: ''}", "setting 'cluster.id'"),
+        ("replication_factor: 0", "1, 2 or 3"),
+        ("replication_factor: 4", "1, 2 or 3"),
+        ("cluster: {listen: '10.0.0.1'}", "cluster.listen"),
+        ("cluster: {advertise: 0.0.0.0}", "cluster.advertise"),
+        ("cluster: {advertise: host}", "cluster.advertise"),
+        ("cluster: {replace_after: 1s}", "at least 10s"),
+        ("gossip: {listen: '::1:7946'}", "gossip.listen"),
+        ("gossip: {seeds: [':1']}", "gossip.seeds"),
+        ("gossip: {seed: []}", "did you mean 'seeds'?"),
+    ] {
+        let error = yaml(text).unwrap_err();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+    let long = "x".repeat(101);
+    assert!(yaml(&format!("instance_id: {long}")).is_err() && yaml(&format!("zone: {}", &long[1..])).is_ok());
+    let settings = yaml("zone: eu-1a\ninstance_id: i_1.x\nreplication_factor: 2\ncluster: {listen: '[::]:0', advertise: '::1'}").unwrap();
+    assert_eq!((settings.zone.as_str(), settings.replication_factor), ("eu-1a", 2));
+    assert_eq!(
+        (Settings::default().replication_factor, Settings::default().gossip.listen.as_str()),
+        (3, "0.0.0.0:7946")
+    );
+}

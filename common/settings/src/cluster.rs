@@ -1,0 +1,126 @@
+//! Keys of processes that form a cluster: who this one is, and how it finds the others. Hearth on one machine uses none.
+
+use std::net::IpAddr;
+
+use hearth_common::units::GoDuration;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::model::Settings;
+
+/// Longest name of an instance, a zone or a cluster, in bytes.
+const NAME_MAX_BYTES: usize = 100;
+/// Most seeds of gossip.
+const SEEDS_MAX: usize = 100;
+/// Others take the places of a member only after it was away this long: below it, each restart would move data.
+const REPLACE_AFTER_MIN: GoDuration = GoDuration::from_secs(10);
+
+/// The cluster, and the port for its processes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// Name of the cluster: processes with another one are refused. A namespace, no secret.
+    pub id: String,
+    /// Address and port at which ingesters take calls of other roles. Empty: the address of `listen`, any free port.
+    pub listen: String,
+    /// The IP address that others reach this process under. Empty: the one that `listen` names, else that of the route to
+    /// the seeds.
+    pub advertise: String,
+    /// How long an ingester is away before others take its places.
+    pub replace_after: GoDuration,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            id: "hearth".to_owned(),
+            listen: String::new(),
+            advertise: String::new(),
+            replace_after: GoDuration::from_secs(10 * 60),
+        }
+    }
+}
+
+/// How processes find each other. The port is neither encrypted nor authenticated: only the cluster should reach it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gossip {
+    /// Address and UDP port of gossip.
+    pub listen: String,
+    /// Some processes of the cluster, as `host:port`; a name stands for all of its addresses. With flag and variable:
+    /// separated by commas.
+    pub seeds: Vec<String>,
+}
+
+impl Default for Gossip {
+    fn default() -> Self {
+        Self { listen: "0.0.0.0:7946".to_owned(), seeds: Vec::new() }
+    }
+}
+
+/// What a type cannot say.
+pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
+    let Settings { zone, instance_id, replication_factor, cluster, gossip, .. } = settings;
+    name("zone", zone, true)?;
+    name("instance_id", instance_id, true)?;
+    name("cluster.id", &cluster.id, false)?;
+    if !(1..=3).contains(replication_factor) {
+        return invalid("replication_factor", replication_factor, "each profile is kept on 1, 2 or 3 disks");
+    }
+    if !cluster.listen.is_empty() && !has_port(&cluster.listen) {
+        return invalid(
+            "cluster.listen",
+            &cluster.listen,
+            "write an address and a port, such as 10.0.0.1:9095",
+        );
+    }
+    let advertise = cluster.advertise.parse::<IpAddr>();
+    if !cluster.advertise.is_empty() && !advertise.is_ok_and(|ip| !ip.is_unspecified()) {
+        return invalid(
+            "cluster.advertise",
+            &cluster.advertise,
+            "write the IP address that others can reach",
+        );
+    }
+    if cluster.replace_after < REPLACE_AFTER_MIN {
+        return invalid("cluster.replace_after", &cluster.replace_after, "it is at least 10s");
+    }
+    if !has_port(&gossip.listen) {
+        return invalid("gossip.listen", &gossip.listen, "write an address and a port, such as 0.0.0.0:7946");
+    }
+    if gossip.seeds.len() > SEEDS_MAX {
+        return invalid(
+            "gossip.seeds",
+            &gossip.seeds.len(),
+            "100 seeds are enough: one name may stand for many",
+        );
+    }
+    match gossip.seeds.iter().find(|seed| !has_port(seed)) {
+        Some(seed) => invalid("gossip.seeds", seed, "write host:port, IPv6 addresses as [::1]:7946"),
+        None => Ok(()),
+    }
+}
+
+fn invalid(key: &'static str, value: &dyn ToString, message: &'static str) -> Result<(), Error> {
+    Err(Error::Invalid { key, value: value.to_string(), message })
+}
+
+/// Names stand in keys of objects, in metrics and in pages.
+fn name(key: &'static str, text: &str, may_be_empty: bool) -> Result<(), Error> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !text.chars().all(allowed) || text.len() > NAME_MAX_BYTES || (text.is_empty() && !may_be_empty) {
+        return invalid(
+            key,
+            &format!("'{text}'"),
+            "a name is of letters, digits and -_. and has at most 100 of them",
+        );
+    }
+    Ok(())
+}
+
+pub(crate) fn has_port(text: &str) -> bool {
+    let bare_v6 = |host: &str| host.contains(':') && !host.starts_with('[');
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !bare_v6(host) && host.len() <= 253 && port.parse::<u16>().is_ok()
+    })
+}
