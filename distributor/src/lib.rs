@@ -6,6 +6,7 @@
 mod api;
 mod canonical;
 mod distributor;
+pub mod fanout;
 mod go_repair;
 mod idtable;
 mod ingest;
@@ -29,3 +30,4 @@ mod tenant;
 mod validate;
 
 pub use distributor::{DistributeError, Distributor, DistributorDeps, Prepared, PushSeries};
+pub use fanout::{ClusterPush, ClusterPushDeps, ClusterPushOptions};
