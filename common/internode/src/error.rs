@@ -5,6 +5,8 @@ use hearth_common::{Classify, ErrorKind};
 use hearth_model::AnswerError;
 use hearth_query::fetch::FetchError;
 
+use crate::limits::MESSAGE_BYTES_MAX;
+
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -18,6 +20,12 @@ pub enum CallError {
         peer: String,
         /// In words.
         why: String,
+    },
+    /// The request is longer than the port takes: it was not sent.
+    #[error("a request of {bytes} bytes is not sent, limit {MESSAGE_BYTES_MAX}")]
+    TooLarge {
+        /// What it is long.
+        bytes: usize,
     },
     /// No answer in time. The request may have been carried out.
     #[error("no answer from {0} in time")]
@@ -51,7 +59,7 @@ pub enum CallError {
 impl CallError {
     /// Whether it is certain that the request was not carried out.
     pub fn not_sent(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Unreachable { .. })
+        matches!(self, Self::Refused(_) | Self::Unreachable { .. } | Self::TooLarge { .. })
     }
 
     /// A closed set of words for metrics.
@@ -59,6 +67,7 @@ impl CallError {
         match self {
             Self::Refused(_) => "refused",
             Self::Unreachable { .. } => "unreachable",
+            Self::TooLarge { .. } => "too_large",
             Self::TimedOut(_) => "timed_out",
             Self::Lost { .. } => "lost",
             Self::Answered { .. } => "error",
@@ -71,6 +80,7 @@ impl Classify for CallError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Refused(_) | Self::Unreachable { .. } | Self::Lost { .. } => ErrorKind::Unavailable,
+            Self::TooLarge { .. } => ErrorKind::InvalidArgument,
             Self::TimedOut(_) => ErrorKind::DeadlineExceeded,
             Self::Answered { kind, .. } => *kind,
             Self::Malformed { .. } => ErrorKind::Internal,
@@ -83,6 +93,7 @@ impl From<CallError> for PushError {
         match error {
             // What an ingester answers when records do not decode.
             CallError::Answered { kind: ErrorKind::Internal, message } => Self::Malformed(message),
+            CallError::TooLarge { .. } => Self::Malformed(error.to_string()),
             other => Self::Unavailable(other.to_string()),
         }
     }
@@ -93,7 +104,8 @@ impl From<CallError> for FetchError {
         match error {
             CallError::Answered { kind: ErrorKind::OutOfRange, .. } => Self::Answer(AnswerError::Overflow),
             CallError::Answered { kind: ErrorKind::Internal | ErrorKind::DataLoss, .. }
-            | CallError::Malformed { .. } => Self::Read(Box::new(error)),
+            | CallError::Malformed { .. }
+            | CallError::TooLarge { .. } => Self::Read(Box::new(error)),
             other => Self::Unavailable(other.to_string()),
         }
     }

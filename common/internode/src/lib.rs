@@ -8,15 +8,25 @@
 //! Must not know: what a record holds, what a frame means to Raft, who is alive, where anything is stored.
 
 pub mod api;
+pub mod cells;
+pub mod client;
+mod connect;
 pub mod error;
 pub mod frame;
+pub mod limits;
 pub mod link;
+mod metrics;
 pub mod outbox;
 pub mod packed;
+pub mod server;
 mod status;
+mod strangers;
 mod wire;
 
 pub use api::{Fetch, FetchOutcome, Fetched, IngesterApi, Outcome, Push, Pushed};
+pub use client::{IngesterClient, Pool};
 pub use error::CallError;
 pub use frame::{Frame, Hello};
-pub use link::{LinkEvent, LinkSink, LinkState, Outbox};
+pub use link::{Link, LinkEvent, LinkOptions, LinkSink, LinkState, LinkTask, Outbox};
+pub use metrics::Metrics;
+pub use server::{InternalServer, ServerOptions};

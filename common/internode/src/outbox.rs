@@ -33,8 +33,15 @@ pub enum SendError {
 /// A frame and its room in the queue, which is free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Queued {
-    pub(crate) frame: Frame,
+    frame: Frame,
     _room: OwnedSemaphorePermit,
+}
+
+impl Queued {
+    /// The frame; its room is free.
+    pub(crate) fn into_frame(self) -> Frame {
+        self.frame
+    }
 }
 
 impl Outbox {

@@ -56,6 +56,9 @@ pub(crate) fn call_error(peer: &str, status: &Status) -> CallError {
         };
     }
     match status.source() {
+        Some(source) if in_chain(source, |cause| cause.is::<tonic::TimeoutExpired>()) => {
+            CallError::TimedOut(peer)
+        }
         // Made here, not there: the connection or the stream ended.
         Some(source) => CallError::Lost { peer, why: hearth_common::error::chain(source) },
         None => match status.code() {

@@ -1,8 +1,8 @@
 //! Frames of links: the messages of hearth-cell. Bytes of records are slices of the message that they came in.
 
 use hearth_cell::{
-    AppendHead, AppendReply, Base, Body, Entry, Grant, Life, Membership, Message, Outcome, Probe,
-    SnapshotHead, Term, VoteKind, VoteReply, VoteRequest,
+    AppendHead, AppendReply, Base, Body, Entry, Life, Membership, Message, Outcome, Probe, SnapshotHead,
+    Term, VoteKind, VoteReply, VoteRequest,
 };
 use hearth_common::{LogId, Position, Rid};
 
@@ -80,13 +80,7 @@ fn message_to(message: Message) -> Kind {
             last_term: request.last_term.0,
         }),
         Message::VoteReply(reply) => {
-            use pb::vote_reply::Grant as Wire;
-            let grant = match reply.grant {
-                Grant::No => Wire::No,
-                Grant::Bare => Wire::Bare,
-                Grant::Full => Wire::Full,
-            };
-            Kind::VoteReply(pb::VoteReply { pre: reply.kind == VoteKind::Pre, grant: grant.into() })
+            Kind::VoteReply(pb::VoteReply { pre: reply.kind == VoteKind::Pre, granted: reply.granted })
         }
         Message::Snapshot { head, rids } => Kind::Snapshot(pb::Snapshot {
             base: head.base.position.0,
@@ -117,14 +111,7 @@ fn message(term: Term, message: Kind) -> Result<Message, Malformed> {
             last_term: Term(request.last_term),
         }),
         Kind::VoteReply(reply) => {
-            use pb::vote_reply::Grant as Wire;
-            let grant = match reply.grant() {
-                Wire::No => Grant::No,
-                Wire::Bare => Grant::Bare,
-                Wire::Full => Grant::Full,
-                Wire::Unspecified => return malformed("a vote that is neither yes nor no"),
-            };
-            Message::VoteReply(VoteReply { term, kind: vote_kind(reply.pre), grant })
+            Message::VoteReply(VoteReply { term, kind: vote_kind(reply.pre), granted: reply.granted })
         }
         Kind::Snapshot(snapshot) => snapshot_of(term, snapshot)?,
         Kind::TimeoutNow(_) => Message::TimeoutNow { term },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hearth_cell::{
-    AppendHead, AppendReply, Base, Body, Entry, Grant, Life, Membership, Message, Outcome as Reply, Probe,
+    AppendHead, AppendReply, Base, Body, Entry, Life, Membership, Message, Outcome as Reply, Probe,
     SnapshotHead, Term, VoteKind, VoteReply, VoteRequest,
 };
 use hearth_cluster::PushOutcome;
@@ -229,7 +229,6 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         Just(Reply::Stale),
     ];
-    let grant = prop::sample::select(vec![Grant::No, Grant::Bare, Grant::Full]);
     prop_oneof![
         (head, vec(entry(), 0..5)).prop_map(|(head, entries)| Message::Append { head, entries }),
         (term(), any::<u64>(), any::<u64>(), reply).prop_map(|(term, life, probe, outcome)| {
@@ -238,10 +237,10 @@ fn message() -> impl Strategy<Value = Message> {
         (term(), kind(), any::<bool>(), place(), term()).prop_map(|(term, kind, forced, last, last_term)| {
             Message::Vote(VoteRequest { term, kind, forced, last, last_term })
         }),
-        (term(), kind(), grant).prop_map(|(term, kind, grant)| Message::VoteReply(VoteReply {
+        (term(), kind(), any::<bool>()).prop_map(|(term, kind, granted)| Message::VoteReply(VoteReply {
             term,
             kind,
-            grant
+            granted
         })),
         (term(), place(), term(), membership(), vec((any::<u128>(), place()), 0..5)).prop_map(
             |(term, position, base_term, membership, rids)| Message::Snapshot {

@@ -1231,53 +1231,8 @@ pub struct VoteRequest {
 pub struct VoteReply {
     #[prost(bool, tag = "1")]
     pub pre: bool,
-    #[prost(enumeration = "vote_reply::Grant", tag = "2")]
-    pub grant: i32,
-}
-/// Nested message and enum types in `VoteReply`.
-pub mod vote_reply {
-    #[derive(
-        Clone,
-        Copy,
-        Debug,
-        PartialEq,
-        Eq,
-        Hash,
-        PartialOrd,
-        Ord,
-        ::prost::Enumeration
-    )]
-    #[repr(i32)]
-    pub enum Grant {
-        Unspecified = 0,
-        No = 1,
-        Bare = 2,
-        Full = 3,
-    }
-    impl Grant {
-        /// String value of the enum field names used in the ProtoBuf definition.
-        ///
-        /// The values are not transformed in any way and thus are considered stable
-        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-        pub fn as_str_name(&self) -> &'static str {
-            match self {
-                Self::Unspecified => "GRANT_UNSPECIFIED",
-                Self::No => "GRANT_NO",
-                Self::Bare => "GRANT_BARE",
-                Self::Full => "GRANT_FULL",
-            }
-        }
-        /// Creates an enum from field names used in the ProtoBuf definition.
-        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-            match value {
-                "GRANT_UNSPECIFIED" => Some(Self::Unspecified),
-                "GRANT_NO" => Some(Self::No),
-                "GRANT_BARE" => Some(Self::Bare),
-                "GRANT_FULL" => Some(Self::Full),
-                _ => None,
-            }
-        }
-    }
+    #[prost(bool, tag = "2")]
+    pub granted: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Snapshot {
