@@ -12,16 +12,21 @@ mod homes;
 mod json;
 mod plan;
 mod seats;
+mod sight;
 mod store;
+mod tend;
 mod types;
 
 pub use chain::{Version, expired_versions};
 pub use change::{Change, InvalidChange, apply};
 pub use error::RosterError;
+pub use hearth_common::LogId;
 pub use homes::{Homes, LOOSE_AHEAD, Placed};
 pub use json::{decode_roster, encode_roster};
-pub use plan::{Note, Plan, PlanOptions, Presence, Seen, Sight, plan};
+pub use plan::{Plan, plan};
+pub use sight::{Note, PlanOptions, Presence, Seen, Sight};
 pub use store::{Proposed, RosterParts, RosterStore};
+pub use tend::{Tended, tend};
 pub use types::{
-    Cell, CellState, InvalidRoster, LogId, Loss, Member, MemberState, ROSTER_FORMAT, Roster, ScheduleEntry,
+    Cell, CellState, InvalidRoster, Loss, Member, MemberState, ROSTER_FORMAT, Roster, ScheduleEntry,
 };

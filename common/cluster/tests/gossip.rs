@@ -152,6 +152,17 @@ async fn version_6_works_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn seeds_may_be_names() {
+    let one = start("i1", &[]).await;
+    let seed = format!("localhost:{}", one.addr().port());
+    let options = GossipOptions { seeds: vec![seed], ..options("test", V4, &[]) };
+    let two = Gossip::start(options, said("i2"), Arc::new(SystemClock::default())).await.unwrap();
+    for gossip in [&one, &two] {
+        until(gossip, "they meet", |peers| names(peers) == "i1 i2").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_is_counted_and_harmless() {
     let one = start("i1", &[]).await;
     let noise = UdpSocket::bind(V4).await.unwrap();

@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hearth_cluster::roster::{
-    Cell, CellState, Change, LogId, Loss, Member, MemberState, Proposed, Roster, RosterError, RosterParts,
-    RosterStore, ScheduleEntry, apply, decode_roster, encode_roster,
+    Cell, CellState, Change, LogId, Loss, Member, MemberState, Presence, Proposed, Roster, RosterError,
+    RosterParts, RosterStore, ScheduleEntry, Sight, apply, decode_roster, encode_roster, tend,
 };
 use hearth_common::{Clock, TenantId, TimestampNs};
 use hearth_objstore::{Fault, Faults, Operation, Store, StoreOptions};
 use parking_lot::Mutex;
+use proptest::prelude::*;
 use world::{BEGIN, World, cell_id, member};
 
 /// Follows tokio's clock, which these tests stop.
@@ -186,19 +187,37 @@ fn every_changed_bit_and_every_cut_is_seen() {
     }
 }
 
-/// A roster's JSON changed by hand, wrapped again.
-fn edited(from: &str, to: &str, format: u32) -> Vec<u8> {
-    let object = encode_roster(&full());
-    let json = String::from_utf8(object[20..].to_vec()).unwrap();
-    assert!(json.contains(from), "{json}");
-    let json = json.replacen(from, to, 1);
-    let mut out = object[..8].to_vec();
+/// A text in its envelope.
+fn wrapped(json: &[u8], format: u32) -> Vec<u8> {
+    let mut out = b"HEARTHRS".to_vec();
     out.extend(format.to_le_bytes());
     out.extend((json.len() as u32).to_le_bytes());
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&out), json.as_bytes());
-    out.extend(crc.to_le_bytes());
-    out.extend(json.as_bytes());
+    out.extend(crc32c::crc32c_append(crc32c::crc32c(&out), json).to_le_bytes());
+    out.extend(json);
     out
+}
+
+/// A roster's JSON changed by hand, wrapped again.
+fn edited(from: &str, to: &str, format: u32) -> Vec<u8> {
+    let json = String::from_utf8(encode_roster(&full())[20..].to_vec()).unwrap();
+    assert!(json.contains(from), "{json}");
+    wrapped(json.replacen(from, to, 1).as_bytes(), format)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever stands in the text: it is refused, or it is a roster that is written as it was read.
+    #[test]
+    fn any_text_is_a_roster_or_refused(at in 0usize..4_000, with in "[0-9a-z{}\\[\\]\",:/-]{0,3}", cut in 0usize..3) {
+        let object = encode_roster(&full());
+        let mut text = object[20..].to_vec();
+        let at = at % text.len();
+        text.splice(at..(at + cut).min(text.len()), with.bytes());
+        if let Ok(roster) = decode_roster("k", &wrapped(&text, 1)) {
+            prop_assert_eq!(decode_roster("k", &encode_roster(&roster)).unwrap(), roster);
+        }
+    }
 }
 
 #[test]
@@ -354,6 +373,44 @@ async fn old_versions_may_go() {
     let base = Roster { version: 1, nonce: last.parent, ..(*last).clone() };
     let lost = sleeper.propose(Some(&base), &base).await.unwrap();
     assert!(matches!(&lost, Proposed::Lost(newest) if newest.version == 5), "{lost:?}");
+}
+
+fn spawnable<F: Future + Send>(future: F) -> F {
+    future
+}
+
+/// Two processes see the same and plan at once: one cluster comes of it, and both know it.
+#[tokio::test(start_paused = true)]
+async fn those_who_tend_agree() {
+    let store = memory();
+    let mut world = World::new(3);
+    for name in ["a1", "b1", "c1"] {
+        world.see(name, 1, Presence::Active);
+    }
+    world.pass(60);
+    let (one, two) = (open(&store, None, 1), open(&store, None, 2));
+    let counter = AtomicU64::new(0);
+    let random = || u128::from(counter.fetch_add(1, Ordering::Relaxed) + 1);
+    for joins in ["", "a2", "b2"] {
+        if !joins.is_empty() {
+            world.see(joins, 1, Presence::Joining);
+        }
+        let seen: Vec<_> = world.seen.values().cloned().collect();
+        let begun = TimestampNs(BEGIN.0 + 1_000_000_000);
+        let sight =
+            Sight { seen: &seen, watching_since: Duration::ZERO, now: world.now, wall: begun, drained: &[] };
+        let (a, b) = tokio::join!(
+            spawnable(tend(&one, &sight, &world.options, &random)),
+            spawnable(tend(&two, &sight, &world.options, &random))
+        );
+        let (a, b) = (a.unwrap(), b.unwrap());
+        assert!(a.roster.is_some() && a.notes == b.notes, "{a:?}");
+        assert_eq!(a.roster, b.roster);
+        let again = tend(&two, &sight, &world.options, &random).await.unwrap();
+        assert_eq!((again.steps, again.roster), (0, a.roster));
+    }
+    let newest = one.known().unwrap();
+    assert_eq!((newest.cells.len(), newest.schedule.len()), (5, 2), "the second entry waits for its minute");
 }
 
 /// Proposes until `count` of its own marks are committed; a mark is a loss with its own log id.

@@ -1,8 +1,8 @@
 //! The steps by which a roster changes. Pure.
 
-use hearth_common::{CellId, Classify, ErrorKind, MemberId, TimestampNs};
+use hearth_common::{CellId, Classify, ErrorKind, LogId, MemberId, TimestampNs};
 
-use super::types::{Cell, CellState, InvalidRoster, LogId, Loss, Member, MemberState, Roster, ScheduleEntry};
+use super::types::{Cell, CellState, InvalidRoster, Loss, Member, MemberState, Roster, ScheduleEntry};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hearth_common::{CellId, DiskId, InstanceId, MemberId, TenantId, TimestampNs};
+use hearth_common::{CellId, DiskId, InstanceId, LogId, MemberId, TenantId, TimestampNs};
 use serde::{Deserialize, Serialize};
 
 use super::envelope::{self, Kind};
 use super::error::RosterError;
-use super::types::{Cell, CellState, LogId, Loss, Member, MemberState, ROSTER_FORMAT, Roster, ScheduleEntry};
+use super::types::{Cell, CellState, Loss, Member, MemberState, ROSTER_FORMAT, Roster, ScheduleEntry};
 
 pub(crate) const ROSTER: Kind = Kind { magic: *b"HEARTHRS", format: ROSTER_FORMAT };
 

@@ -1,6 +1,7 @@
 //! Who should keep a cell: its home, then ring successors of the home in other zones, fewest memberships first (design:
 //! replication B2). Pure.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,8 @@ pub(super) struct Seating<'a> {
     factor: usize,
     /// There are as many zones as seats: no two members of a cell may share one.
     zones_matter: bool,
-    ring: Ring,
+    /// Of the active members; built when the first seat is to be given, for it is costly.
+    ring: OnceCell<Ring>,
     seats: BTreeMap<MemberId, usize>,
 }
 
@@ -47,10 +49,8 @@ impl<'a> Seating<'a> {
     pub(super) fn empty(members: &'a [Member], alive: &'a BTreeSet<MemberId>, factor: u32) -> Self {
         let factor = factor as usize;
         let zones_matter = zones(members) >= factor;
-        let active = members.iter().filter(|m| m.state == MemberState::Active);
-        let ring = Ring::new(&active.map(|m| m.id.instance.clone()).collect::<Vec<_>>());
         let members = members.iter().map(|member| (&member.id, member)).collect();
-        Self { members, alive, factor, zones_matter, ring, seats: BTreeMap::new() }
+        Self { members, alive, factor, zones_matter, ring: OnceCell::new(), seats: BTreeMap::new() }
     }
 
     /// Counts seats as taken.
@@ -58,6 +58,13 @@ impl<'a> Seating<'a> {
         for member in seats {
             *self.seats.entry(member.clone()).or_default() += 1;
         }
+    }
+
+    fn ring(&self) -> &Ring {
+        self.ring.get_or_init(|| {
+            let active = self.members.values().filter(|member| member.state == MemberState::Active);
+            Ring::new(&active.map(|member| member.id.instance.clone()).collect::<Vec<_>>())
+        })
     }
 
     fn state(&self, id: &MemberId) -> Option<MemberState> {
@@ -72,7 +79,7 @@ impl<'a> Seating<'a> {
     fn spare(&self, home: &InstanceId, others: &[MemberId]) -> Option<MemberId> {
         let token = tokens_of(home).next()?;
         let order: BTreeMap<&InstanceId, usize> =
-            self.ring.successors(token).enumerate().map(|(at, instance)| (instance, at)).collect();
+            self.ring().successors(token).enumerate().map(|(at, instance)| (instance, at)).collect();
         let shares_zone = |id: &MemberId| others.iter().any(|other| self.zone(other) == self.zone(id));
         self.members
             .values()

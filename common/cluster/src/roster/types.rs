@@ -1,9 +1,8 @@
 //! The roster as values, and what makes one valid. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use hearth_common::{CellId, Classify, ErrorKind, InstanceId, MemberId, TenantId, TimestampNs};
+use hearth_common::{CellId, Classify, ErrorKind, InstanceId, LogId, MemberId, TenantId, TimestampNs};
 use hearth_ring::{Schedule, ScheduleError, ServiceShards};
 
 /// The format of rosters that this code writes.
@@ -12,26 +11,12 @@ pub const ROSTER_FORMAT: u32 = 1;
 pub(crate) const MEMBERS_MAX: usize = 10_000;
 /// Most entries of the schedule.
 pub(crate) const SCHEDULE_MAX: usize = 4_096;
+/// Most losses on record.
+pub(crate) const LOSSES_MAX: usize = 10_000;
 /// Most members that keep one cell.
 pub(crate) const FACTOR_MAX: u32 = 7;
 /// Longest name of an instance, zone or cluster, in bytes.
 pub(crate) const NAME_MAX_BYTES: usize = 253;
-
-/// The identity of a cell's log: random, given when the log is begun. A cell whose log was lost begins another one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct LogId(pub u128);
-
-impl fmt::Display for LogId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for LogId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LogId({:032x})", self.0)
-    }
-}
 
 /// Whether a member takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,7 +62,9 @@ pub struct Cell {
     pub id: CellId,
     /// The identity of its log.
     pub log: LogId,
-    /// The members that begin the log. They never change: whoever is added later is added by the log itself.
+    /// The members that begin the log. They never change: whoever is added later is added by the log itself. A founder
+    /// begins it once, and only while it is wanted: what a disk holds of a log, be it only that this member was removed
+    /// from it, must stay there as long as the cell has this log. One that forgot it and began anew could vote twice.
     pub founders: Vec<MemberId>,
     /// The members that should keep it now, home first. Its leader changes the log's membership towards this.
     pub wanted: Vec<MemberId>,
@@ -196,11 +183,10 @@ impl Roster {
         self.cells.binary_search_by(|cell| cell.id.cmp(id)).ok().map(|at| &self.cells[at])
     }
 
-    /// The cells that a member should keep, or has founded and may have to begin: what its process runs.
+    /// The cells that a member should keep: what its process runs. Beside these it runs those that are on its disk, until
+    /// their logs say that it was removed.
     pub fn cells_of(&self, id: &MemberId) -> impl Iterator<Item = &Cell> {
-        self.cells.iter().filter(move |cell| {
-            cell.state != CellState::Drained && (cell.wanted.contains(id) || cell.founders.contains(id))
-        })
+        self.cells.iter().filter(move |cell| cell.state != CellState::Drained && cell.wanted.contains(id))
     }
 
     /// The cells that may hold records that are not published: those that a reader has to ask.
@@ -222,8 +208,11 @@ impl Roster {
         if self.factor == 0 || self.factor > FACTOR_MAX {
             return contradiction(format!("factor {} is not in 1 to {FACTOR_MAX}", self.factor));
         }
-        if self.members.len() > MEMBERS_MAX || self.schedule.len() > SCHEDULE_MAX {
-            return contradiction("too many members or schedule entries");
+        if self.members.len().max(self.cells.len()) > MEMBERS_MAX
+            || self.schedule.len() > SCHEDULE_MAX
+            || self.losses.len() > LOSSES_MAX
+        {
+            return contradiction("too many members, cells, schedule entries or losses");
         }
         if !self.members.windows(2).all(|pair| pair[0].id < pair[1].id) {
             return contradiction("members are not sorted, or one is listed twice");
