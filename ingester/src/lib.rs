@@ -4,11 +4,13 @@
 //! nothing that is not committed is served or published. Must not know: wire messages, pprof, what other roles are made
 //! of.
 //!
+//! - `api`: the internal port, and links to other members.
 //! - `host`: the log on disk, and a replica of each cell that this member keeps.
 //! - `lead`: what it has in memory for the cells that it leads.
 //! - `head`, `answer`: profiles in memory, and answers from them.
 
 mod answer;
+pub mod api;
 mod common;
 mod head;
 mod host;

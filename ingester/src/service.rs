@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hearth_cell::{Role, Term};
 use hearth_cluster::{PushError, PushOutcome, PushTarget};
-use hearth_common::{CellId, DiskId, MemberId};
+use hearth_common::{CellId, DiskId, InstanceId, MemberId};
 use hearth_query::{FetchAnswer, FetchError, FetchRequest, HeadSource};
 use hearth_wal::{Replay, Wal, WalOptions};
 use parking_lot::{Mutex, RwLock};
@@ -24,6 +24,8 @@ use crate::state_dir::StateDir;
 
 /// How often the loop looks.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a stop waits for others to lead.
+const HAND_OVER: Duration = Duration::from_secs(3);
 /// How long a push or a question waits for this member to begin leading.
 const LEAD_WAIT: Duration = Duration::from_secs(5);
 
@@ -35,10 +37,27 @@ pub struct Ingester {
     leads: RwLock<BTreeMap<CellId, Arc<Lead>>>,
     /// Grows with each change of `leads`.
     led: watch::Sender<u64>,
+    /// Who should keep each cell, home first.
+    wanted: RwLock<BTreeMap<CellId, Vec<MemberId>>>,
     me: MemberId,
     failed: Mutex<Option<String>>,
     closed: AtomicBool,
     stop: watch::Sender<bool>,
+}
+
+/// A cell is not led here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Elsewhere {
+    /// Whether this member keeps the cell.
+    pub(crate) member: bool,
+    /// The log is being read.
+    pub(crate) reading: bool,
+    /// On the way out.
+    pub(crate) stopping: bool,
+    /// For people.
+    pub(crate) why: String,
+    /// Who leads it, if known.
+    pub(crate) leader: Option<InstanceId>,
 }
 
 impl std::fmt::Debug for Ingester {
@@ -82,6 +101,7 @@ impl Ingester {
             host: watch::channel(None).0,
             leads: RwLock::default(),
             led: watch::channel(0).0,
+            wanted: RwLock::default(),
             me,
             failed: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -89,6 +109,7 @@ impl Ingester {
         });
         Arc::clone(&ingester).spawn_load(parts, replay);
         tokio::spawn(Arc::clone(&ingester).run());
+        tokio::spawn(Arc::clone(&ingester).steer());
         Ok(ingester)
     }
 
@@ -117,9 +138,10 @@ impl Ingester {
         });
     }
 
-    /// Keeps a cell from now on; what the roster says.
+    /// Keeps a cell from now on, and brings its members to those wanted while it is led here: what the roster says.
     pub async fn keep(self: &Arc<Self>, spec: &CellSpec) -> Result<(), String> {
         let host = self.host().await?;
+        self.wanted.write().insert(spec.cell.clone(), spec.wanted.clone());
         let known = host.cell(&spec.cell).is_some();
         let cell = host.ensure(spec).map_err(|error| hearth_common::error::chain(&error))?;
         if !known {
@@ -188,6 +210,40 @@ impl Ingester {
         self.host.borrow().clone()
     }
 
+    /// Who this is.
+    pub fn member(&self) -> &MemberId {
+        &self.me
+    }
+
+    /// The lead of a cell, if this member leads it now; else where to ask. Without waiting.
+    pub(crate) fn lead_of(&self, cell: &CellId) -> Result<Arc<Lead>, Elsewhere> {
+        let elsewhere =
+            Elsewhere { member: true, reading: false, stopping: false, why: String::new(), leader: None };
+        if self.closed.load(Ordering::Relaxed) {
+            let why = "the ingester is stopping".to_owned();
+            return Err(Elsewhere { stopping: true, why, leader: self.leader_of(cell), ..elsewhere });
+        }
+        let Some(host) = self.host_now() else {
+            let why = "the write-ahead log is being read".to_owned();
+            return Err(Elsewhere { reading: true, why, ..elsewhere });
+        };
+        if let Some(lead) = self.leads.read().get(cell) {
+            return Ok(Arc::clone(lead));
+        }
+        if host.cell(cell).is_none() {
+            let why = format!("'{}' keeps no copy of cell {}", self.me.instance, cell.0);
+            return Err(Elsewhere { member: false, why, ..elsewhere });
+        }
+        let why = format!("'{}' does not lead cell {}", self.me.instance, cell.0);
+        Err(Elsewhere { why, leader: self.leader_of(cell), ..elsewhere })
+    }
+
+    /// Who leads a cell, as far as this member knows, unless it is itself.
+    pub(crate) fn leader_of(&self, cell: &CellId) -> Option<InstanceId> {
+        let leader = self.host_now()?.cell(cell)?.news().borrow().leader.clone();
+        leader.filter(|leader| *leader != self.me).map(|leader| leader.instance)
+    }
+
     /// All leads at the moment.
     pub(crate) fn leads(&self) -> Vec<Arc<Lead>> {
         self.leads.read().values().map(Arc::clone).collect()
@@ -211,7 +267,7 @@ impl Ingester {
             return Err("the cell is being opened".to_owned());
         }
         for lead in self.leads() {
-            if let Progress { done: false, entries } = *lead.progress.borrow() {
+            if let Progress { done: false, entries, .. } = *lead.progress.borrow() {
                 return Err(format!("the write-ahead log is being replayed, {entries} records so far"));
             }
         }
@@ -237,10 +293,50 @@ impl Ingester {
         // What is not replayed yet stays in the log: a stop must not wait for a store that is away.
         let rebuilt = self.leads().iter().all(|lead| lead.progress.borrow().done);
         let flushed = if rebuilt { self.flush().await } else { Ok(()) };
+        let flushed = match flushed {
+            // Other members have what is not published: the next leader publishes it.
+            Err(error) if !matches!(self.common.options.cells, Cells::Alone) => {
+                tracing::warn!(
+                    error,
+                    "not everything is published: the other members of the cells go on with it"
+                );
+                Ok(())
+            }
+            flushed => flushed,
+        };
+        self.hand_over().await;
         self.stop.send_replace(true);
         let closed = host.close().await;
         self.leads().iter().for_each(|lead| lead.end());
         flushed.and(closed)
+    }
+
+    /// Lets others lead what is led here, where there are others. Waits for that, for a bounded time.
+    async fn hand_over(&self) {
+        let leads = self.leads();
+        let shared = leads.iter().filter(|lead| lead.cell.membership().voters.len() > 1);
+        let shared: Vec<&Arc<Lead>> = shared.collect();
+        shared.iter().for_each(|lead| lead.hand_over());
+        let over = async {
+            for lead in shared {
+                let mut news = lead.cell.news();
+                drop(news.wait_for(|news| !news.leads(lead.term)).await);
+            }
+        };
+        if tokio::time::timeout(HAND_OVER, over).await.is_err() {
+            tracing::warn!("leadership was not handed over in time: the others elect a leader");
+        }
+    }
+
+    /// A loop of its own: who keeps a cell must not wait for the object store.
+    async fn steer(self: Arc<Self>) {
+        let mut stopped = self.stop.subscribe();
+        while tokio::time::timeout(TICK, stopped.changed()).await.is_err() {
+            for lead in self.leads() {
+                let wanted = self.wanted.read().get(&lead.cell.id).cloned().unwrap_or_default();
+                lead.steer(&wanted);
+            }
+        }
     }
 
     async fn run(self: Arc<Self>) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hearth_cell::{AppendHead, Base, Membership, Message, Options, Pledge, Positions, Saved};
 use hearth_common::error::chain;
-use hearth_common::{CellId, Clock, DiskId, JournalId, LogId, MemberId, Position, Rid, TimestampNs};
+use hearth_common::{CellId, Clock, DiskId, LogId, MemberId, Position, Rid, TimestampNs};
 use hearth_wal::{Appended, Damage, Lsn, Replayed, Wal, WalError, WalEvents};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::counter::Counter;
@@ -54,6 +54,8 @@ pub struct CellSpec {
     pub log: LogId,
     /// Its first members, if this one belongs to them; `None` = it joins later, and learns from the leader who it is.
     pub founders: Option<Vec<MemberId>>,
+    /// The members that should keep it now, home first; empty = whoever keeps it.
+    pub wanted: Vec<MemberId>,
 }
 
 /// How far the log is on disk.
@@ -430,10 +432,10 @@ impl Host {
 /// The cell of a machine that stands alone: named after it, its log named after its disk.
 pub(crate) fn lone_cell(me: &MemberId) -> CellSpec {
     let DiskId(log) = me.disk;
-    CellSpec { cell: CellId(me.instance.clone()), log: LogId(log), founders: Some(vec![me.clone()]) }
-}
-
-/// What roots call the log of a cell.
-pub(crate) fn journal_of(spec: &CellSpec) -> JournalId {
-    JournalId::of_log(&spec.cell, spec.log)
+    CellSpec {
+        cell: CellId(me.instance.clone()),
+        log: LogId(log),
+        founders: Some(vec![me.clone()]),
+        wanted: Vec::new(),
+    }
 }

@@ -18,7 +18,7 @@ type Snapshot = (Filter, JournalAnswer, Vec<Arc<Head>>);
 impl Lead {
     /// Answers for this cell. A member that leads no more answers nothing: a quorum is asked after the question came.
     pub(crate) async fn fetch(&self, request: FetchRequest) -> Result<FetchAnswer, FetchError> {
-        if let Progress { done: false, entries } = *self.progress.borrow() {
+        if let Progress { done: false, entries, .. } = *self.progress.borrow() {
             let text = format!("the write-ahead log is being replayed, {entries} records so far");
             return Ok(FetchAnswer::NotReady(text));
         }

@@ -8,6 +8,7 @@ mod cut;
 mod fetch;
 mod push;
 mod rebuild;
+mod steer;
 mod tenant;
 
 use std::sync::Arc;
@@ -60,6 +61,7 @@ impl Lead {
     /// Another member leads, or will: nothing more is built or published.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
+        self.progress.send_modify(|progress| progress.ended = true);
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -85,16 +87,19 @@ impl Lead {
         self.tenants.read().get(id).map(Arc::clone)
     }
 
-    /// Waits until everything that the log held is in the heads.
-    async fn rebuilt(&self) {
+    /// Waits until everything that the log held is in the heads; an error says that this ended before.
+    async fn rebuilt(&self) -> Result<(), String> {
         let mut progress = self.progress.subscribe();
-        // The sender lives as long as this.
-        drop(progress.wait_for(|progress| progress.done).await);
+        let reached = progress.wait_for(|progress| progress.done || progress.ended).await;
+        match reached {
+            Ok(progress) if progress.done => Ok(()),
+            _ => Err("another member leads the cell now".to_owned()),
+        }
     }
 
     /// Publishes all heads; returns when the roots are committed.
     pub(crate) async fn flush(&self) -> Result<(), String> {
-        self.rebuilt().await;
+        self.rebuilt().await?;
         for tenant in self.all_tenants() {
             self.seal(&tenant);
             self.publish(&tenant).await?;

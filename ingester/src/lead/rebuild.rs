@@ -24,6 +24,8 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(crate) struct Progress {
     /// Everything is in the heads.
     pub(crate) done: bool,
+    /// It ended before it was done, and never will be.
+    pub(crate) ended: bool,
     /// Records built so far.
     pub(crate) entries: u64,
 }

@@ -1,0 +1,192 @@
+//! What other roles call: pushes and questions for cells, and how this member is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use hearth_cell::{Role, Status};
+use hearth_cluster::PushError;
+use hearth_common::ErrorKind;
+use hearth_internode::api::{
+    CellStatus, ControlError, Fetch, FetchOutcome, Fetched, IngesterApi, MemberStatus, NotReady, Outcome,
+    PeerStatus, Push, Pushed, Retry, RetryWhy,
+};
+use hearth_model::Answer;
+use hearth_query::{FetchAnswer, FetchError};
+use tokio::sync::Notify;
+
+use crate::host::Cell;
+use crate::lead::Lead;
+use crate::service::{Elsewhere, Ingester};
+
+/// An ingester as a member of a cluster.
+pub struct Member {
+    ingester: Arc<Ingester>,
+    cluster_id: String,
+    roster_version: AtomicU64,
+    leave: Notify,
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member").field("ingester", &self.ingester).finish_non_exhaustive()
+    }
+}
+
+impl Member {
+    /// Serves an ingester in a cluster of that name.
+    pub fn new(ingester: Arc<Ingester>, cluster_id: String) -> Arc<Self> {
+        Arc::new(Self { ingester, cluster_id, roster_version: AtomicU64::new(0), leave: Notify::new() })
+    }
+
+    /// The version of the roster that this member acts on.
+    pub fn set_roster_version(&self, version: u64) {
+        self.roster_version.fetch_max(version, Ordering::Relaxed);
+    }
+
+    /// Returns when somebody wishes that this member leaves the cluster for good.
+    pub async fn leave_wished(&self) {
+        self.leave.notified().await;
+    }
+
+    fn roster_version(&self) -> u64 {
+        self.roster_version.load(Ordering::Relaxed)
+    }
+
+    fn answer(&self, outcome: FetchOutcome) -> Fetched {
+        Fetched { outcome, roster_version: self.roster_version() }
+    }
+}
+
+/// All records of a push are to be tried again.
+fn all_again(count: usize, elsewhere: Elsewhere) -> Vec<Outcome> {
+    let why = match elsewhere {
+        Elsewhere { stopping: true, .. } => RetryWhy::Stopping,
+        Elsewhere { member: false, .. } => RetryWhy::NotMember,
+        Elsewhere { reading: true, .. } => RetryWhy::NotReady,
+        _ => RetryWhy::NotLeader,
+    };
+    let retry = Retry { why, message: elsewhere.why, leader: elsewhere.leader };
+    vec![Outcome::Retry(retry); count]
+}
+
+#[async_trait]
+impl IngesterApi for Member {
+    async fn push(&self, push: Push) -> Result<Pushed, PushError> {
+        let count = push.records.len();
+        let outcomes = match self.ingester.lead_of(&push.cell) {
+            Err(elsewhere) => all_again(count, elsewhere),
+            Ok(lead) => match lead.push(&push.records).await {
+                Ok(outcomes) => outcomes.into_iter().map(Outcome::Done).collect(),
+                Err(PushError::Unavailable(message)) => match self.ingester.lead_of(&push.cell) {
+                    Ok(again) if again.term == lead.term => {
+                        let retry = Retry { why: RetryWhy::Full, message, leader: None };
+                        vec![Outcome::Retry(retry); count]
+                    }
+                    Ok(_) => {
+                        let retry = Retry { why: RetryWhy::NotReady, message, leader: None };
+                        vec![Outcome::Retry(retry); count]
+                    }
+                    Err(elsewhere) => all_again(count, elsewhere),
+                },
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(Pushed { outcomes, roster_version: self.roster_version() })
+    }
+
+    async fn fetch(&self, fetch: Fetch) -> Result<Fetched, FetchError> {
+        let Fetch { request, cells, .. } = fetch;
+        let mut leads: Vec<Arc<Lead>> = Vec::new();
+        let mut elsewhere = Vec::new();
+        if cells.is_empty() {
+            leads = self.ingester.leads();
+        }
+        for cell in cells {
+            match self.ingester.lead_of(&cell) {
+                Ok(lead) => leads.push(lead),
+                Err(Elsewhere { why, leader, .. }) => {
+                    elsewhere.push(NotReady { cell: Some(cell), why, leader });
+                }
+            }
+        }
+        let answers = join_all(leads.iter().map(|lead| lead.fetch(request.clone()))).await;
+        let (mut journals, mut inexact, mut answered) = (Vec::new(), None, Vec::new());
+        let mut sum = Answer::empty(&request.question);
+        for (lead, answer) in leads.iter().zip(answers) {
+            match answer? {
+                FetchAnswer::Answered { journals: of_cell, partial, inexact: why } => {
+                    journals.extend(of_cell);
+                    sum = sum.join(partial)?;
+                    inexact = inexact.or(why);
+                    answered.push(lead.cell.id.clone());
+                }
+                FetchAnswer::NotReady(why) => {
+                    let leader = self.ingester.leader_of(&lead.cell.id);
+                    elsewhere.push(NotReady { cell: Some(lead.cell.id.clone()), why, leader });
+                }
+                FetchAnswer::NeedFresh { journal, retained_after } => {
+                    return Ok(self.answer(FetchOutcome::NeedFresh { journal, retained_after }));
+                }
+            }
+        }
+        let outcome = FetchOutcome::Answered { journals, partial: sum, inexact, cells: answered, elsewhere };
+        Ok(self.answer(outcome))
+    }
+
+    async fn status(&self) -> Result<MemberStatus, ControlError> {
+        let cells = self.ingester.host_now().map_or_else(Vec::new, |host| host.cells());
+        let state = match self.ingester.ready() {
+            Ok(()) => "active".to_owned(),
+            Err(why) => format!("not ready: {why}"),
+        };
+        Ok(MemberStatus {
+            cluster_id: self.cluster_id.clone(),
+            member: self.ingester.member().clone(),
+            roster_version: self.roster_version(),
+            state,
+            cells: cells.iter().map(|cell| cell_status(cell)).collect(),
+        })
+    }
+
+    async fn flush(&self) -> Result<(), ControlError> {
+        let flushed = self.ingester.flush().await;
+        flushed.map_err(|message| ControlError { kind: ErrorKind::Unavailable, message })
+    }
+
+    async fn leave(&self) -> Result<(), ControlError> {
+        self.leave.notify_one();
+        Ok(())
+    }
+}
+
+fn cell_status(cell: &Cell) -> CellStatus {
+    let status: Status = cell.status();
+    let role = match status.role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::PreCandidate | Role::Candidate => "candidate",
+    };
+    let peer = |peer: hearth_cell::PeerStatus| PeerStatus {
+        member: peer.member,
+        voter: peer.voter,
+        matched: peer.matched,
+        last_heard_ms: peer.heard_ago.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+    };
+    CellStatus {
+        cell: cell.id.clone(),
+        log: cell.log,
+        role: role.to_owned(),
+        term: status.term.0,
+        leader: status.leader,
+        durable_end: status.durable_end,
+        committed: status.commit,
+        // What is released is what committed roots cover.
+        covered: status.released,
+        released: status.released,
+        base: status.base,
+        peers: status.peers.into_iter().map(peer).collect(),
+        waits_for: status.waits_for,
+    }
+}
