@@ -120,12 +120,15 @@ impl Api {
         Ok(total)
     }
 
-    /// Sum of a series with one point at the end of the range.
+    /// Sum of a series with one point at the end of the range; an error if the server is not there, too.
     pub fn series_total(&self, selector: &str, start_ms: i64, end_ms: i64) -> Result<i64, String> {
         let step_ms = end_ms - start_ms;
         let question = json!({"profile_typeID": CPU, "label_selector": selector, "start": start_ms,
             "end": end_ms, "step": step_ms as f64 / 1000.0});
-        let answer = self.query("SelectSeries", &question);
+        let path = "/querier.v1.QuerierService/SelectSeries";
+        let answer = self
+            .post(path, "application/json", question.to_string().as_bytes())
+            .map_err(|error| error.to_string())?;
         if answer.status != 200 {
             return Err(answer.text());
         }

@@ -9,9 +9,13 @@
 )]
 
 pub mod api;
+pub mod checker;
+pub mod cluster;
 pub mod process;
 pub mod profile;
 pub mod shared;
 
 pub use api::Api;
+pub use checker::Checker;
+pub use cluster::Cluster;
 pub use process::Hearth;

@@ -159,7 +159,8 @@ impl Drop for Hearth {
     }
 }
 
-fn follow(stream: impl std::io::Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) {
+/// Collects the lines of a stream.
+pub(crate) fn follow(stream: impl std::io::Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             log.lock().expect("not poisoned").push(line);

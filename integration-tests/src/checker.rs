@@ -1,0 +1,183 @@
+//! Pushes profiles with known sums through a cluster, from several clients that retry, while something goes wrong; then, and
+//! meanwhile, asks whether every acknowledged one is there exactly once.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::api::Api;
+use crate::profile;
+
+/// Services that profiles are pushed for.
+pub const SERVICES: u64 = 7;
+/// How long a client tries one push.
+const PUSH_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What was pushed, and what of it is acknowledged.
+#[derive(Debug)]
+pub struct Checker {
+    base_ns: i64,
+    /// Sums by service of what was begun and of what was acknowledged.
+    begun: Vec<AtomicI64>,
+    acked: Vec<AtomicI64>,
+    next: AtomicU64,
+    stop: AtomicBool,
+    /// Pushes that had to be tried again, and the most tries of one.
+    retries: AtomicU64,
+    tries_max: AtomicU64,
+    /// The longest that one push took, in ms.
+    slowest_ms: AtomicU64,
+    /// Questions answered, and those that failed with a clear error.
+    answered: AtomicU64,
+    failed: AtomicU64,
+    errors: Mutex<Vec<String>>,
+}
+
+impl Default for Checker {
+    fn default() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as i64;
+        let zeros = || (0..SERVICES).map(|_| AtomicI64::new(0)).collect();
+        Self {
+            base_ns: now / 1_000_000 * 1_000_000 - 60_000_000_000,
+            begun: zeros(),
+            acked: zeros(),
+            next: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            retries: AtomicU64::new(0),
+            tries_max: AtomicU64::new(0),
+            slowest_ms: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            errors: Mutex::default(),
+        }
+    }
+}
+
+impl Checker {
+    /// Ends the pushing and asking.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// How many were pushed.
+    pub fn pushed(&self) -> u64 {
+        self.next.load(Ordering::SeqCst)
+    }
+
+    /// The same profile for the same number: a retry sends the same bytes.
+    fn profile(&self, n: u64) -> (u64, i64, Vec<u8>) {
+        let value = 1_000_003 + (n as i64 * 7919) % 1_000_000;
+        let leaf = format!("leaf-{}", n % 97);
+        let stacks: &[(&[&str], i64)] = &[(&["main", "work", &leaf], value), (&["main", "idle"], 17)];
+        let body = profile::gzip(&profile::cpu(self.base_ns + n as i64 * 1_000, stacks));
+        (n % SERVICES, value + 17, body)
+    }
+
+    /// Pushes until [`Checker::stop`], each profile until it is acknowledged, by whichever client answers.
+    pub fn push(&self, clients: &[Api], pause: Duration) {
+        while !self.stop.load(Ordering::SeqCst) {
+            let n = self.next.fetch_add(1, Ordering::SeqCst);
+            let (service, value, body) = self.profile(n);
+            let name = format!("service-{service}");
+            let pod = format!("pod-{}", n % 5);
+            let labels = [("__name__", "process_cpu"), ("service_name", name.as_str()), ("pod", &pod)];
+            self.begun[service as usize].fetch_add(value, Ordering::SeqCst);
+            let started = Instant::now();
+            let mut tries = 0u64;
+            loop {
+                let client = &clients[((n + tries) % clients.len() as u64) as usize];
+                tries += 1;
+                let why = match client.push(&labels, &body) {
+                    Ok(answer) if answer.status == 200 => break,
+                    Ok(answer) => {
+                        assert!(answer.status >= 429, "push refused: {} {}", answer.status, answer.text());
+                        format!("{} {}", answer.status, answer.text())
+                    }
+                    Err(error) => error.to_string(),
+                };
+                self.retries.fetch_add(1, Ordering::SeqCst);
+                self.errors.lock().expect("not poisoned").push(why.clone());
+                assert!(started.elapsed() < PUSH_PATIENCE, "push {n} was not taken: {why}");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            self.acked[service as usize].fetch_add(value, Ordering::SeqCst);
+            self.tries_max.fetch_max(tries, Ordering::SeqCst);
+            let took_ms = started.elapsed().as_millis() as u64;
+            self.slowest_ms.fetch_max(took_ms, Ordering::SeqCst);
+            std::thread::sleep(pause);
+        }
+    }
+
+    /// Asks until [`Checker::stop`]: an answer holds everything acknowledged before, nothing twice, and nothing that was not
+    /// begun; or it is a clear error.
+    pub fn ask(&self, clients: &[Api], pause: Duration) {
+        let mut at = 0;
+        while !self.stop.load(Ordering::SeqCst) {
+            let service = at as u64 % SERVICES;
+            let client = &clients[at % clients.len()];
+            at += 1;
+            let before = self.acked[service as usize].load(Ordering::SeqCst);
+            let got = self.total(client, service);
+            let after = self.begun[service as usize].load(Ordering::SeqCst);
+            match got {
+                Ok(got) => {
+                    assert!(before <= got && got <= after, "service {service}: {before} ≤ {got} ≤ {after}");
+                    self.answered.fetch_add(1, Ordering::SeqCst);
+                }
+                Err(error) => {
+                    self.failed.fetch_add(1, Ordering::SeqCst);
+                    self.errors.lock().expect("not poisoned").push(error);
+                }
+            }
+            std::thread::sleep(pause);
+        }
+    }
+
+    fn total(&self, client: &Api, service: u64) -> Result<i64, String> {
+        let (start_ms, end_ms) = (self.base_ns / 1_000_000 - 1000, self.base_ns / 1_000_000 + 600_000);
+        client.series_total(&format!("{{service_name=\"service-{service}\"}}"), start_ms, end_ms)
+    }
+
+    /// When nobody pushes any more: waits until the client answers, and every sum must be exact. Says how long that took.
+    pub fn settle(&self, client: &Api, patience: Duration) -> Duration {
+        let started = Instant::now();
+        for service in 0..SERVICES {
+            let want = self.acked[service as usize].load(Ordering::SeqCst);
+            loop {
+                match self.total(client, service) {
+                    Ok(got) => {
+                        let begun = self.begun[service as usize].load(Ordering::SeqCst);
+                        assert_eq!(got, want, "service {service}, begun {begun}");
+                        break;
+                    }
+                    Err(error) => {
+                        assert!(started.elapsed() < patience, "no answer within {patience:?}: {error}");
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                }
+            }
+        }
+        started.elapsed()
+    }
+
+    /// Figures, for people.
+    pub fn report(&self) -> String {
+        let load = |n: &AtomicU64| n.load(Ordering::SeqCst);
+        let errors = self.errors.lock().expect("not poisoned");
+        format!(
+            "{} pushed, {} retries, at most {} tries, slowest {} ms; {} answers, {} clear errors; last error: {}",
+            self.pushed(),
+            load(&self.retries),
+            load(&self.tries_max),
+            load(&self.slowest_ms),
+            load(&self.answered),
+            load(&self.failed),
+            errors.last().map_or("none", String::as_str)
+        )
+    }
+
+    /// The most tries that a push took.
+    pub fn tries_max(&self) -> u64 {
+        self.tries_max.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,331 @@
+//! A cluster of real processes on loopback ports, over one folder as object store: started, killed, paused, restarted.
+//!
+//! Knows the roles only from outside: their command lines and their wire.
+
+use std::collections::BTreeMap;
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::api::Api;
+use crate::process::{OPEN_LIMITS, follow};
+
+/// How long a process may take until it is ready, and until it has stopped.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Takes pushes.
+    Distributor,
+    /// Keeps cells.
+    Ingester,
+    /// Answers.
+    Querier,
+    /// Collects.
+    Compactor,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Distributor => "distributor",
+            Self::Ingester => "ingester",
+            Self::Querier => "querier",
+            Self::Compactor => "compactor",
+        }
+    }
+}
+
+/// How a cluster is made.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Copies of each profile.
+    pub factor: u32,
+    /// Ingesters, spread over three zones.
+    pub ingesters: usize,
+    /// Distributors.
+    pub distributors: usize,
+    /// Queriers.
+    pub queriers: usize,
+    /// Compactors.
+    pub compactors: usize,
+}
+
+impl Default for Plan {
+    /// Three zones with an ingester each, two distributors, two queriers, a compactor.
+    fn default() -> Self {
+        Self { factor: 3, ingesters: 3, distributors: 2, queriers: 2, compactors: 1 }
+    }
+}
+
+/// One process, running or not. Its ports stay over restarts.
+#[derive(Debug)]
+struct Node {
+    role: Role,
+    zone: String,
+    listen: u16,
+    cluster: u16,
+    gossip: u16,
+    data_dir: PathBuf,
+    child: Option<Child>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// The processes; killed when dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    plan: Plan,
+    dir: tempfile::TempDir,
+    nodes: BTreeMap<String, Node>,
+}
+
+/// The folder with the binaries under test: `HEARTH_BIN_DIR`, else what cargo makes of the sources beside this test.
+fn binaries() -> &'static Path {
+    static BINARIES: OnceLock<PathBuf> = OnceLock::new();
+    BINARIES.get_or_init(|| std::env::var_os("HEARTH_BIN_DIR").map_or_else(build, PathBuf::from))
+}
+
+fn build() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let dir = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--bins"]);
+    for role in [Role::Distributor, Role::Ingester, Role::Querier, Role::Compactor] {
+        build.args(["--package", &format!("hearth-{}", role.name())]);
+    }
+    build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    if dir.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo runs").success(), "the roles do not build");
+    dir.to_owned()
+}
+
+fn free_tcp() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
+}
+
+fn free_udp() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
+}
+
+impl Cluster {
+    /// Starts everything and waits until all of it is ready.
+    pub fn start(plan: Plan) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut cluster = Self { plan: plan.clone(), dir, nodes: BTreeMap::new() };
+        let counts = [
+            (Role::Ingester, plan.ingesters),
+            (Role::Distributor, plan.distributors),
+            (Role::Querier, plan.queriers),
+            (Role::Compactor, plan.compactors),
+        ];
+        for (role, count) in counts {
+            for at in 0..count {
+                cluster.add(role, at);
+            }
+        }
+        let names: Vec<String> = cluster.nodes.keys().cloned().collect();
+        names.iter().for_each(|name| cluster.launch(name));
+        names.iter().for_each(|name| _ = cluster.wait_ready(name));
+        cluster
+    }
+
+    /// Adds a process without starting it; gives its name.
+    pub fn add(&mut self, role: Role, at: usize) -> String {
+        let name = format!("{}-{at}", role.name());
+        let zone = format!("zone-{}", at % 3);
+        let data_dir = self.dir.path().join(&name);
+        std::fs::create_dir_all(&data_dir).expect("a folder");
+        let node = Node {
+            role,
+            zone,
+            listen: free_tcp(),
+            cluster: free_tcp(),
+            gossip: free_udp(),
+            data_dir,
+            child: None,
+            log: Arc::default(),
+        };
+        self.nodes.insert(name.clone(), node);
+        name
+    }
+
+    /// Starts a process without waiting.
+    pub fn launch(&mut self, name: &str) {
+        let seeds: Vec<String> = self
+            .nodes
+            .values()
+            .filter(|node| node.role == Role::Ingester)
+            .map(|node| format!("127.0.0.1:{}", node.gossip))
+            .collect();
+        let config = self.dir.path().join("limits.yaml");
+        std::fs::write(&config, OPEN_LIMITS).expect("written");
+        let store = format!("file://{}", self.store().display());
+        let factor = self.plan.factor.to_string();
+        let node = self.nodes.get_mut(name).expect("a known process");
+        assert!(node.child.is_none(), "{name} runs already");
+        let mut command = Command::new(binaries().join(format!("hearth-{}", node.role.name())));
+        command.args(["--listen", &format!("127.0.0.1:{}", node.listen)]);
+        command.args(["--cluster.listen", &format!("127.0.0.1:{}", node.cluster)]);
+        command.args(["--gossip.listen", &format!("127.0.0.1:{}", node.gossip)]);
+        command.args(["--gossip.seeds", &seeds.join(",")]);
+        command.args(["--zone", &node.zone, "--instance-id", name]);
+        command.args(["--replication-factor", &factor, "--multitenancy"]);
+        command.args(["--object-store", &store]);
+        command.arg("--config").arg(&config).arg("--data-dir").arg(&node.data_dir);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        follow(child.stdout.take().expect("piped"), Arc::clone(&node.log));
+        follow(child.stderr.take().expect("piped"), Arc::clone(&node.log));
+        node.child = Some(child);
+    }
+
+    /// Waits for `/ready` of a process; says how long it took.
+    pub fn wait_ready(&mut self, name: &str) -> Duration {
+        let started = Instant::now();
+        let api = self.api(name, "");
+        while started.elapsed() < PATIENCE {
+            if api.get("/ready").is_ok_and(|answer| answer.status == 200) {
+                return started.elapsed();
+            }
+            let node = self.nodes.get_mut(name).expect("a known process");
+            if let Some(status) = node.child.as_mut().and_then(|child| child.try_wait().expect("waitable")) {
+                panic!("{name} ended with {status}:\n{}", self.log(name));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let why = api.get("/ready").map(|answer| answer.text());
+        panic!("{name} is not ready within {PATIENCE:?}: {why:?}\n{}", self.log(name));
+    }
+
+    /// Names of the processes of a role, sorted.
+    pub fn names(&self, role: Role) -> Vec<String> {
+        self.nodes.iter().filter(|(_, node)| node.role == role).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Names of the processes of a zone, sorted.
+    pub fn in_zone(&self, zone: &str) -> Vec<String> {
+        self.nodes.iter().filter(|(_, node)| node.zone == zone).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A client of a process for one tenant (empty: no header).
+    pub fn api(&self, name: &str, tenant: &str) -> Api {
+        Api::new(&format!("http://127.0.0.1:{}", self.nodes[name].listen), tenant)
+    }
+
+    /// Clients of all processes of a role.
+    pub fn apis(&self, role: Role, tenant: &str) -> Vec<Api> {
+        self.names(role).iter().map(|name| self.api(name, tenant)).collect()
+    }
+
+    /// The folder that is the object store.
+    pub fn store(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    /// The data folder of a process.
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        self.nodes[name].data_dir.clone()
+    }
+
+    /// What `/ring` says, as JSON.
+    pub fn ring(&self, name: &str) -> Value {
+        let url = format!("http://127.0.0.1:{}/ring", self.nodes[name].listen);
+        let mut answer =
+            ureq::get(&url).header("accept", "application/json").call().expect("the ring is answered");
+        serde_json::from_str(&answer.body_mut().read_to_string().expect("text")).expect("JSON")
+    }
+
+    /// The process id, if it runs.
+    pub fn pid(&self, name: &str) -> Option<u32> {
+        self.nodes[name].child.as_ref().map(Child::id)
+    }
+
+    fn signal(&self, name: &str, signal: &str) {
+        let pid = self.pid(name).expect("it runs");
+        let sent = Command::new("kill").arg(signal).arg(pid.to_string()).status().expect("kill runs");
+        assert!(sent.success(), "{name} is gone:\n{}", self.log(name));
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, name: &str) {
+        let mut child = self.nodes.get_mut(name).expect("known").child.take().expect("it runs");
+        child.kill().expect("kill");
+        child.wait().expect("reaped");
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&self, name: &str) {
+        self.signal(name, "-STOP");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self, name: &str) {
+        self.signal(name, "-CONT");
+    }
+
+    /// SIGTERM; the exit must be clean.
+    pub fn stop(&mut self, name: &str) -> Duration {
+        let started = Instant::now();
+        self.signal(name, "-TERM");
+        while started.elapsed() < PATIENCE {
+            let node = self.nodes.get_mut(name).expect("known");
+            let child = node.child.as_mut().expect("it runs");
+            if let Some(status) = child.try_wait().expect("waitable") {
+                node.child = None;
+                assert!(status.success(), "{name}: exit {status}:\n{}", self.log(name));
+                return started.elapsed();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{name} still runs {PATIENCE:?} after SIGTERM:\n{}", self.log(name));
+    }
+
+    /// Starts a process that was killed or stopped, and waits until it is ready.
+    pub fn restart(&mut self, name: &str) -> Duration {
+        self.launch(name);
+        self.wait_ready(name)
+    }
+
+    /// What a process has printed.
+    pub fn log(&self, name: &str) -> String {
+        self.nodes[name].log.lock().expect("not poisoned").join("\n")
+    }
+
+    /// Publishes everything that every ingester leads.
+    pub fn flush(&self) {
+        for name in self.names(Role::Ingester).iter().filter(|name| self.pid(name).is_some()) {
+            self.api(name, "").flush();
+        }
+    }
+
+    /// Prints the end of every log: for a test that failed.
+    #[allow(clippy::print_stderr, reason = "for whoever reads why a test failed")]
+    pub fn show_logs(&self, lines: usize) {
+        for (name, node) in &self.nodes {
+            let log = node.log.lock().expect("not poisoned");
+            let end = &log[log.len().saturating_sub(lines)..];
+            eprintln!("--- {name}\n{}", end.join("\n"));
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.show_logs(15);
+        }
+        for node in self.nodes.values_mut() {
+            if let Some(child) = &mut node.child {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}
