@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const MESSAGE_BYTES_MAX: usize = (128 << 20) + (1 << 20);
 /// Longest answer, in bytes: what [`crate::packed`] packs at most, and what is around it.
 pub const ANSWER_BYTES_MAX: usize = crate::packed::CONTENT_BYTES_MAX + (1 << 20);
+/// Bytes that all requests to one port may hold; beyond it they are to be tried again.
+pub const BODIES_BYTES_MAX: usize = 1 << 30;
 /// Connections at once to one port; more wait in the system's queue.
 pub const CONNECTIONS_MAX: usize = 1024;
 /// Requests at once on one connection.

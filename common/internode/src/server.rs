@@ -2,9 +2,11 @@
 //!
 //! TLS comes in between accepting and greeting, when it comes.
 
+mod budget;
 mod cell;
 mod ingester;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -12,28 +14,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_proto::hearth::internal::v1 as pb;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tower::Service as _;
 
 use crate::api::IngesterApi;
 use crate::frame::Hello;
 use crate::limits::{
-    ANSWER_BYTES_MAX, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, DRAIN_TIMEOUT, GREETING_TIMEOUT,
-    HEADERS_BYTES_MAX, HTTP2_FRAME_BYTES, MESSAGE_BYTES_MAX, PING_INTERVAL, PING_TIMEOUT,
+    ANSWER_BYTES_MAX, BODIES_BYTES_MAX, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, DRAIN_TIMEOUT,
+    GREETING_TIMEOUT, HEADERS_BYTES_MAX, HTTP2_FRAME_BYTES, MESSAGE_BYTES_MAX, PING_INTERVAL, PING_TIMEOUT,
     STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 use crate::link::LinkSink;
 use crate::metrics::{Metrics, Stranger};
+use crate::server::budget::{Budget, Budgeted};
 use crate::strangers::Strangers;
 
 /// How HTTP/2 begins when both sides know of it.
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+const LINKS_PATH: &str = "/hearth.internal.v1.Cell/";
 
 /// How the port is set up.
 #[derive(Debug, Clone)]
@@ -54,6 +62,7 @@ pub struct InternalServer {
     strangers: Strangers,
     metrics: Metrics,
     closing: CancellationToken,
+    budget: Budget,
 }
 
 impl InternalServer {
@@ -74,7 +83,7 @@ impl InternalServer {
         let cell = cell::Service::new(local, links, metrics.clone(), strangers.clone(), closing.clone());
         let cell = pb::cell_server::CellServer::new(cell).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let routes = Routes::new(ingester).add_service(cell).prepare();
-        Ok(Self { listener, routes, strangers, metrics, closing })
+        Ok(Self { listener, routes, strangers, metrics, closing, budget: Budget::new(BODIES_BYTES_MAX) })
     }
 
     /// Where it listens.
@@ -124,7 +133,8 @@ impl InternalServer {
     ) {
         let (counted, closing) = (self.metrics.connection(), self.closing.clone());
         let (watcher, strangers) = (graceful.watcher(), self.strangers.clone());
-        let service = TowerToHyperService::new(self.routes.clone());
+        let (routes, budget) = (self.routes.clone(), self.budget.clone());
+        let service = service_fn(move |request: Request<Incoming>| answer(routes.clone(), &budget, request));
         tokio::spawn(async move {
             let _counted = (permit, counted);
             if let Err(error) = stream.set_nodelay(true) {
@@ -153,6 +163,23 @@ impl InternalServer {
                 () = end.cancelled() => {}
             }
         });
+    }
+}
+
+/// Links are streams without an end: their bounds are those of each frame and of the sink's pace.
+fn answer(
+    mut routes: Routes,
+    budget: &Budget,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<tonic::body::Body>, Infallible>> + Send + use<> {
+    let stream = request.uri().path().starts_with(LINKS_PATH);
+    let share = (!stream).then(|| budget.share());
+    let answered = routes.call(request.map(|body| Budgeted::new(body, share.clone())));
+    async move {
+        let answered = answered.await;
+        // The message that the role worked on is gone by now.
+        drop(share);
+        answered
     }
 }
 

@@ -12,6 +12,7 @@ use hearth_internode::outbox::QUEUE_BYTES_MAX;
 use hearth_internode::{Hello, Link, LinkOptions, LinkSink, LinkState, Metrics};
 use hearth_proto::hearth::internal::v1 as pb;
 use support::{Nothing, Port, Received, append, free_port, hello, inbox, member, prev, record, soon};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A link that is kept until the guard is dropped.
@@ -167,6 +168,41 @@ async fn a_peer_that_dies_is_down_then_refused_then_up_again() {
     up(&mut at_a).await;
     soon(link.send(append(2, Bytes::new()))).await.expect("the stream is up");
     assert_eq!(prev(&at_b.frame().await), 2);
+    port.close().await;
+}
+
+/// Hands bytes on in both directions until it is frozen; then it holds both connections and does nothing.
+async fn proxy(target: String, freeze: CancellationToken) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut near, _) = listener.accept().await.expect("it listens");
+            let mut far = TcpStream::connect(&target).await.expect("it listens");
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                () = freeze.cancelled() => {}
+            }
+            held.push((near, far));
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_connection_that_hangs_is_noticed_on_both_sides() {
+    let (sink_b, mut at_b) = inbox(false);
+    let port = open(sink_b).await;
+    let freeze = CancellationToken::new();
+    let address = proxy(port.address.clone(), freeze.clone()).await;
+    let (sink_a, mut at_a) = inbox(false);
+    let (_link, _kept) = dial(&address, hello("a"), "b", sink_a);
+    up(&mut at_a).await;
+    up(&mut at_b).await;
+    freeze.cancel();
+    at_a.event(|event| matches!(event.state, LinkState::Down(_))).await;
+    at_b.event(|event| matches!(event.state, LinkState::Down(_))).await;
     port.close().await;
 }
 
