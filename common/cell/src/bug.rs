@@ -17,8 +17,6 @@ pub(crate) enum Bug {
     CommitOlderTerm,
     /// Questions are answered without asking whether the member still leads.
     ReadWithoutProbe,
-    /// Records are not known again after a restart.
-    RidsNotLoaded,
     /// Records do not come with a snapshot.
     RidsLostAtSnapshot,
     /// Records stay known although their entries were cut off.

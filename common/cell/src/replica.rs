@@ -303,10 +303,13 @@ impl Replica {
     #[cfg(test)]
     pub(crate) fn plant(&mut self, bug: Option<Bug>) {
         self.bugs.plant(bug);
-        if self.has(Bug::RidsNotLoaded) {
-            let timing = self.options.timing;
-            self.rids = Rids::new(self.base(), timing.rid_horizon, self.options.limits.remembered_rids);
-            (self.base().0..self.end().0).for_each(|_| self.rids.push(None));
+    }
+
+    /// Loses patience at once.
+    #[cfg(test)]
+    pub(crate) fn campaign_now(&mut self) {
+        if self.may_lead() {
+            self.campaign(false);
         }
     }
 

@@ -10,6 +10,7 @@ mod net;
 mod node;
 mod root;
 mod rules;
+mod small;
 mod world;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 //! its own proves nothing.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use hearth_common::MemberId;
 
@@ -30,7 +31,9 @@ impl Replica {
         } else {
             (middle, timing.election_max)
         };
-        self.deadline = self.now + self.rng.between(min, max);
+        let votes = self.log.membership().voters.contains(&self.me);
+        let spared = if votes { Duration::ZERO } else { 4 * timing.election_max };
+        self.deadline = self.now + spared + self.rng.between(min, max);
     }
 
     /// Enters a term as a follower, or stays in its own. Leadership and candidacies end.
@@ -227,13 +230,14 @@ impl Replica {
         self.log.membership().voters.iter().filter(|voter| **voter != self.me).cloned().collect()
     }
 
-    /// Whether this member may campaign. One whose removal may not be committed may, too: it can be the only one that
-    /// has the log (thesis §4.2.2). Its own vote does not count then.
+    /// Whether this member may campaign. A learner may, and one whose removal may not be committed: it can be the only one
+    /// whose log is good enough (thesis §4.2.2). Its own vote does not count then, it is slow to try, and it hands over
+    /// when its log is committed.
     pub(super) fn may_lead(&self) -> bool {
         let mut memberships = self.log.memberships_since(self.commit);
         self.is_whole()
             && !matches!(self.role, RoleState::Leader(_))
-            && memberships.any(|membership| membership.voters.contains(&self.me))
+            && memberships.any(|membership| membership.contains(&self.me))
     }
 
     /// Whether the disk has everything that it ever acknowledged.

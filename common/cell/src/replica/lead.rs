@@ -118,13 +118,14 @@ impl Replica {
             uncommitted_bytes: uncommitted.iter().map(|position| self.log.length_at(position)).sum(),
         }));
         self.note_role();
-        self.meet_peers();
         self.lead_with(Entry { term: self.pledge.term, body: Body::Begin });
+        self.meet_peers();
     }
 
-    /// Keeps one progress for each other member of the cell.
+    /// Keeps one progress for each other member of the cell. A new one is sent the last entry first: its answer shows what
+    /// it has.
     pub(super) fn meet_peers(&mut self) {
-        let (now, next) = (self.now, self.end().next());
+        let (now, next) = (self.now, self.end());
         let RoleState::Leader(reign) = &mut self.role else { return };
         let membership = self.log.membership();
         reign.peers.retain(|peer, _| membership.contains(peer));
@@ -322,7 +323,7 @@ impl Replica {
         }
     }
 
-    /// A removed leader leads until its removal is committed, then lets the best of the others go on.
+    /// A leader that is no voter leads until the membership that says so is committed, then lets the best voter go on.
     fn leave_if_removed(&mut self) {
         let RoleState::Leader(reign) = &self.role else { return };
         let membership = self.log.membership();

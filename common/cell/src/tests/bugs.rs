@@ -17,7 +17,7 @@ const BUGS: [Planted; 15] = [
     Planted::Replica(Bug::VoteForShorterLog),
     Planted::Replica(Bug::CommitOlderTerm),
     Planted::Replica(Bug::ReadWithoutProbe),
-    Planted::Replica(Bug::RidsNotLoaded),
+    Planted::RidsNotLoaded,
     Planted::Replica(Bug::RidsLostAtSnapshot),
     Planted::Replica(Bug::RidsKeptAtTruncation),
     Planted::Replica(Bug::DamagedVotes),

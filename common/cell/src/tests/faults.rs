@@ -5,7 +5,7 @@ use hearth_common::MemberId;
 use super::disk::Image;
 use super::member;
 use super::net::Weather;
-use super::node::Node;
+use super::node::{Node, Trouble};
 use super::world::{Planted, STEP_MS, World};
 use crate::{Change, Membership, Role};
 
@@ -22,11 +22,20 @@ impl World {
         let nodes = self.nodes.len();
         let now_ms = self.now_ms;
         for index in 0..nodes {
-            if self.nodes[index].trouble_at_ms.take_if(|at| *at <= now_ms).is_some() {
-                match self.dice.below(3) {
-                    0 => self.net.cut_off(&[index], nodes, &mut self.dice),
-                    1 => self.nodes[index].paused_until_ms = now_ms + self.dice.below(900),
-                    _ => self.crash(index),
+            let trouble = self.nodes[index].trouble.take_if(|(at, _)| *at <= now_ms);
+            match trouble.map(|(_, trouble)| (trouble, self.dice.below(4))) {
+                None => {}
+                Some((Trouble::Any, 0 | 1)) => {
+                    self.net.mend();
+                    self.net.cut_off(&[index], nodes, &mut self.dice);
+                }
+                Some((Trouble::Any, 2)) => {
+                    self.nodes[index].paused_until_ms = now_ms + self.dice.below(900);
+                }
+                Some((Trouble::Any, _)) => self.crash(index),
+                Some((Trouble::Stumble, _)) => {
+                    self.crash(index);
+                    self.nodes[index].restart_at_ms = now_ms;
                 }
             }
         }
@@ -196,7 +205,7 @@ impl World {
     }
 }
 
-fn next_change(membership: &Membership, old: &MemberId, new: &MemberId) -> Option<Change> {
+pub(super) fn next_change(membership: &Membership, old: &MemberId, new: &MemberId) -> Option<Change> {
     if membership.learners.contains(new) {
         Some(Change::Promote(new.clone()))
     } else if !membership.voters.contains(new) {

@@ -37,6 +37,15 @@ pub(super) struct Publication {
     pub(super) due_ms: u64,
 }
 
+/// What is about to happen to a node at the worst time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Trouble {
+    /// It crashes and is back at once.
+    Stumble,
+    /// It is cut off, pauses or crashes.
+    Any,
+}
+
 /// A member of the cell, running or not.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -50,7 +59,7 @@ pub(super) struct Node {
     pub(super) restart_at_ms: u64,
     pub(super) paused_until_ms: u64,
     /// Something happens to it then.
-    pub(super) trouble_at_ms: Option<u64>,
+    pub(super) trouble: Option<(u64, Trouble)>,
     pub(super) sync_at_ms: Option<u64>,
     /// What the shell has seen committed in this life.
     pub(super) commit: Position,
@@ -69,7 +78,7 @@ impl Node {
             gone: false,
             restart_at_ms: 0,
             paused_until_ms: 0,
-            trouble_at_ms: None,
+            trouble: None,
             sync_at_ms: None,
             commit: Position(0),
             waiters: Vec::new(),
@@ -86,7 +95,7 @@ impl Node {
         self.sync_at_ms = None;
         self.restart_at_ms = restart_at_ms;
         self.paused_until_ms = 0;
-        self.trouble_at_ms = None;
+        self.trouble = None;
         self.forget_clients();
     }
 

@@ -12,17 +12,17 @@ use super::checker::Checker;
 use super::faults::Mover;
 use super::member;
 use super::net::{Letter, Net, Weather};
-use super::node::{Node, Publication, Question, Waiter};
+use super::node::{Node, Publication, Question, Trouble, Waiter};
 use super::root::Root;
 use crate::bug::Bug;
 use crate::{
-    Base, Body, Effects, Membership, Message, NotLeader, Options, ProposeError, Replica, Role, RoleChange,
-    Send, Timing, VoteKind,
+    Base, Body, Effects, EntryKind, Membership, Message, NotLeader, Options, ProposeError, Replica, Role,
+    RoleChange, Send, Timing, VoteKind,
 };
 
 pub(super) const STEP_MS: u64 = 10;
 const FAULTS_MS: u64 = 16_000;
-const CALM_MS: u64 = 9_000;
+const CALM_MS: u64 = 20_000;
 const TENANTS: usize = 2;
 
 /// What is broken on purpose.
@@ -36,6 +36,8 @@ pub(super) enum Planted {
     ServeAboveCommit,
     /// A member with an empty disk returns under its old identity.
     EmptyDiskUnderOldName,
+    /// The records of the log are not known again after a restart.
+    RidsNotLoaded,
     /// Entries are released that only some tenants' roots cover.
     ReleaseBeyondLeast,
 }
@@ -238,7 +240,11 @@ impl World {
         options.limits.batch_entries = self.habits.batch_entries;
         options.limits.flight_batches = 1 + self.dice.index(4);
         let now = Duration::from_millis(self.now_ms);
-        let mut replica = Replica::new(node.id.clone(), options, node.disk.image.saved(), now);
+        let mut saved = node.disk.image.saved();
+        if self.plan.planted == Some(Planted::RidsNotLoaded) {
+            saved.entries.iter_mut().for_each(|entry| entry.kind = EntryKind::Begin);
+        }
+        let mut replica = Replica::new(node.id.clone(), options, saved, now);
         if let Some(Planted::Replica(bug)) = self.plan.planted {
             replica.plant(Some(bug));
         }
@@ -275,7 +281,7 @@ impl World {
             node.disk.push(no, write);
         }
         if node.disk.pending() > 0 && node.sync_at_ms.is_none() {
-            let slow = self.dice.chance(300);
+            let slow = !self.calm && self.dice.chance(300);
             node.sync_at_ms =
                 Some(self.now_ms + self.dice.below(if slow { 400 } else { self.habits.sync_ms }));
         }
@@ -294,9 +300,19 @@ impl World {
             self.checker.committed(index, &node.live, node.commit, commit);
             node.commit = commit;
             self.acknowledge(index);
+            if self.dice.chance(self.habits.short_reigns / 50) {
+                self.trouble(index, 20, Trouble::Any);
+            }
         }
         if let Some(confirmed) = confirmed {
             self.answer(index, confirmed.probe);
+        }
+    }
+
+    /// Something will happen to a node soon.
+    fn trouble(&mut self, index: usize, most_ms: u64, trouble: Trouble) {
+        if !self.calm {
+            self.nodes[index].trouble = Some((self.now_ms + self.dice.below(most_ms), trouble));
         }
     }
 
@@ -322,8 +338,8 @@ impl World {
                 // A voter that falls and rises before the next candidate asks must remember.
                 let votes =
                     matches!(&message, Message::VoteReply(r) if r.granted && r.kind == VoteKind::Real);
-                if votes && !self.calm && self.dice.chance(1_500) {
-                    self.nodes[from].trouble_at_ms = Some(self.now_ms + STEP_MS);
+                if votes && self.dice.chance(1_500) {
+                    self.trouble(from, 20, Trouble::Stumble);
                 }
                 (to, message)
             }
@@ -337,8 +353,11 @@ impl World {
         if change.role == Role::Leader {
             self.checker.leads(index, change.term);
             // Most rules are about leaders that do not get far.
-            if !self.calm && self.dice.chance(self.habits.short_reigns) {
-                self.nodes[index].trouble_at_ms = Some(self.now_ms + self.dice.below(80));
+            if self.dice.chance(self.habits.short_reigns) {
+                let most_ms = [20, 60, 200][self.dice.index(3)];
+                self.trouble(index, most_ms, Trouble::Any);
+                let client = self.dice.index(self.clients.len());
+                self.clients[client].next_try_ms = self.now_ms;
             }
         } else {
             self.nodes[index].forget_clients();
