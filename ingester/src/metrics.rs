@@ -4,6 +4,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::host::HostMetrics;
 use crate::service::Ingester;
 
 type Level = Gauge<i64>;
@@ -19,6 +20,7 @@ pub(crate) struct IngesterMetrics {
     pub(crate) damaged: Counter,
     pub(crate) cuts: Counter,
     pub(crate) publish_failures: Counter,
+    pub(crate) host: HostMetrics,
     head_series: Level,
     head_profiles: Level,
     head_bytes: Level,
@@ -52,7 +54,19 @@ impl IngesterMetrics {
                 &self.publish_failures,
             ),
         ];
-        for (name, help, counter) in counters {
+        let host = [
+            (
+                "hearth_cell_appends_without_room",
+                "Appends of other members whose entries were left out because the log had no room",
+                &self.host.no_room,
+            ),
+            (
+                "hearth_cell_disk_sends_dropped",
+                "Appends to members far behind that were dropped because too many waited for the disk",
+                &self.host.sends_dropped,
+            ),
+        ];
+        for (name, help, counter) in counters.into_iter().chain(host) {
             registry.register(name, help, counter.clone());
         }
         let levels = [

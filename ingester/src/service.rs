@@ -85,6 +85,7 @@ impl Ingester {
         let (reports, durable) = watch::channel(Durable::default());
         let (wal, replay) = Wal::open(wal_options, Vec::new(), Arc::new(Reports(reports)))?;
         let inexact = Mutex::new(dir.damage());
+        let metrics = IngesterMetrics::default();
         let parts = HostParts {
             me: me.clone(),
             wal,
@@ -94,8 +95,8 @@ impl Ingester {
             clock: Arc::clone(&deps.clock),
             rng: Arc::clone(&deps.rng),
             horizon: options.remember_pushes,
+            metrics: metrics.host.clone(),
         };
-        let metrics = IngesterMetrics::default();
         let ingester = Arc::new(Self {
             common: Arc::new(Common { options, deps, dir, metrics, inexact }),
             host: watch::channel(None).0,
@@ -334,7 +335,7 @@ impl Ingester {
         while tokio::time::timeout(TICK, stopped.changed()).await.is_err() {
             for lead in self.leads() {
                 let wanted = self.wanted.read().get(&lead.cell.id).cloned().unwrap_or_default();
-                lead.steer(&wanted);
+                lead.steer(&wanted).await;
             }
         }
     }

@@ -203,6 +203,7 @@ pub(crate) struct HostParts {
     pub(crate) rng: Arc<dyn Fn() -> u128 + Send + Sync>,
     /// How long records are remembered.
     pub(crate) horizon: Duration,
+    pub(crate) metrics: HostMetrics,
 }
 
 impl Host {
@@ -211,13 +212,13 @@ impl Host {
         parts: HostParts,
         replay: impl Iterator<Item = Result<Replayed, Damage>>,
     ) -> Result<(Arc<Self>, Vec<String>), WalError> {
-        let HostParts { me, wal, durable, dir, post, clock, rng, horizon } = parts;
+        let HostParts { me, wal, durable, dir, post, clock, rng, horizon, metrics } = parts;
         let load::Loaded { cells: loaded, segments, mut damage } = load::load(replay);
         let (disk_sends, disk_sends_in) = mpsc::channel(DISK_SENDS_MAX);
         let shared = Arc::new(Shared {
             me,
             wal,
-            metrics: HostMetrics::default(),
+            metrics,
             post,
             clock,
             dir,

@@ -15,6 +15,9 @@ const HEARD_LATELY: Duration = Duration::from_secs(1);
 /// Entries that the home may lack when leadership is handed to it: it gets them before it campaigns.
 const HOME_LAG_ENTRIES: u64 = 256;
 
+/// How long the heads may take to be published before leadership is handed over.
+const FLUSH_FIRST: Duration = Duration::from_secs(5);
+
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -56,11 +59,23 @@ pub(crate) fn next_step(status: &Status, wanted: &[MemberId]) -> Option<Step> {
 
 impl Lead {
     /// Takes the next step, if there is one.
-    pub(crate) fn steer(&self, wanted: &[MemberId]) {
+    pub(crate) async fn steer(&self, wanted: &[MemberId]) {
         let Some(step) = next_step(&self.cell.status(), wanted) else { return };
-        // A home that takes over has to build what is not published: nothing to hand over before it is built here.
-        if matches!(step, Step::HandOver(_)) && !self.progress.borrow().done {
-            return;
+        if matches!(step, Step::HandOver(_)) {
+            if !self.progress.borrow().done {
+                return;
+            }
+            // The next leader has to build what is not published, and answers nothing until then. Without a store it has to
+            // build more: no reason to wait.
+            match tokio::time::timeout(FLUSH_FIRST, self.flush()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(cell = %self.cell.id.0, error, "not published before the hand-over")
+                }
+                Err(_) => {
+                    tracing::debug!(cell = %self.cell.id.0, "not published in time before the hand-over")
+                }
+            }
         }
         let done = match &step {
             Step::Change(change) => self.cell.change(|replica| replica.change_members(change).map(drop)),
