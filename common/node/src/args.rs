@@ -1,8 +1,9 @@
-//! Flags that every binary has, and from flags to settings.
+//! Flags: those that every binary has, those of processes of a cluster, and from flags to settings.
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use hearth_cluster::gossip::Role;
 use hearth_settings::{Layers, Loaded};
 
 use crate::error::NodeError;
@@ -66,9 +67,164 @@ impl CommonArgs {
     }
 }
 
+/// Flags of a process that is one of a cluster.
+#[derive(Debug, Clone, Default, Parser)]
+#[command(version)]
+pub struct RoleArgs {
+    /// What every process has.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Name of this process, unique in the cluster and stable over restarts [default: the host's name]
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub instance_id: Option<String>,
+    /// Where it runs: machines of one zone may fail together, so copies go to distinct zones
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub zone: Option<String>,
+    /// On how many disks each profile is kept, 1 to 3; decided when the cluster begins [default: 3]
+    #[arg(long, value_name = "N", help_heading = "Cluster")]
+    pub replication_factor: Option<String>,
+    /// Address and UDP port of gossip, by which processes find each other [default: 0.0.0.0:7946]
+    #[arg(long = "gossip.listen", value_name = "ADDRESS:PORT", help_heading = "Cluster")]
+    pub gossip_listen: Option<String>,
+    /// Some processes of the cluster; several with commas, or the flag several times. A name stands for all its addresses
+    #[arg(long = "gossip.seeds", value_name = "HOST:PORT", help_heading = "Cluster")]
+    pub gossip_seeds: Vec<String>,
+    /// Name of the cluster: processes with another one are refused [default: hearth]
+    #[arg(long = "cluster.id", value_name = "NAME", help_heading = "Cluster")]
+    pub cluster_id: Option<String>,
+    /// Address and port for calls between roles [default: the address of --listen, any free port]
+    #[arg(long = "cluster.listen", value_name = "ADDRESS:PORT", help_heading = "Cluster")]
+    pub cluster_listen: Option<String>,
+    /// IP address that others reach this process under [default: the one of --listen, or of the route to the seeds]
+    #[arg(long = "cluster.advertise", value_name = "IP", help_heading = "Cluster")]
+    pub cluster_advertise: Option<String>,
+}
+
+/// What `--help` says about a program.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// The role that it has.
+    pub role: Role,
+    /// What it is called.
+    pub program: &'static str,
+    /// In one line.
+    pub about: &'static str,
+    /// In one paragraph.
+    pub long_about: &'static str,
+    /// How it is started.
+    pub example: &'static str,
+}
+
+impl RoleArgs {
+    /// Reads the command line of a program; ends the process with a message if it is wrong, or asks for help.
+    pub fn parse_for(about: &About) -> Self {
+        let matches = Self::command_for(about).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    fn command_for(about: &About) -> clap::Command {
+        let store = "Where published blocks live, the same for all processes of the cluster: file:///path, \
+                     s3://bucket/prefix, gs://…, az://…";
+        let data = if about.role == Role::Ingester {
+            "Folder of the write-ahead log; it must survive restarts [default: hearth-data]"
+        } else {
+            "Accepted by every role; this one keeps nothing in it"
+        };
+        Self::command()
+            .name(about.program)
+            .about(about.about)
+            .long_about(about.long_about)
+            .after_help(format!("Example:\n  {}", about.example))
+            .mut_arg("object_store", |arg| arg.help(store))
+            .mut_arg("data_dir", |arg| arg.help(data))
+    }
+
+    /// Settings from all layers: file, environment, flags.
+    pub fn load(&self) -> Result<Loaded, NodeError> {
+        let seeds = (!self.gossip_seeds.is_empty()).then(|| self.gossip_seeds.join(","));
+        self.common.load_with(assignments([
+            ("--instance-id", "instance_id", self.instance_id.clone()),
+            ("--zone", "zone", self.zone.clone()),
+            ("--replication-factor", "replication_factor", self.replication_factor.clone()),
+            ("--gossip.listen", "gossip.listen", self.gossip_listen.clone()),
+            ("--gossip.seeds", "gossip.seeds", seeds),
+            ("--cluster.id", "cluster.id", self.cluster_id.clone()),
+            ("--cluster.listen", "cluster.listen", self.cluster_listen.clone()),
+            ("--cluster.advertise", "cluster.advertise", self.cluster_advertise.clone()),
+        ]))
+    }
+}
+
 /// The flags that were given.
 pub(crate) fn assignments<const N: usize>(named: [(&str, &str, Option<String>); N]) -> Vec<Assignment> {
     let given =
         named.into_iter().filter_map(|(flag, key, value)| Some((flag.to_owned(), key.to_owned(), value?)));
     given.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ABOUT: About = About {
+        role: Role::Ingester,
+        program: "hearth-ingester",
+        about: "Keeps profiles.",
+        long_about: "Keeps profiles for long.",
+        example: "hearth-ingester --zone a",
+    };
+
+    fn parse(line: &str) -> Result<hearth_settings::Settings, String> {
+        let words = std::iter::once("hearth-ingester").chain(line.split_whitespace());
+        let matches = RoleArgs::command_for(&ABOUT).try_get_matches_from(words).map_err(|e| e.to_string())?;
+        let args = RoleArgs::from_arg_matches(&matches).map_err(|error| error.to_string())?;
+        args.load().map(|loaded| loaded.settings).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_of_a_cluster_set_their_keys() {
+        let settings = parse(
+            "--listen 10.0.0.1:4040 --data-dir /d --object-store s3://b/p --multitenancy --zone z --instance-id i \
+             --replication-factor 2 --gossip.listen 10.0.0.1:7 --gossip.seeds a:1,b:2 --gossip.seeds c:3 \
+             --cluster.id x --cluster.listen 10.0.0.1:0 --cluster.advertise 10.0.0.9 --set cluster.replace_after=5m",
+        )
+        .expect("valid");
+        assert_eq!(settings.listen, "10.0.0.1:4040");
+        assert_eq!((settings.data_dir.to_str(), settings.object_store.as_str()), (Some("/d"), "s3://b/p"));
+        assert!(settings.multitenancy);
+        assert_eq!((settings.zone.as_str(), settings.instance_id.as_str()), ("z", "i"));
+        assert_eq!(settings.replication_factor, 2);
+        assert_eq!((settings.gossip.listen.as_str(), settings.gossip.seeds.len()), ("10.0.0.1:7", 3));
+        assert_eq!(settings.gossip.seeds, ["a:1", "b:2", "c:3"]);
+        assert_eq!((settings.cluster.id.as_str(), settings.cluster.listen.as_str()), ("x", "10.0.0.1:0"));
+        assert_eq!(
+            (settings.cluster.advertise.as_str(), settings.cluster.replace_after.0.as_secs()),
+            ("10.0.0.9", 300)
+        );
+    }
+
+    #[test]
+    fn mistakes_name_the_flag() {
+        let error = parse("--replication-factor many").expect_err("no number");
+        assert!(error.starts_with("--replication-factor: 'many' does not fit"), "{error}");
+        let error = parse("--gossip.seeds nowhere").expect_err("no port");
+        assert!(error.contains("gossip.seeds"), "{error}");
+        assert!(parse("--gossip.seed a:1").expect_err("unknown").contains("--gossip.seeds"));
+        assert_eq!(parse("--set zone").expect_err("no value"), "--set zone: write KEY=VALUE");
+    }
+
+    #[test]
+    fn help_says_what_the_role_does() {
+        let help = RoleArgs::command_for(&ABOUT).render_long_help().to_string();
+        for part in [
+            "Keeps profiles for long.",
+            "--gossip.seeds",
+            "--data-dir",
+            "write-ahead log",
+            "hearth-ingester --zone a",
+        ] {
+            assert!(help.contains(part), "{part}:\n{help}");
+        }
+        RoleArgs::command_for(&ABOUT).debug_assert();
+    }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use hearth_cluster::gossip::GossipError;
+use hearth_cluster::roster::RosterError;
 use hearth_common::{BoxError, Classify, ErrorKind};
 use hearth_objstore::StoreError;
 
@@ -69,6 +71,15 @@ pub enum NodeError {
     /// The object store lacks what is needed of it.
     #[error("the object store cannot be used")]
     StoreUnusable(#[source] StoreError),
+    /// Each process would have a store of its own.
+    #[error("setting 'object_store' is empty: all processes of a cluster share one (--object-store)")]
+    NoStore,
+    /// The copy of the roster in the data folder cannot be used.
+    #[error("the roster of the cluster cannot be used")]
+    Roster(#[from] RosterError),
+    /// Gossip cannot start.
+    #[error("setting 'gossip'")]
+    Gossip(#[from] GossipError),
     /// The role did not start.
     #[error("the {role} cannot start")]
     Role {
@@ -90,6 +101,9 @@ impl Classify for NodeError {
                 ErrorKind::InvalidArgument
             }
             Self::Store(error) | Self::StoreUnusable(error) => error.kind(),
+            Self::NoStore => ErrorKind::InvalidArgument,
+            Self::Roster(error) => error.kind(),
+            Self::Gossip(error) => error.kind(),
             Self::System { .. } | Self::Role { .. } | Self::Stop(_) => ErrorKind::Internal,
             Self::Folder { .. } | Self::FolderTaken(_) | Self::Listen { .. } => ErrorKind::FailedPrecondition,
         }

@@ -1,24 +1,28 @@
-//! What every process does around its role: settings, logs, the folder's lock, the store, readiness, the port, and the way
-//! down.
+//! What every process does around its role: settings, logs, the folder's lock, the store, membership of a cluster,
+//! readiness, the ports, and the way down.
 //!
 //! Owns the order of start and stop, and the routes that every process has. Must not know what a role does: it hands over
 //! what roles are made of ([`Node`]) and takes what they have become ([`Running`]).
 
+mod address;
 mod allocator;
 mod args;
 mod error;
 mod folder_lock;
+mod membership;
 mod node;
 mod open;
 mod program;
+mod ring;
 mod signals;
 mod web;
 
-pub use args::CommonArgs;
+pub use args::{About, CommonArgs, RoleArgs};
 pub use error::NodeError;
 pub use hearth_cluster::gossip::Role;
-pub use node::{Node, Random, Running};
-pub use program::{report, run};
+pub use membership::{Endpoints, Keep, Membership, MembershipDeps, MembershipOptions, keeps, neighbours};
+pub use node::{Internal, Node, Random, Running};
+pub use program::{main, run};
 #[cfg(feature = "jemalloc")]
 #[doc(hidden)]
 pub use tikv_jemallocator;

@@ -1,26 +1,34 @@
-//! The frame of a process: what its role is made of, its port, and the order in which all of it stops.
+//! The frame of a process: what its role is made of, its ports, its place in the cluster, and the order in which all of it
+//! stops.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use hearth_catalog::Catalog;
-use hearth_cluster::gossip::Role;
-use hearth_common::{Clock, LimitsSource, SystemClock};
+use hearth_cluster::gossip::{Announcement, PeerState, Role};
+use hearth_common::{Clock, InstanceId, LimitsSource, MemberId, SystemClock};
+use hearth_internode::{Hello, IngesterApi, InternalServer, LinkSink};
 use hearth_rpc::{RequestMetrics, Routes, ServerOptions, Tenancy};
 use hearth_settings::Settings;
 use hearth_telemetry::{BuildInfo, Gate, Metrics, Readiness};
 use prometheus_client::registry::Registry;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::error::NodeError;
 use crate::folder_lock::FolderLock;
-use crate::open;
+use crate::membership::{Endpoints, Membership};
+use crate::ring::RingPage;
 use crate::signals::Stop;
 use crate::web::{Flush, Web};
+use crate::{address, open};
 
 /// Bytes of one RPC message after decompression, whatever the tenant's own limit says.
 const MESSAGE_BYTES_MAX: usize = 512 << 20;
+/// The name of the process that is alone.
+const ALONE: &str = "hearth";
 
 /// Random numbers, passed in.
 pub type Random = Arc<dyn Fn() -> u128 + Send + Sync>;
@@ -29,6 +37,8 @@ pub type Random = Arc<dyn Fn() -> u128 + Send + Sync>;
 pub struct Node {
     /// What the process does.
     pub role: Role,
+    /// Its name.
+    pub instance: InstanceId,
     /// All settings.
     pub settings: Arc<Settings>,
     /// Time.
@@ -43,69 +53,110 @@ pub struct Node {
     pub readiness: Readiness,
     /// Takes the role's metrics.
     pub registry: Registry,
+    /// Of calls to and from other processes; registered.
+    pub internode: hearth_internode::Metrics,
+    /// The cluster; `None` for Hearth on one machine. It is joined when the role runs.
+    pub membership: Option<Arc<Membership>>,
     request_metrics: RequestMetrics,
     gate: Gate,
     stop: Stop,
     started: Duration,
-    _lock: FolderLock,
+    _lock: Option<FolderLock>,
 }
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("role", &self.role).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("role", &self.role)
+            .field("instance", &self.instance)
+            .finish_non_exhaustive()
     }
 }
 
 /// What a role has become.
 pub struct Running {
-    /// Its part of the port.
+    /// Its part of the public port.
     pub routes: Routes,
+    /// What it gives on the internal port, if it has one.
+    pub internal: Option<Internal>,
     /// Publishes everything that is in memory.
     pub flush: Flush,
-    /// Ends the role; awaited once no request is open any more. An error says what was left undone.
+    /// Ends the role; awaited once no request on the public port is open any more, while the internal port still answers.
+    /// An error says what was left undone.
     pub stop: BoxFuture<'static, Result<(), String>>,
+}
+
+/// What a keeper of logs gives on the internal port.
+#[derive(Debug, Clone)]
+pub struct Internal {
+    /// Who it is.
+    pub member: MemberId,
+    /// Takes calls.
+    pub api: Arc<dyn IngesterApi>,
+    /// Takes frames of cells.
+    pub links: Arc<dyn LinkSink>,
 }
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running").finish_non_exhaustive()
+        f.debug_struct("Running").field("internal", &self.internal).finish_non_exhaustive()
     }
 }
 
 impl Running {
     /// A role that keeps nothing: it has nothing to publish, and nothing to end.
     pub fn stateless(routes: Routes) -> Self {
-        Self { routes, flush: Arc::new(|| Box::pin(async { Ok(()) })), stop: Box::pin(async { Ok(()) }) }
+        let flush: Flush = Arc::new(|| Box::pin(async { Ok(()) }));
+        Self { routes, internal: None, flush, stop: Box::pin(async { Ok(()) }) }
     }
 }
 
 impl Node {
-    /// Takes the data folder, opens the store and the catalog. Must be called inside a tokio runtime; once a process, as
-    /// it listens for signals from then on.
+    /// Takes the data folder (of roles that keep something in it), opens the store, the catalog and the roster. Must be
+    /// called inside a tokio runtime; once a process, as it listens for signals from then on.
     pub async fn start(role: Role, settings: Settings) -> Result<Self, NodeError> {
         let settings = Arc::new(settings);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let started = clock.monotonic();
         let stop = Stop::on_signals()?;
-        let lock = FolderLock::take(&settings.data_dir)?;
+        let keeps = matches!(role, Role::Ingester | Role::Standalone);
+        let lock = keeps.then(|| FolderLock::take(&settings.data_dir)).transpose()?;
         let readiness = Readiness::default();
         let gate = readiness.gate("start", "roles are starting");
         let mut registry = Metrics::registry();
         let request_metrics = RequestMetrics::new(&mut registry);
         let rng: Random = Arc::new(open::random);
-        let limits = open::limits(&settings)?;
+        let overrides = open::limits(&settings)?;
         let store = open::store(role, &settings, &clock, &rng).await?;
         store.register_metrics(&mut registry);
+        let (instance, internode, membership) = if role == Role::Standalone {
+            (InstanceId(Arc::from(ALONE)), hearth_internode::Metrics::default(), None)
+        } else {
+            let internode = hearth_internode::Metrics::new(&mut registry);
+            let window = open::ingestion_window(&overrides);
+            let options = address::membership(role, &settings, window).await?;
+            let deps = crate::membership::MembershipDeps {
+                store: store.clone(),
+                clock: Arc::clone(&clock),
+                rng: Arc::clone(&rng),
+                readiness: readiness.clone(),
+                internode: internode.clone(),
+            };
+            (options.instance.clone(), internode, Some(Membership::open(options, deps)?))
+        };
         let catalog = open::catalog(role, &settings, store, &clock, &rng);
         Ok(Self {
             role,
+            instance,
             settings,
             clock,
             rng,
-            limits,
+            limits: Arc::new(overrides),
             catalog,
             readiness,
             registry,
+            internode,
+            membership,
             request_metrics,
             gate,
             stop,
@@ -114,51 +165,177 @@ impl Node {
         })
     }
 
-    /// Runs the port until the process is told to stop; then lets open requests end, and ends the role.
-    pub async fn run(self, running: Running) -> Result<(), NodeError> {
-        let Running { routes, flush, stop: end_role } = running;
-        let BuildInfo { version, revision, .. } = BuildInfo::CURRENT;
-        let web = Web {
-            settings: Arc::clone(&self.settings),
-            metrics: Metrics::new(self.registry),
-            readiness: self.readiness.clone(),
-            flush,
-        };
-        let readiness = self.readiness.clone();
-        let health = Arc::new(move || readiness.check().is_ok());
-        let routes = routes.merge(hearth_rpc::common_routes(health, version, revision)).http(web.routes());
-        let settings = &self.settings;
-        let options = ServerOptions {
-            listen: resolve("listen", &settings.listen)?,
-            tenancy: if settings.multitenancy { Tenancy::Multi } else { Tenancy::Single },
-            max_message_bytes: MESSAGE_BYTES_MAX,
-            metrics: self.request_metrics,
-            clock: Arc::clone(&self.clock),
-        };
+    /// Runs the ports until the process is told to stop; then lets open requests end, and ends the role.
+    pub async fn run(mut self, running: Running) -> Result<(), NodeError> {
+        let Running { routes, internal, flush, stop: end_role } = running;
+        let (metrics, me) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
+        let routes = self.all_routes(routes, flush, Arc::clone(&metrics), Arc::clone(&me));
+        let settings = Arc::clone(&self.settings);
+        let listen = address::resolve("listen", &settings.listen).await?;
         let fail = |source| NodeError::Listen { address: settings.listen.clone(), flag: "--listen", source };
-        let server = hearth_rpc::bind(options, routes).await.map_err(fail)?;
+        let server = hearth_rpc::bind(self.port(listen), routes).await.map_err(fail)?;
         let address = server.local_addr().map_err(fail)?;
+        let internal = match internal {
+            Some(internal) => Some(self.serve_internal(internal, listen).await?),
+            None => None,
+        };
+        let said = self.announcement(address, internal.as_ref()).await?;
+        if let Some(membership) = &self.membership {
+            let Announcement { disk, api_addr, cluster_addr, .. } = said;
+            membership.join(Endpoints { disk, api_addr, cluster_addr }, &mut self.registry).await?;
+        }
+        // Nobody else sets these two.
+        me.get_or_init(|| said);
+        metrics.get_or_init(|| Metrics::new(std::mem::take(&mut self.registry)));
         self.gate.open();
-        tracing::info!(%address, version, data_dir = %settings.data_dir.display(), multitenancy = settings.multitenancy,
-            start_ms = (self.clock.monotonic() - self.started).as_millis() as u64, "serving");
-        say(&format!(
-            "Hearth {version} listens on http://{address}, data in {}",
-            settings.data_dir.display()
-        ));
-        server.run(self.stop.clone().wait()).await;
-        self.gate.close("stopping");
+        self.say_so(address);
+        let stop = self.stop.clone();
+        server
+            .run(async {
+                stop.wait().await;
+                self.gate.close("stopping");
+            })
+            .await;
         self.stop.second_ends_at_once();
-        end_role.await.map_err(NodeError::Stop)?;
+        let ended = end_role.await;
+        if let Some(internal) = internal {
+            internal.end().await;
+        }
+        if let Some(membership) = &self.membership {
+            membership.stop().await;
+        }
+        ended.map_err(NodeError::Stop)?;
         tracing::info!("stopped");
         Ok(())
     }
+
+    fn all_routes(
+        &self,
+        routes: Routes,
+        flush: Flush,
+        metrics: Arc<OnceLock<Metrics>>,
+        me: Arc<OnceLock<Announcement>>,
+    ) -> Routes {
+        let BuildInfo { version, revision, .. } = BuildInfo::CURRENT;
+        let (settings, readiness) = (Arc::clone(&self.settings), self.readiness.clone());
+        let ring = RingPage {
+            me,
+            cluster: settings.cluster.id.clone(),
+            membership: self.membership.clone(),
+            clock: Arc::clone(&self.clock),
+        };
+        let health = Arc::new(move || readiness.check().is_ok());
+        let web = Web { settings, metrics, readiness: self.readiness.clone(), flush };
+        routes
+            .merge(hearth_rpc::common_routes(health, version, revision))
+            .http(web.routes())
+            .http(ring.routes())
+    }
+
+    fn port(&self, listen: SocketAddr) -> ServerOptions {
+        ServerOptions {
+            listen,
+            tenancy: if self.settings.multitenancy { Tenancy::Multi } else { Tenancy::Single },
+            max_message_bytes: MESSAGE_BYTES_MAX,
+            metrics: self.request_metrics.clone(),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    /// Binds the internal port and begins to answer there.
+    async fn serve_internal(
+        &self,
+        internal: Internal,
+        listen: SocketAddr,
+    ) -> Result<InternalPort, NodeError> {
+        let Internal { member, api, links } = internal;
+        let listen = address::cluster_listen(&self.settings, listen).await?;
+        let options = hearth_internode::ServerOptions {
+            listen,
+            local: self.hello(member.clone()),
+            metrics: self.internode.clone(),
+        };
+        let fail =
+            |source| NodeError::Listen { address: listen.to_string(), flag: "--cluster.listen", source };
+        let server = InternalServer::bind(options, api, links).await.map_err(fail)?;
+        let address = server.local_addr().map_err(fail)?;
+        let (end, ended) = oneshot::channel::<()>();
+        let task = tokio::spawn(server.run(async {
+            // Dropped is ended as well.
+            _ = ended.await;
+        }));
+        Ok(InternalPort { member, address, end, task })
+    }
+
+    /// How a member of this process greets others.
+    pub fn hello(&self, member: MemberId) -> Hello {
+        Hello {
+            cluster_id: self.settings.cluster.id.clone(),
+            protocol: hearth_internode::frame::PROTOCOL,
+            member,
+        }
+    }
+
+    /// What the others are told of this process.
+    async fn announcement(
+        &self,
+        address: SocketAddr,
+        internal: Option<&InternalPort>,
+    ) -> Result<Announcement, NodeError> {
+        let ip = match &self.membership {
+            Some(_) => address::advertised(&self.settings, address).await?,
+            None => address.ip(),
+        };
+        let api_addr = SocketAddr::new(ip, address.port());
+        let cluster_addr = internal.map_or(api_addr, |internal| {
+            let bound = internal.address;
+            let own = self.settings.cluster.advertise.is_empty() && !bound.ip().is_unspecified();
+            if own { bound } else { SocketAddr::new(ip, bound.port()) }
+        });
+        Ok(Announcement {
+            role: self.role,
+            instance: self.instance.clone(),
+            disk: internal.map(|internal| internal.member.disk),
+            zone: self.settings.zone.clone(),
+            api_addr,
+            cluster_addr,
+            state: PeerState::Active,
+            roster_version: 0,
+        })
+    }
+
+    fn say_so(&self, address: SocketAddr) {
+        let (settings, version) = (&self.settings, BuildInfo::CURRENT.version);
+        tracing::info!(%address, version, data_dir = %settings.data_dir.display(), multitenancy = settings.multitenancy,
+            start_ms = (self.clock.monotonic() - self.started).as_millis() as u64, "serving");
+        let data = settings.data_dir.display();
+        match self.role {
+            Role::Standalone => say(&format!("Hearth {version} listens on http://{address}, data in {data}")),
+            role => say(&format!(
+                "Hearth {version} {} {} listens on http://{address}",
+                role.as_str(),
+                self.instance
+            )),
+        }
+    }
 }
 
-/// The address that a setting names.
-fn resolve(key: &'static str, value: &str) -> Result<SocketAddr, NodeError> {
-    let bad = |problem: String| NodeError::Address { key, value: value.to_owned(), problem };
-    let mut found = value.to_socket_addrs().map_err(|error| bad(format!("is no address: {error}")))?;
-    found.next().ok_or_else(|| bad("has no address".to_owned()))
+/// The running internal port.
+struct InternalPort {
+    member: MemberId,
+    address: SocketAddr,
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl InternalPort {
+    /// Lets open calls end, for a bounded time.
+    async fn end(self) {
+        drop(self.end);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the internal port ended badly");
+        }
+    }
 }
 
 #[allow(clippy::print_stdout, reason = "the one line for the person who started it")]

@@ -1,15 +1,19 @@
 //! From settings to the parts that roles share: limits, store, catalog.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hearth_catalog::{Catalog, CatalogOptions};
 use hearth_cluster::gossip::Role;
-use hearth_common::{Clock, LimitsSource};
+use hearth_common::{Classify, Clock, ErrorKind, TenantLimits};
 use hearth_objstore::{Store, StoreOptions};
 use hearth_settings::{Settings, TenantOverrides};
 
 use crate::error::NodeError;
 use crate::node::Random;
+
+/// Profiles older than this are taken for as old: ten years.
+const INGESTION_WINDOW_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Random numbers of the system.
 pub(crate) fn random() -> u128 {
@@ -18,12 +22,21 @@ pub(crate) fn random() -> u128 {
     u128::from_le_bytes(bytes)
 }
 
-pub(crate) fn limits(settings: &Settings) -> Result<Arc<dyn LimitsSource>, NodeError> {
+pub(crate) fn limits(settings: &Settings) -> Result<TenantOverrides, NodeError> {
     let file = &settings.overrides_file;
     if file.as_os_str().is_empty() {
-        return Ok(Arc::new(TenantOverrides::none(settings.limits.clone())));
+        return Ok(TenantOverrides::none(settings.limits.clone()));
     }
-    Ok(Arc::new(TenantOverrides::read(file, settings.limits.clone())?))
+    Ok(TenantOverrides::read(file, settings.limits.clone())?)
+}
+
+/// How old a profile of any tenant may be when it is taken; where one has no limit, longer than anything is kept.
+pub(crate) fn ingestion_window(limits: &TenantOverrides) -> Duration {
+    let window = |limits: &TenantLimits| match limits.reject_older_than {
+        none if none.is_zero() => INGESTION_WINDOW_MAX,
+        older => older.0.min(INGESTION_WINDOW_MAX),
+    };
+    limits.all().map(window).max().unwrap_or(INGESTION_WINDOW_MAX)
 }
 
 /// Opens the store, and asks one that is shared whether it can do what is needed of it.
@@ -33,10 +46,21 @@ pub(crate) async fn store(
     clock: &Arc<dyn Clock>,
     rng: &Random,
 ) -> Result<Store, NodeError> {
+    if role != Role::Standalone && settings.object_store.is_empty() {
+        return Err(NodeError::NoStore);
+    }
     let options = StoreOptions { clock: Arc::clone(clock), ..StoreOptions::default() };
     let store = Store::open(&settings.object_store_url(), options).map_err(NodeError::Store)?;
     if !only_publisher(role, settings) {
-        store.probe(rng()).await.map_err(NodeError::StoreUnusable)?;
+        match store.probe(rng()).await {
+            Ok(()) => {}
+            // A cluster goes on while its store is away, and so must a process that is started meanwhile.
+            Err(error) if role != Role::Standalone && error.kind() == ErrorKind::Unavailable => {
+                let error = hearth_common::error::chain(&error);
+                tracing::warn!(error, "the object store cannot be reached; going on without a look at it");
+            }
+            Err(error) => return Err(NodeError::StoreUnusable(error)),
+        }
     }
     Ok(store)
 }
@@ -57,4 +81,22 @@ pub(crate) fn catalog(
 fn only_publisher(role: Role, settings: &Settings) -> bool {
     let url = settings.object_store_url();
     role == Role::Standalone && (url.starts_with("file://") || url.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_common::units::GoDuration;
+
+    use super::*;
+
+    #[test]
+    fn the_window_is_the_longest_of_any_tenant() {
+        let window = |seconds| {
+            let reject_older_than = GoDuration::from_secs(seconds);
+            let limits = TenantLimits { reject_older_than, ..TenantLimits::default() };
+            ingestion_window(&TenantOverrides::none(limits))
+        };
+        assert_eq!(window(3600), Duration::from_secs(3600));
+        assert_eq!(window(0), INGESTION_WINDOW_MAX);
+    }
 }

@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
+use hearth_common::BoxError;
 use hearth_settings::{Loaded, LogFormat};
 use hearth_telemetry::LogStyle;
 
+use crate::args::{About, RoleArgs};
 use crate::error::NodeError;
+use crate::node::{Node, Running};
 
 /// Sets up logs, runs `serve` on a runtime of its own, and ends what still runs when it is done.
 pub fn run<F, E>(loaded: Loaded, serve: impl FnOnce(hearth_settings::Settings) -> F) -> Result<(), E>
@@ -31,14 +34,27 @@ where
     done
 }
 
-/// The end of `main`: 0, or the error for a person and 1.
-#[allow(clippy::print_stderr, reason = "the last words of a process are for a person")]
-pub fn report(program: &str, done: Result<(), NodeError>) -> ExitCode {
-    match done {
+/// `main` of a role's binary: reads the command line, starts the process, lets `start` make the role out of it, and runs
+/// until the stop. 0 after a clean one.
+pub fn main(about: &About, start: impl AsyncFnOnce(&mut Node) -> Result<Running, BoxError>) -> ExitCode {
+    let args = RoleArgs::parse_for(about);
+    let role = about.role;
+    let serve = async |settings| {
+        let mut node = Node::start(role, settings).await?;
+        let running = start(&mut node).await;
+        let running = running.map_err(|source| NodeError::Role { role: role.as_str(), source })?;
+        node.run(running).await
+    };
+    match args.load().and_then(|loaded| run(loaded, serve)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{program}: {}", hearth_common::error::chain(&error));
+            say_error(about.program, &error);
             ExitCode::FAILURE
         }
     }
+}
+
+#[allow(clippy::print_stderr, reason = "the last words of a process are for a person")]
+fn say_error(program: &str, error: &NodeError) {
+    eprintln!("{program}: {}", hearth_common::error::chain(error));
 }

@@ -1,6 +1,6 @@
 //! Plain routes of the process as a whole: the page, readiness, metrics, settings, flush.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::State;
@@ -21,7 +21,8 @@ pub type Flush = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send +
 #[derive(Clone)]
 pub(crate) struct Web {
     pub(crate) settings: Arc<Settings>,
-    pub(crate) metrics: Metrics,
+    /// Set once all is registered, before the port answers.
+    pub(crate) metrics: Arc<OnceLock<Metrics>>,
     pub(crate) readiness: Readiness,
     pub(crate) flush: Flush,
 }
@@ -52,7 +53,8 @@ async fn ready(State(web): State<Web>) -> Response {
 
 async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let exposition = web.metrics.expose(accept);
+    let Some(metrics) = web.metrics.get() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let exposition = metrics.expose(accept);
     ([(header::CONTENT_TYPE, exposition.content_type)], exposition.body).into_response()
 }
 

@@ -31,6 +31,11 @@ impl TenantOverrides {
         Self { default: Arc::new(default), tenants: BTreeMap::new() }
     }
 
+    /// All limits that are in force for somebody.
+    pub fn all(&self) -> impl Iterator<Item = &TenantLimits> {
+        std::iter::once(&*self.default).chain(self.tenants.values().map(|limits| &**limits))
+    }
+
     /// Reads `overrides: {tenant: {key: value}}`; what a tenant's entry does not name it has from `default`.
     pub fn read(path: &Path, default: TenantLimits) -> Result<Self, Error> {
         Self::merge(path, file::read(path)?, default)
@@ -86,6 +91,7 @@ mod tests {
         let a = overrides.limits(&TenantId::parse("a").expect("valid"));
         assert_eq!((a.ingestion_rate_mb, a.ingestion_burst_size_mb), (10.0, 7.0));
         assert_eq!(*overrides.limits(&TenantId::anonymous()), default);
+        assert_eq!(overrides.all().count(), 2);
 
         std::fs::write(&path, "overrides:\n  a: {ingestion_rat_mb: 10}\n").expect("written");
         let error = TenantOverrides::read(&path, default.clone()).expect_err("a wrong key").to_string();

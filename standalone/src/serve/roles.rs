@@ -10,7 +10,7 @@ use hearth_compactor::{Compactor, CompactorOptions};
 use hearth_distributor::{Distributor, DistributorDeps};
 use hearth_ingester::{Cells, Ingester, IngesterDeps, IngesterOptions, NoPost};
 use hearth_node::{Flush, Node, Running};
-use hearth_querier::{Querier, QuerierDeps, QuerierOptions};
+use hearth_querier::{LocalHeads, Querier, QuerierDeps, QuerierOptions};
 use hearth_query::HeadSource;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -44,7 +44,7 @@ impl Roles {
         let querier = start_querier(node, heads);
         let routes = distributor.routes().merge(querier.routes());
         let roles = Self { ingester, stop, compactor };
-        Ok(Running { routes, flush: roles.flush(), stop: Box::pin(roles.stop()) })
+        Ok(Running { routes, internal: None, flush: roles.flush(), stop: Box::pin(roles.stop()) })
     }
 
     /// Publishes all heads.
@@ -123,7 +123,7 @@ fn start_querier(node: &mut Node, heads: Vec<Arc<dyn HeadSource>>) -> Querier {
     let querier = Querier::new(QuerierDeps {
         catalog: Arc::clone(&node.catalog),
         store: node.catalog.store().clone(),
-        heads,
+        heads: Arc::new(LocalHeads::new(heads)),
         limits: Arc::clone(&node.limits),
         clock: Arc::clone(&node.clock),
         options: QuerierOptions {

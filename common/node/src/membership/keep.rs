@@ -1,0 +1,52 @@
+//! What an ingester keeps by the roster, and whom it has to reach for it. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hearth_cluster::gossip::Peers;
+use hearth_cluster::roster::Roster;
+use hearth_common::{CellId, LogId, MemberId};
+
+/// A cell that an ingester has to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keep {
+    /// The cell.
+    pub cell: CellId,
+    /// The identity of its log.
+    pub log: LogId,
+    /// The members that begin the log, if the ingester is one of them; else it learns from the leader what there is.
+    pub founders: Option<Vec<MemberId>>,
+    /// The members that should keep it now, home first.
+    pub wanted: Vec<MemberId>,
+}
+
+/// The cells that a member has to keep, by the roster. Those that are on its disk it keeps on until their logs release it.
+pub fn keeps(roster: &Roster, me: &MemberId) -> Vec<Keep> {
+    let keep = |cell: &hearth_cluster::roster::Cell| Keep {
+        cell: cell.id.clone(),
+        log: cell.log,
+        founders: cell.founders.contains(me).then(|| cell.founders.clone()),
+        wanted: cell.wanted.clone(),
+    };
+    roster.cells_of(me).map(keep).collect()
+}
+
+/// The other members of those cells, and the internal ports where they are or were last. Gossip may be wrong about who is
+/// dead, so one that went is in it; one that was never seen is not.
+pub fn neighbours(roster: &Roster, peers: &Peers, me: &MemberId) -> BTreeMap<MemberId, String> {
+    let members = roster.cells_of(me).flat_map(|cell| cell.founders.iter().chain(&cell.wanted));
+    let others: BTreeSet<&MemberId> = members.filter(|member| *member != me).collect();
+    let mut found = BTreeMap::new();
+    for gone in peers.gone() {
+        let Some(disk) = gone.said.disk else { continue };
+        let member = MemberId { instance: gone.said.instance.clone(), disk };
+        if others.contains(&member) {
+            found.insert(member, gone.said.cluster_addr.to_string());
+        }
+    }
+    for member in others {
+        if let Some(peer) = peers.by_member(member) {
+            found.insert(member.clone(), peer.said.cluster_addr.to_string());
+        }
+    }
+    found
+}

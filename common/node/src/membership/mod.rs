@@ -1,0 +1,357 @@
+//! This process as one of a cluster: what it tells the others, whom it sees, the roster that it follows, and, for an
+//! ingester, the planner of the roster.
+//!
+//! Owns the tasks around gossip and the roster's store. Gossip decides nothing (design: replication A37): it says where
+//! others are, and that there may be a newer roster. Must not know what a cell holds, nor what its role does.
+
+mod keep;
+mod metrics;
+mod planner;
+mod statuses;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_cluster::gossip::{Announcement, Gossip, GossipError, GossipOptions, PeerState, Peers, Role};
+use hearth_cluster::roster::{
+    MemberState, Note, Plan, PlanOptions, Roster, RosterError, RosterParts, RosterStore, Seen, Sight, plan,
+};
+use hearth_common::{Clock, DiskId, InstanceId, LogId, MemberId, TimestampNs};
+use hearth_internode::Pool;
+use hearth_internode::api::MemberStatus;
+use hearth_objstore::Store;
+use hearth_telemetry::{Gate, Readiness};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub use keep::{Keep, keeps, neighbours};
+pub(crate) use statuses::Asked;
+
+use crate::node::Random;
+use metrics::Metrics;
+
+/// How often state and readiness are looked at.
+const TEND_EVERY: Duration = Duration::from_millis(200);
+
+/// What a membership is set up with.
+#[derive(Debug, Clone)]
+pub struct MembershipOptions {
+    /// What the process does.
+    pub role: Role,
+    /// Its name.
+    pub instance: InstanceId,
+    /// Where it runs.
+    pub zone: String,
+    /// How it gossips.
+    pub gossip: GossipOptions,
+    /// How it plans, and for which cluster.
+    pub plan: PlanOptions,
+    /// The folder for a copy of the roster; `None` = no copy.
+    pub folder: Option<PathBuf>,
+    /// How often an ingester plans.
+    pub plan_every: Duration,
+    /// How often the store is asked for a newer roster, hints of gossip aside.
+    pub poll_every: Duration,
+}
+
+/// What a membership works with.
+#[derive(Clone)]
+pub struct MembershipDeps {
+    /// Where the roster is.
+    pub store: Store,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Random numbers.
+    pub rng: Random,
+    /// Has a gate of the membership, and says when the process is ready.
+    pub readiness: Readiness,
+    /// Of calls to other processes.
+    pub internode: hearth_internode::Metrics,
+}
+
+impl std::fmt::Debug for MembershipDeps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MembershipDeps").finish_non_exhaustive()
+    }
+}
+
+/// Where others find this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The identity of its data folder, if it keeps logs.
+    pub disk: Option<DiskId>,
+    /// Its public port.
+    pub api_addr: SocketAddr,
+    /// Its internal port; the public one if it has none.
+    pub cluster_addr: SocketAddr,
+}
+
+/// This process as one of a cluster. One in a process.
+pub struct Membership {
+    options: MembershipOptions,
+    clock: Arc<dyn Clock>,
+    rng: Random,
+    store: RosterStore,
+    peers: watch::Sender<Arc<Peers>>,
+    hint: watch::Sender<u64>,
+    leaving: watch::Sender<bool>,
+    readiness: Readiness,
+    gate: Option<Gate>,
+    pool: Pool,
+    metrics: Metrics,
+    /// Logs of cells on their way out whose leader says that all is published.
+    drained: Mutex<Vec<LogId>>,
+    joined: Mutex<Option<Joined>>,
+}
+
+struct Joined {
+    endpoints: Endpoints,
+    gossip: Arc<Gossip>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Membership").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Membership {
+    /// Opens the roster's store, and reads the copy in the folder. Asks and tells nobody yet.
+    pub fn open(options: MembershipOptions, deps: MembershipDeps) -> Result<Arc<Self>, RosterError> {
+        let MembershipDeps { store, clock, rng, readiness, internode } = deps;
+        let store = RosterStore::open(RosterParts {
+            store,
+            folder: options.folder.clone(),
+            cluster_id: options.plan.cluster_id.clone(),
+            rng: Arc::clone(&rng),
+            clock: Arc::clone(&clock),
+        })?;
+        // A compactor works on the store alone.
+        let needed = options.role != Role::Compactor;
+        let gate = needed.then(|| readiness.gate("cluster", "no roster is known yet"));
+        Ok(Arc::new(Self {
+            store,
+            peers: watch::Sender::new(Arc::default()),
+            hint: watch::Sender::new(0),
+            leaving: watch::Sender::new(false),
+            gate,
+            readiness,
+            pool: Pool::new(Arc::clone(&clock), internode),
+            metrics: Metrics::default(),
+            drained: Mutex::default(),
+            joined: Mutex::default(),
+            options,
+            clock,
+            rng,
+        }))
+    }
+
+    /// Begins to gossip and to follow the roster; an ingester begins to plan. Must be called inside a tokio runtime, once.
+    pub async fn join(
+        self: &Arc<Self>,
+        endpoints: Endpoints,
+        registry: &mut Registry,
+    ) -> Result<(), GossipError> {
+        let Endpoints { disk, api_addr, cluster_addr } = endpoints;
+        let MembershipOptions { role, instance, zone, gossip, .. } = &self.options;
+        let roster_version = self.store.known().map_or(0, |roster| roster.version);
+        let said = Announcement {
+            role: *role,
+            instance: instance.clone(),
+            disk,
+            zone: zone.clone(),
+            api_addr,
+            cluster_addr,
+            state: PeerState::Joining,
+            roster_version,
+        };
+        let gossip = Gossip::start(gossip.clone(), said, Arc::clone(&self.clock)).await?;
+        gossip.register_metrics(registry);
+        self.metrics.register(registry);
+        let gossip = Arc::new(gossip);
+        let mut tasks = vec![
+            tokio::spawn(Arc::clone(self).forward(gossip.watch())),
+            tokio::spawn(Arc::clone(self).follow()),
+            tokio::spawn(Arc::clone(self).tell_version(Arc::clone(&gossip))),
+            tokio::spawn(Arc::clone(self).tend(Arc::clone(&gossip))),
+        ];
+        if *role == Role::Ingester {
+            tasks.push(tokio::spawn(Arc::clone(self).plan_on()));
+        }
+        tracing::info!(%instance, zone, gossip = %gossip.addr(), api = %api_addr, cluster = %cluster_addr, "joined gossip");
+        *self.joined.lock() = Some(Joined { endpoints, gossip, tasks });
+        Ok(())
+    }
+
+    /// Falls silent: the others notice as if the process had died, which for them is a restart.
+    pub async fn stop(&self) {
+        let Some(Joined { gossip, tasks, .. }) = self.joined.lock().take() else { return };
+        for task in tasks {
+            task.abort();
+            // Cancelled is what it is to be.
+            drop(task.await);
+        }
+        if let Some(gossip) = Arc::into_inner(gossip) {
+            gossip.stop().await;
+        }
+    }
+
+    /// Says that this process leaves the cluster for good: others take its places, and it serves on meanwhile.
+    pub fn leave(&self) {
+        self.leaving.send_replace(true);
+    }
+
+    /// The settings of this membership.
+    pub fn options(&self) -> &MembershipOptions {
+        &self.options
+    }
+
+    /// Who is alive, as gossip sees it. Nobody before [`Membership::join`].
+    pub fn peers(&self) -> watch::Receiver<Arc<Peers>> {
+        self.peers.subscribe()
+    }
+
+    /// The newest roster that this process knows and, if it keeps a copy, has on disk.
+    pub fn roster(&self) -> watch::Receiver<Option<Arc<Roster>>> {
+        self.store.watch()
+    }
+
+    /// Takes versions of the roster that others are heard to have; a newer one makes this process look at the store.
+    pub fn hint(&self) -> watch::Sender<u64> {
+        self.hint.clone()
+    }
+
+    /// The roster in the object store.
+    pub fn store(&self) -> &RosterStore {
+        &self.store
+    }
+
+    /// Where others find this process; `None` before it joined.
+    pub fn endpoints(&self) -> Option<Endpoints> {
+        self.joined.lock().as_ref().map(|joined| joined.endpoints)
+    }
+
+    /// How all ingesters that are alive say they are, each given a moment.
+    pub(crate) async fn ask_all(&self) -> Asked {
+        let peers = Arc::clone(&self.peers.borrow());
+        statuses::ask(&self.pool, &peers).await
+    }
+
+    /// What the planner would do now on a roster, and what is worth telling people.
+    pub(crate) fn plan_now(&self, roster: Option<&Roster>) -> Plan {
+        plan(roster, &self.sighting().sight(), &self.options.plan, &mut || (self.rng)())
+    }
+
+    fn sighting(&self) -> Sighting {
+        let peers = Arc::clone(&self.peers.borrow());
+        Sighting {
+            seen: hearth_cluster::seen(&peers),
+            watching_since: peers.watching_since(),
+            now: self.clock.monotonic(),
+            wall: self.clock.now(),
+            drained: self.drained.lock().clone(),
+        }
+    }
+
+    async fn forward(self: Arc<Self>, mut heard: watch::Receiver<Arc<Peers>>) {
+        loop {
+            let peers = Arc::clone(&heard.borrow_and_update());
+            let newest = peers.newest_roster_version();
+            self.peers.send_replace(peers);
+            self.hint.send_if_modified(|known| {
+                let newer = newest > *known;
+                *known = newest.max(*known);
+                newer
+            });
+            if heard.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn follow(self: Arc<Self>) {
+        self.store.follow(self.options.poll_every, self.hint.subscribe()).await;
+    }
+
+    async fn tell_version(self: Arc<Self>, gossip: Arc<Gossip>) {
+        let mut roster = self.store.watch();
+        loop {
+            let version = roster.borrow_and_update().as_ref().map_or(0, |roster| roster.version);
+            gossip.set_roster_version(version);
+            self.metrics.roster_version.set(i64::try_from(version).unwrap_or(i64::MAX));
+            if roster.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Opens and closes the gate, and tells the others whether this process works.
+    async fn tend(self: Arc<Self>, gossip: Arc<Gossip>) {
+        loop {
+            if let Some(gate) = &self.gate {
+                match self.belongs() {
+                    Ok(()) => gate.open(),
+                    Err(why) => gate.close(why),
+                }
+            }
+            gossip.set_state(match (*self.leaving.borrow(), self.readiness.check()) {
+                (true, _) => PeerState::Leaving,
+                (false, Ok(())) => PeerState::Active,
+                (false, Err(_)) => PeerState::Joining,
+            });
+            tokio::time::sleep(TEND_EVERY).await;
+        }
+    }
+
+    /// Whether there is a roster, and an ingester's place in it; else what is waited for.
+    fn belongs(&self) -> Result<(), String> {
+        let roster = self.store.known();
+        let waits = |what: &str| {
+            let notes = self.metrics.notes.lock();
+            let said: Vec<String> = notes.iter().map(Note::to_string).collect();
+            if said.is_empty() { what.to_owned() } else { format!("{what}: {}", said.join("; ")) }
+        };
+        let Some(roster) = roster else { return Err(waits("no roster is known yet")) };
+        if self.options.role != Role::Ingester {
+            return Ok(());
+        }
+        let Some(me) = self.member() else { return Err("the disk is not known yet".to_owned()) };
+        let active = roster.member(&me).is_some_and(|member| member.state != MemberState::Dead);
+        if active && roster.cells_of(&me).next().is_some() {
+            return Ok(());
+        }
+        Err(waits("this ingester has no cell yet"))
+    }
+
+    /// This process as a keeper of logs.
+    fn member(&self) -> Option<MemberId> {
+        let disk = self.endpoints()?.disk?;
+        Some(MemberId { instance: self.options.instance.clone(), disk })
+    }
+}
+
+/// What a [`Sight`] borrows.
+struct Sighting {
+    seen: Vec<Seen>,
+    watching_since: Duration,
+    now: Duration,
+    wall: TimestampNs,
+    drained: Vec<LogId>,
+}
+
+impl Sighting {
+    fn sight(&self) -> Sight<'_> {
+        let Self { seen, watching_since, now, wall, drained } = self;
+        Sight { seen, watching_since: *watching_since, now: *now, wall: *wall, drained }
+    }
+}
+
+/// A status that was asked for, or why there is none.
+pub(crate) type Status = Result<MemberStatus, String>;

@@ -1,0 +1,136 @@
+//! The loop that keeps the roster as it should be. Any ingester may change it, put-if-absent picks one; they take turns
+//! only to spare the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_cluster::gossip::Role;
+use hearth_cluster::roster::{CellState, Roster, RosterError, tend};
+use hearth_common::InstanceId;
+use hearth_common::error::chain;
+
+use super::Membership;
+
+/// How long the next in line waits for the one before it.
+const TURN: Duration = Duration::from_secs(3);
+/// Those further behind all wait as long as this one.
+const RANK_MAX: u32 = 5;
+/// How often leaders of cells that are on their way out are asked whether all is published.
+const DRAINED_EVERY: Duration = Duration::from_secs(10);
+
+/// Since when a version of the roster is to be changed.
+#[derive(Debug, Default)]
+struct Turn(Option<(u64, Duration)>);
+
+impl Turn {
+    /// Whether the member with `rank` others before it may change `version` now.
+    fn come(&mut self, version: u64, rank: u32, now: Duration) -> bool {
+        let since = match self.0 {
+            Some((known, since)) if known == version => since,
+            _ => self.0.insert((version, now)).1,
+        };
+        now.saturating_sub(since) >= TURN * rank.min(RANK_MAX)
+    }
+
+    /// Nothing is to be changed.
+    fn idle(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Membership {
+    pub(super) async fn plan_on(self: Arc<Self>) {
+        let (mut turn, mut asked, mut failing) = (Turn::default(), None, false);
+        loop {
+            tokio::time::sleep(self.options.plan_every).await;
+            let roster = self.store.known();
+            self.look_for_drained(roster.as_deref(), &mut asked).await;
+            let plan = self.plan_now(roster.as_deref());
+            self.metrics.noted(plan.notes);
+            if plan.changes.is_empty() {
+                turn.idle();
+                continue;
+            }
+            let version = roster.map_or(0, |roster| roster.version);
+            if !turn.come(version, self.rank(), self.clock.monotonic()) {
+                continue;
+            }
+            match self.change().await {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    self.metrics.failed();
+                    if !failing {
+                        tracing::warn!(error = %chain(&error), "the roster should change and cannot be changed");
+                    }
+                    failing = true;
+                }
+            }
+        }
+    }
+
+    /// Takes the steps that are due, on the newest roster.
+    async fn change(&self) -> Result<(), RosterError> {
+        let rng = Arc::clone(&self.rng);
+        let sighting = self.sighting();
+        let tended = tend(&self.store, &sighting.sight(), &self.options.plan, &*rng).await?;
+        self.metrics.changed(tended.steps);
+        Ok(())
+    }
+
+    /// How many ingesters that are alive come before this one, by name.
+    fn rank(&self) -> u32 {
+        let peers = Arc::clone(&self.peers.borrow());
+        let names = peers.role(Role::Ingester).map(|peer| &peer.said.instance);
+        rank_of(&self.options.instance, names)
+    }
+
+    /// Remembers which logs of cells on their way out are published to their ends.
+    async fn look_for_drained(&self, roster: Option<&Roster>, asked: &mut Option<Duration>) {
+        let leaves =
+            roster.is_some_and(|roster| roster.cells.iter().any(|cell| cell.state == CellState::Lingering));
+        let now = self.clock.monotonic();
+        if !leaves {
+            self.drained.lock().clear();
+            return;
+        }
+        if asked.is_some_and(|asked| now.saturating_sub(asked) < DRAINED_EVERY) {
+            return;
+        }
+        *asked = Some(now);
+        let statuses = self.ask_all().await;
+        let cells = statuses.values().flatten().flat_map(|status| &status.cells);
+        let drained = cells.filter(|cell| {
+            cell.role == "leader" && cell.durable_end == cell.committed && cell.released >= cell.committed
+        });
+        *self.drained.lock() = drained.map(|cell| cell.log).collect();
+    }
+}
+
+fn rank_of<'a>(me: &InstanceId, ingesters: impl Iterator<Item = &'a InstanceId>) -> u32 {
+    u32::try_from(ingesters.filter(|other| *other < me).count()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_goes_at_once_and_the_others_wait_their_turn() {
+        let s = Duration::from_secs;
+        let mut turn = Turn::default();
+        assert!(turn.come(1, 0, s(10)));
+        assert!(!turn.come(1, 1, s(12)) && turn.come(1, 1, s(13)));
+        assert!(!turn.come(2, 1, s(14)), "another version is another wait");
+        assert!(!turn.come(2, 2, s(18)) && turn.come(2, 2, s(20)));
+        turn.idle();
+        assert!(!turn.come(2, 1, s(30)), "so is a wish after a pause");
+        assert!(turn.come(2, 9_999, s(45)), "nobody waits for ever");
+    }
+
+    #[test]
+    fn ranks_follow_names() {
+        let names: Vec<InstanceId> = ["a", "b", "c"].map(|name| InstanceId(Arc::from(name))).to_vec();
+        let ranks: Vec<u32> = names.iter().map(|name| rank_of(name, names.iter())).collect();
+        assert_eq!(ranks, [0, 1, 2]);
+    }
+}
