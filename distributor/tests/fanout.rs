@@ -235,7 +235,7 @@ fn outcome(id: u128, seen: &mut BTreeSet<u128>) -> Outcome {
         0 if seen.insert(id) => Outcome::Retry(Retry {
             why: RetryWhy::NotLeader,
             message: "once".to_owned(),
-            leader: (id % 2 == 0).then(|| instance("b")),
+            leader: id.is_multiple_of(2).then(|| instance("b")),
         }),
         1 => Outcome::Done(expected(id)),
         _ => Outcome::Done(PushOutcome::Acked),

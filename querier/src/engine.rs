@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::future::{join_all, try_join};
+use futures::future::try_join;
 use futures::{StreamExt, TryStreamExt};
 use hearth_block::{BlockEntry, BlockError};
 use hearth_catalog::{Catalog, RootView};
 use hearth_common::{JournalId, Position, TenantId};
 use hearth_model::{Answer, Question};
-use hearth_query::heads::{Heads, HeadsError, ROUNDS_MAX, judge};
+use hearth_query::FetchRequest;
+use hearth_query::heads::{Beyond, Heads, HeadsError, ROUNDS_MAX};
 use hearth_query::plan::plan;
-use hearth_query::{FetchRequest, HeadSource};
 use tokio::sync::Semaphore;
 
 use crate::blocks::Blocks;
@@ -31,7 +31,7 @@ const ROOT_AGE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) catalog: Arc<Catalog>,
-    pub(crate) heads: Vec<Arc<dyn HeadSource>>,
+    pub(crate) heads: Arc<dyn Heads>,
     pub(crate) blocks: Blocks,
     /// One permit a thread that computes.
     pub(crate) threads: Arc<Semaphore>,
@@ -141,10 +141,9 @@ impl Engine {
             drained: view.root.coverage.drained().map(|(owner, upto)| (owner.to_owned(), upto)).collect(),
             timeout,
         };
-        let answers = join_all(self.heads.iter().map(|head| head.fetch(request.clone()))).await;
-        match judge(&request, answers)? {
-            Heads::Complete { partials, inexact } => Ok((partials, inexact)),
-            Heads::Stale(journal) => Err(Round::Stale(journal)),
+        match self.heads.ask(request).await? {
+            Beyond::Complete { partials, inexact } => Ok((partials, inexact)),
+            Beyond::Stale(journal) => Err(Round::Stale(journal)),
         }
     }
 

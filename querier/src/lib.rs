@@ -6,9 +6,11 @@
 mod api;
 pub mod attime;
 mod blocks;
+mod cluster;
 mod engine;
 mod error;
 mod gather;
+mod local;
 mod metrics;
 mod tenant_settings;
 pub mod timeline;
@@ -21,14 +23,16 @@ use hearth_catalog::Catalog;
 use hearth_common::{Clock, LimitsSource, TenantId};
 use hearth_model::{Answer, Question};
 use hearth_objstore::Store;
-use hearth_query::HeadSource;
+use hearth_query::heads::Heads;
 use hearth_rpc::Routes;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
 use blocks::Blocks;
 use engine::{Answered, Engine};
+pub use cluster::{ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions};
 pub use error::QueryError;
+pub use local::LocalHeads;
 use metrics::Metrics;
 use tenant_settings::TenantSettings;
 
@@ -39,8 +43,8 @@ pub struct QuerierDeps {
     pub catalog: Arc<Catalog>,
     /// Where blocks and the settings of tenants lie.
     pub store: Store,
-    /// Every ingester.
-    pub heads: Vec<Arc<dyn HeadSource>>,
+    /// Every ingester: [`LocalHeads`], or [`ClusterHeads`].
+    pub heads: Arc<dyn Heads>,
     /// Limits of tenants.
     pub limits: Arc<dyn LimitsSource>,
     /// The time.

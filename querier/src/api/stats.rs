@@ -50,7 +50,7 @@ pub(super) async fn analyze_query(
     let (Answer::Estimate(heads), Answer::Estimate(blocks)) = (answered.heads, answered.blocks) else {
         return Err(wrong_kind());
     };
-    let ingesters = call.querier.0.engine.heads.len() as u64;
+    let ingesters = call.querier.0.engine.heads.count() as u64;
     let mut all = heads;
     all.merge(blocks);
     let counts_series = call.limits.query_analysis_series_enabled;

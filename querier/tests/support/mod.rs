@@ -15,7 +15,7 @@ use hearth_common::{Clock, JournalId, Position, TenantId, TenantLimits, Timestam
 use hearth_model::question::Stats;
 use hearth_model::{Answer, Labels, NameTree, ProfileType, Question};
 use hearth_objstore::{Store, StoreOptions};
-use hearth_querier::{Querier, QuerierDeps, QuerierOptions};
+use hearth_querier::{LocalHeads, Querier, QuerierDeps, QuerierOptions};
 use hearth_query::{FetchAnswer, FetchError, FetchRequest, HeadSource, JournalAnswer};
 use hearth_rpc::{RequestMetrics, ServerOptions, Tenancy, bind};
 use parking_lot::Mutex;
@@ -147,7 +147,7 @@ impl World {
             asked: AtomicU64::new(0),
             delay: Mutex::default(),
         });
-        let heads: Vec<Arc<dyn HeadSource>> = vec![Arc::clone(&head) as Arc<dyn HeadSource>];
+        let heads = Arc::new(LocalHeads::new(vec![Arc::clone(&head) as Arc<dyn HeadSource>]));
         let limits = Arc::new(Arc::new(limits));
         let deps = QuerierDeps {
             catalog: Arc::clone(&catalog),
