@@ -7,6 +7,7 @@
 
 mod decide;
 mod metrics;
+pub mod process;
 
 use std::sync::Arc;
 use std::time::Duration;

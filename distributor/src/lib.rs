@@ -17,6 +17,7 @@ mod metrics;
 mod mix;
 mod normalize;
 pub mod pipeline;
+pub mod process;
 pub mod ratelimit;
 pub mod records;
 pub mod reject;

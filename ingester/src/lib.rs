@@ -17,6 +17,7 @@ mod host;
 mod lead;
 mod metrics;
 mod options;
+pub mod process;
 mod service;
 mod state_dir;
 

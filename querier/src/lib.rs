@@ -12,6 +12,7 @@ mod error;
 mod gather;
 mod local;
 mod metrics;
+pub mod process;
 mod tenant_settings;
 pub mod timeline;
 

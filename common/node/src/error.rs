@@ -74,6 +74,9 @@ pub enum NodeError {
     /// Each process would have a store of its own.
     #[error("setting 'object_store' is empty: all processes of a cluster share one (--object-store)")]
     NoStore,
+    /// A role of a cluster was started outside of one.
+    #[error("this process is in no cluster")]
+    Alone,
     /// The copy of the roster in the data folder cannot be used.
     #[error("the roster of the cluster cannot be used")]
     Roster(#[from] RosterError),
@@ -104,6 +107,7 @@ impl Classify for NodeError {
             Self::NoStore => ErrorKind::InvalidArgument,
             Self::Roster(error) => error.kind(),
             Self::Gossip(error) => error.kind(),
+            Self::Alone => ErrorKind::Internal,
             Self::System { .. } | Self::Role { .. } | Self::Stop(_) => ErrorKind::Internal,
             Self::Folder { .. } | Self::FolderTaken(_) | Self::Listen { .. } => ErrorKind::FailedPrecondition,
         }

@@ -20,6 +20,7 @@ mod web;
 pub use args::{About, CommonArgs, RoleArgs};
 pub use error::NodeError;
 pub use hearth_cluster::gossip::Role;
+pub use hearth_rpc::Routes;
 pub use membership::{Endpoints, Keep, Membership, MembershipDeps, MembershipOptions, keeps, neighbours};
 pub use node::{Internal, Node, Random, Running};
 pub use program::{main, run};

@@ -267,6 +267,11 @@ impl Node {
         Ok(InternalPort { member, address, end, task })
     }
 
+    /// The cluster.
+    pub fn cluster(&self) -> Result<&Arc<Membership>, NodeError> {
+        self.membership.as_ref().ok_or(NodeError::Alone)
+    }
+
     /// How a member of this process greets others.
     pub fn hello(&self, member: MemberId) -> Hello {
         Hello {

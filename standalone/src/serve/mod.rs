@@ -6,8 +6,6 @@ use anyhow::Result;
 use hearth_node::{CommonArgs, Node, Role};
 use hearth_settings::{Loaded, Settings};
 
-use roles::Roles;
-
 /// Settings from all layers.
 pub(crate) fn load_settings(args: &CommonArgs) -> Result<Loaded> {
     Ok(args.load()?)
@@ -20,6 +18,6 @@ pub(crate) fn run(args: &CommonArgs) -> Result<()> {
 
 async fn serve(settings: Settings) -> Result<()> {
     let mut node = Node::start(Role::Standalone, settings).await?;
-    let running = Roles::start(&mut node)?;
+    let running = roles::start(&mut node)?;
     Ok(node.run(running).await?)
 }

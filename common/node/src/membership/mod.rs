@@ -23,6 +23,7 @@ use hearth_cluster::roster::{
 use hearth_common::{Clock, DiskId, InstanceId, LogId, MemberId, TimestampNs};
 use hearth_internode::Pool;
 use hearth_internode::api::MemberStatus;
+use hearth_internode::cells::{Cells, CellsParts};
 use hearth_objstore::Store;
 use hearth_telemetry::{Gate, Readiness};
 use parking_lot::Mutex;
@@ -104,6 +105,7 @@ pub struct Membership {
     readiness: Readiness,
     gate: Option<Gate>,
     pool: Pool,
+    cells: Arc<Cells>,
     metrics: Metrics,
     /// Logs of cells on their way out whose leader says that all is published.
     drained: Mutex<Vec<LogId>>,
@@ -133,13 +135,21 @@ impl Membership {
             rng: Arc::clone(&rng),
             clock: Arc::clone(&clock),
         })?;
+        let (peers, hint) = (watch::Sender::new(Arc::default()), watch::Sender::new(0));
+        let cells = Cells::new(CellsParts {
+            roster: store.watch(),
+            peers: peers.subscribe(),
+            hint: hint.clone(),
+            pool: Pool::new(Arc::clone(&clock), internode.clone()),
+        });
         // A compactor works on the store alone.
         let needed = options.role != Role::Compactor;
         let gate = needed.then(|| readiness.gate("cluster", "no roster is known yet"));
         Ok(Arc::new(Self {
             store,
-            peers: watch::Sender::new(Arc::default()),
-            hint: watch::Sender::new(0),
+            peers,
+            hint,
+            cells: Arc::new(cells),
             leaving: watch::Sender::new(false),
             gate,
             readiness,
@@ -226,6 +236,12 @@ impl Membership {
     /// Takes versions of the roster that others are heard to have; a newer one makes this process look at the store.
     pub fn hint(&self) -> watch::Sender<u64> {
         self.hint.clone()
+    }
+
+    /// The directory of cells: who keeps them, who leads them as far as is known, and connections to them. All of a process
+    /// share it.
+    pub fn cells(&self) -> &Arc<Cells> {
+        &self.cells
     }
 
     /// The roster in the object store.

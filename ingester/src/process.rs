@@ -1,0 +1,193 @@
+//! The ingester as a process: from what processes are made of to a member of the cluster, and what keeps it in step with
+//! the roster.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hearth_cell::Message;
+use hearth_cluster::roster::{MemberState, Roster};
+use hearth_common::{BoxError, CellId, InstanceId, LogId, MemberId};
+use hearth_node::{Flush, Internal, Keep, Membership, Node, Routes, Running, keeps, neighbours};
+use hearth_settings::Settings;
+use hearth_telemetry::Gate;
+use tokio::sync::watch;
+
+use crate::api::{Links, Member};
+use crate::{CellSpec, Cells, Ingester, IngesterDeps, IngesterOptions, Post};
+
+/// How often it is looked whether the log is replayed.
+const REPLAY_LOOK: Duration = Duration::from_millis(20);
+/// How often it is looked whether it still works.
+const READY_LOOK: Duration = Duration::from_secs(1);
+
+/// Makes an ingester out of a process: it keeps the cells that the roster gives it.
+pub fn start(node: &mut Node) -> Result<Running, BoxError> {
+    let membership = Arc::clone(node.cluster()?);
+    let post = Arc::new(LatePost::default());
+    let ingester = ingester(node, node.instance.clone(), Cells::Named, Arc::<LatePost>::clone(&post))?;
+    let me = ingester.member().clone();
+    let links = Links::new(node.hello(me.clone()), node.internode.clone(), Arc::clone(&node.rng));
+    links.serve(&ingester);
+    post.0.get_or_init(|| Arc::clone(&links));
+    let member = Member::new(Arc::clone(&ingester), node.settings.cluster.id.clone());
+    let gate = node.readiness.gate("cells", "the cells of the roster are not open yet");
+    let follower = Follower {
+        ingester: Arc::clone(&ingester),
+        links: Arc::clone(&links),
+        member: Arc::clone(&member),
+        membership: Arc::clone(&membership),
+        gate,
+    };
+    let following = tokio::spawn(follower.follow());
+    let leaving = tokio::spawn(leave_when_wished(Arc::clone(&member), membership));
+    let flush = flush(&ingester);
+    let internal = Internal { member: me, api: member, links: Arc::<Links>::clone(&links) };
+    let stop = Box::pin(async move {
+        // Links stay up meanwhile: leadership is handed over.
+        let stopped = ingester.stop().await;
+        following.abort();
+        leaving.abort();
+        links.close();
+        stopped
+    });
+    Ok(Running { routes: Routes::new(), internal: Some(internal), flush, stop })
+}
+
+/// The ingester of a process, with its metrics and its gate.
+pub fn ingester(
+    node: &mut Node,
+    instance: InstanceId,
+    cells: Cells,
+    post: Arc<dyn Post>,
+) -> Result<Arc<Ingester>, BoxError> {
+    let deps = IngesterDeps {
+        catalog: Arc::clone(&node.catalog),
+        limits: Arc::clone(&node.limits),
+        clock: Arc::clone(&node.clock),
+        post,
+        rng: Arc::clone(&node.rng),
+    };
+    let ingester = Ingester::start(options(&node.settings, instance, cells), deps)?;
+    ingester.register_metrics(&mut node.registry);
+    let gate = node.readiness.gate("ingester", "the write-ahead log is being replayed");
+    tokio::spawn(watch_ready(Arc::clone(&ingester), gate));
+    Ok(ingester)
+}
+
+/// Publishes all heads.
+pub fn flush(ingester: &Arc<Ingester>) -> Flush {
+    let ingester = Arc::clone(ingester);
+    Arc::new(move || {
+        let ingester = Arc::clone(&ingester);
+        Box::pin(async move { ingester.flush().await })
+    })
+}
+
+fn options(settings: &Settings, instance: InstanceId, cells: Cells) -> IngesterOptions {
+    IngesterOptions {
+        data_dir: settings.data_dir.join("ingester"),
+        instance,
+        wal_segment_bytes: settings.wal.segment_bytes.0,
+        wal_quota_bytes: settings.wal.quota_bytes.0,
+        wal_reserve_bytes: settings.wal.reserve_bytes.0,
+        wal_queue_bytes: settings.wal.queue_bytes.as_usize(),
+        cut_bytes: settings.ingester.cut_bytes.0,
+        cut_age: settings.ingester.cut_age.0,
+        cut_min_bytes: settings.ingester.cut_min_bytes.0,
+        cut_age_max: settings.ingester.cut_age_max.0,
+        remember_pushes: settings.ingester.remember_pushes.0,
+        cells,
+    }
+}
+
+async fn watch_ready(ingester: Arc<Ingester>, gate: Gate) {
+    let mut look = REPLAY_LOOK;
+    loop {
+        match ingester.ready() {
+            Ok(()) => {
+                gate.open();
+                look = READY_LOOK;
+            }
+            Err(why) => gate.close(why),
+        }
+        tokio::time::sleep(look).await;
+    }
+}
+
+async fn leave_when_wished(member: Arc<Member>, membership: Arc<Membership>) {
+    member.leave_wished().await;
+    tracing::info!("asked to leave the cluster for good");
+    membership.leave();
+}
+
+/// The links, which need the ingester's identity, for the ingester, which needs where to send. Messages before they meet
+/// are lost, as on a link that is down.
+#[derive(Debug, Default)]
+struct LatePost(OnceLock<Arc<Links>>);
+
+impl Post for LatePost {
+    fn send(&self, to: &MemberId, cell: &CellId, log: LogId, message: Message) {
+        if let Some(links) = self.0.get() {
+            links.send(to, cell, log, message);
+        }
+    }
+}
+
+/// Keeps an ingester in step with the roster and with where others are.
+struct Follower {
+    ingester: Arc<Ingester>,
+    links: Arc<Links>,
+    member: Arc<Member>,
+    membership: Arc<Membership>,
+    gate: Gate,
+}
+
+impl Follower {
+    async fn follow(self) {
+        let (mut roster, mut peers) = (self.membership.roster(), self.membership.peers());
+        let (mut kept, mut left) = (0, false);
+        loop {
+            let known = roster.borrow_and_update().clone();
+            if let Some(known) = known {
+                self.meet(&known, &mut peers);
+                if known.version > kept && self.keep(&known).await {
+                    kept = known.version;
+                }
+                let me = self.ingester.member();
+                let has_left = known.member(me).is_some_and(|member| member.state == MemberState::Left);
+                if has_left && !left {
+                    tracing::info!("left the cluster: this process may be stopped, and its disk removed");
+                }
+                left = has_left;
+            }
+            tokio::select! {
+                changed = roster.changed() => if changed.is_err() { return },
+                changed = peers.changed() => if changed.is_err() { return },
+                // What could not be opened is tried again.
+                () = tokio::time::sleep(READY_LOOK) => {}
+            }
+        }
+    }
+
+    /// Links to all that keep cells with this one.
+    fn meet(&self, roster: &Roster, peers: &mut watch::Receiver<Arc<hearth_cluster::gossip::Peers>>) {
+        let peers = Arc::clone(&peers.borrow_and_update());
+        self.links.meet(&neighbours(roster, &peers, self.ingester.member()));
+    }
+
+    /// Opens the cells of a roster; whether all are open.
+    async fn keep(&self, roster: &Roster) -> bool {
+        for Keep { cell, log, founders, wanted } in keeps(roster, self.ingester.member()) {
+            let spec = CellSpec { cell, log, founders, wanted };
+            if let Err(error) = self.ingester.keep(&spec).await {
+                tracing::error!(cell = %spec.cell.0, error, "a cell cannot be kept");
+                self.gate.close(format!("cell {} cannot be kept: {error}", spec.cell.0));
+                return false;
+            }
+        }
+        self.links.set_roster_version(roster.version);
+        self.member.set_roster_version(roster.version);
+        self.gate.open();
+        true
+    }
+}
