@@ -5,7 +5,9 @@
 //! the two have nothing in common but HTTP/2: that one speaks to the world (Connect, JSON, tenants, capabilities), this one
 //! to ourselves, and it stands above the crates whose types it carries.
 //!
-//! Must not know: what a record holds, what a frame means to Raft, who is alive, where anything is stored.
+//! [`cells`] says whom to ask for a cell, by a roster and a view of peers that it is given.
+//!
+//! Must not know: what a record holds, what a frame means to Raft, how membership comes about, where anything is stored.
 
 pub mod api;
 pub mod cells;
