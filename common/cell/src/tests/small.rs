@@ -3,7 +3,8 @@
 //! All timers are zero, so that a tick means "the timer fired", and equal situations are equal states.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,6 +54,13 @@ pub(super) enum Step {
     Change(usize),
 }
 
+#[derive(PartialEq, Hash, Debug)]
+struct Letter {
+    from: usize,
+    to: usize,
+    message: Message,
+}
+
 #[derive(Clone, Hash, Debug)]
 struct Node {
     replica: Replica,
@@ -65,9 +73,10 @@ struct Node {
 
 #[derive(Clone, Debug)]
 pub(super) struct Small {
-    nodes: Vec<Node>,
-    /// (from, to, message), the oldest first.
-    letters: Vec<(usize, usize, Message)>,
+    /// With their digests. Shared between worlds: a step changes one of them.
+    nodes: Vec<(Arc<Node>, u64)>,
+    /// With their digests, the oldest first.
+    letters: Vec<(Arc<Letter>, u64)>,
     pub(super) budget: Budget,
     bug: Option<Bug>,
     committed: Vec<Entry>,
@@ -103,7 +112,7 @@ impl Small {
             letters: 100,
         };
         let mut small = Self {
-            nodes: (0..voters + learners).map(node).collect(),
+            nodes: (0..voters + learners).map(|number| (Arc::new(node(number)), 0)).collect(),
             letters: Vec::new(),
             budget,
             bug,
@@ -114,21 +123,21 @@ impl Small {
         };
         (0..small.nodes.len()).for_each(|at| small.drain(at));
         small.quiet();
-        small.nodes[0].replica.campaign_now();
+        small.node(0).replica.campaign_now();
         small.drain(0);
         small.quiet();
-        small.nodes[0].replica.tick(NOW);
+        small.node(0).replica.tick(NOW);
         small.drain(0);
         small.quiet();
-        assert_eq!(small.nodes[0].replica.role(), Role::Leader, "the first member leads at first");
-        small.nodes.iter_mut().for_each(|node| node.replica.plant(bug));
+        assert_eq!(small.nodes[0].0.replica.role(), Role::Leader, "the first member leads at first");
+        (0..small.nodes.len()).for_each(|at| small.node(at).replica.plant(bug));
         small
     }
 
     /// Delivers and syncs everything.
     fn quiet(&mut self) {
         loop {
-            let sync = (0..self.nodes.len()).find(|at| self.nodes[*at].disk.pending() > 0);
+            let sync = (0..self.nodes.len()).find(|at| self.nodes[*at].0.disk.pending() > 0);
             match sync {
                 Some(at) => self.act(Step::Sync(at)),
                 None if !self.letters.is_empty() => self.act(Step::Deliver(0)),
@@ -141,7 +150,7 @@ impl Small {
     pub(super) fn steps(&self) -> Vec<Step> {
         let mut steps: Vec<Step> = (0..self.letters.len()).map(Step::Deliver).collect();
         let budget = &self.budget;
-        for (at, node) in self.nodes.iter().enumerate() {
+        for (at, (node, _)) in self.nodes.iter().enumerate() {
             let leads = node.replica.role() == Role::Leader;
             if node.disk.pending() > 0 {
                 steps.push(Step::Sync(at));
@@ -176,19 +185,32 @@ impl Small {
         let mut next = self.clone();
         next.act(step);
         next.drop_letters();
+        // When no crash can come, a slow disk is the same as a slow message.
+        while next.budget.crashes == 0
+            && let Some(at) = (0..next.nodes.len()).find(|at| next.nodes[*at].0.disk.pending() > 0)
+        {
+            next.act(Step::Sync(at));
+        }
+        next.drop_letters();
         next.logs_match();
+        for ((now, known), (before, _)) in next.nodes.iter_mut().zip(&self.nodes) {
+            if !Arc::ptr_eq(now, before) {
+                *known = digest(now);
+            }
+        }
         next
     }
 
     fn act(&mut self, step: Step) {
         match step {
             Step::Deliver(index) => {
-                let (from, to, message) = self.letters.remove(index);
-                self.nodes[to].replica.step(&member(from), message, NOW);
+                let (letter, _) = self.letters.remove(index);
+                let (from, to, message) = (letter.from, letter.to, letter.message.clone());
+                self.node(to).replica.step(&member(from), message, NOW);
                 self.drain(to);
             }
             Step::Sync(at) => {
-                let node = &mut self.nodes[at];
+                let node = self.node(at);
                 if let Some(upto) = node.disk.sync(node.disk.pending()) {
                     node.replica.durable(upto);
                 }
@@ -196,12 +218,12 @@ impl Small {
             }
             Step::Campaign(at) => {
                 self.budget.campaigns -= 1;
-                self.nodes[at].replica.campaign_now();
+                self.node(at).replica.campaign_now();
                 self.drain(at);
             }
             Step::Push(at, record) => {
                 self.budget.pushes -= 1;
-                let node = &mut self.nodes[at];
+                let node = self.node(at);
                 let rid = Rid(record.into());
                 if let Ok(proposed) = node.replica.propose(rid, Bytes::new()) {
                     node.waiters.push((node.replica.term(), proposed.position(), rid));
@@ -212,21 +234,22 @@ impl Small {
             Step::Crash(at, kept) => self.crash(at, kept),
             Step::Tick(at) => {
                 self.budget.ticks -= 1;
-                self.nodes[at].replica.tick(NOW);
+                self.node(at).replica.tick(NOW);
                 self.drain(at);
             }
             Step::Read(at) => {
                 self.budget.reads -= 1;
-                let node = &mut self.nodes[at];
+                let must = self.acked.clone();
+                let node = self.node(at);
                 if let Ok(probe) = node.replica.read() {
-                    node.questions.push((probe, node.replica.term(), self.acked.clone()));
+                    node.questions.push((probe, node.replica.term(), must));
                 }
                 self.drain(at);
             }
             Step::Change(at) => {
                 self.budget.changes -= 1;
                 let (old, new) = (member(self.nodes.len() - 2), member(self.nodes.len() - 1));
-                let replica = &mut self.nodes[at].replica;
+                let replica = &mut self.node(at).replica;
                 if let Some(change) = next_change(replica.membership(), &old, &new) {
                     let _refused_is_fine = replica.change_members(&change);
                 }
@@ -237,11 +260,12 @@ impl Small {
 
     fn crash(&mut self, at: usize, kept: bool) {
         self.budget.crashes -= 1;
-        let node = &mut self.nodes[at];
+        let bug = self.bug;
+        let node = self.node(at);
         node.disk.crash(if kept { node.disk.pending() } else { 0 });
         node.live = node.disk.image.clone();
         node.replica = Replica::new(member(at), options(), node.live.saved(), NOW);
-        node.replica.plant(self.bug);
+        node.replica.plant(bug);
         node.commit = node.replica.commit();
         node.waiters.clear();
         node.questions.clear();
@@ -249,12 +273,12 @@ impl Small {
     }
 
     fn drain(&mut self, at: usize) {
-        let node = &mut self.nodes[at];
+        let node = self.node(at);
         let Effects { writes, sends, committed, role, confirmed, violation, .. } = node.replica.effects();
         if let Some(violation) = violation {
             self.fail(format!("node {at}: {violation}"));
         }
-        let node = &mut self.nodes[at];
+        let node = self.node(at);
         for (no, write) in writes {
             node.live.apply(&write);
             node.disk.push(no, write);
@@ -263,7 +287,7 @@ impl Small {
             self.post(at, send);
         }
         if let Some(role) = role {
-            let node = &mut self.nodes[at];
+            let node = self.node(at);
             node.waiters.clear();
             node.questions.clear();
             if role.role == Role::Leader
@@ -282,7 +306,7 @@ impl Small {
     }
 
     fn post(&mut self, from: usize, send: Send) {
-        let node = &self.nodes[from];
+        let node = &self.nodes[from].0;
         let (to, message) = match send {
             Send::Append { to, head, entries } => {
                 let entries = entries.iter().filter_map(|at| node.live.entry(at).cloned()).collect();
@@ -292,17 +316,21 @@ impl Small {
             Send::Message { to, message } => (to, message),
         };
         let Some(to) = (0..self.nodes.len()).find(|at| member(*at) == to) else { return };
-        let letter = (from, to, message);
+        let letter = Letter { from, to, message };
+        let digest = digest(&letter);
         // The same words twice are the same as once: repetition shows with replies and restarts.
-        if !self.letters.contains(&letter) {
-            self.letters.push(letter);
+        if self.letters.iter().all(|(_, other)| *other != digest) {
+            self.letters.push((Arc::new(letter), digest));
         }
     }
 
-    /// Letters beyond the bound are lost, and those that could only be answered with "stale".
+    /// Letters beyond the bound are lost, and those that could only be answered with "stale", and refusals.
     fn drop_letters(&mut self) {
         let nodes = &self.nodes;
-        self.letters.retain(|(_, to, message)| message.term() >= nodes[*to].replica.term());
+        self.letters.retain(|(letter, _)| {
+            let no = matches!(&letter.message, Message::VoteReply(reply) if !reply.granted);
+            !no && letter.message.term() >= nodes[letter.to].0.replica.term()
+        });
         let beyond = self.letters.len().saturating_sub(self.budget.letters);
         self.letters.drain(..beyond);
     }
@@ -312,7 +340,7 @@ impl Small {
     }
 
     fn committed(&mut self, at: usize, commit: Position) {
-        let node = &mut self.nodes[at];
+        let node = self.node(at);
         let from = std::mem::replace(&mut node.commit, commit);
         let news: Vec<(Position, Entry)> =
             node.live.behind(from, commit).map(|(position, entry)| (position, entry.clone())).collect();
@@ -331,22 +359,19 @@ impl Small {
     }
 
     fn acknowledge(&mut self, at: usize) {
-        let node = &mut self.nodes[at];
+        let node = &self.nodes[at].0;
         let (term, commit) = (node.replica.term(), node.replica.commit());
-        if node.replica.role() != Role::Leader {
+        let is_done = |waiter: &(Term, Position, Rid)| waiter.0 == term && waiter.1 <= commit;
+        if node.replica.role() != Role::Leader || !node.waiters.iter().any(is_done) {
             return;
         }
-        for (in_term, position, rid) in std::mem::take(&mut node.waiters) {
-            if in_term == term && position <= commit {
-                self.acked.insert(rid);
-            } else {
-                node.waiters.push((in_term, position, rid));
-            }
-        }
+        let done = node.waiters.iter().filter(|waiter| is_done(waiter)).map(|(.., rid)| *rid);
+        self.acked.extend(done);
+        self.node(at).waiters.retain(|waiter| !is_done(waiter));
     }
 
     fn answer(&mut self, at: usize, probe: Probe) {
-        let node = &self.nodes[at];
+        let node = &self.nodes[at].0;
         let rids = node.live.behind(Position(0), node.commit).filter_map(|(_, entry)| match entry.body {
             Body::Record { rid, .. } => Some(rid),
             _ => None,
@@ -357,14 +382,14 @@ impl Small {
         if lacks {
             self.fail(format!("an answer of node {at} lacks what was acknowledged before it began"));
         }
-        self.nodes[at].questions.retain(|(asked, ..)| *asked > probe);
+        self.node(at).questions.retain(|(asked, ..)| *asked > probe);
     }
 
     /// Logs that have the same term somewhere are the same up to there.
     fn logs_match(&mut self) {
         for at in 1..self.nodes.len() {
             for other in 0..at {
-                let (a, b) = (&self.nodes[at].live.entries, &self.nodes[other].live.entries);
+                let (a, b) = (&self.nodes[at].0.live.entries, &self.nodes[other].0.live.entries);
                 let last = a.iter().zip(b).rposition(|(a, b)| a.term == b.term);
                 if last.is_some_and(|last| a[..=last] != b[..=last]) {
                     return self.fail(format!("the logs of nodes {at} and {other} do not match"));
@@ -375,19 +400,27 @@ impl Small {
 
     /// Equal for equal situations; how they came about does not count.
     pub(super) fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        let order: BTreeSet<_> = self.letters.iter().collect();
-        (&self.nodes, order, &self.budget, &self.committed, &self.leaders, &self.acked).hash(&mut hasher);
-        hasher.finish()
+        let nodes: Vec<u64> = self.nodes.iter().map(|(_, digest)| *digest).collect();
+        let letters: BTreeSet<u64> = self.letters.iter().map(|(_, digest)| *digest).collect();
+        digest(&(nodes, letters, &self.budget, &self.committed, &self.leaders, &self.acked))
+    }
+
+    /// A node that is about to change.
+    fn node(&mut self, at: usize) -> &mut Node {
+        Arc::make_mut(&mut self.nodes[at].0)
     }
 
     /// A step in words.
     pub(super) fn told(&self, step: Step) -> String {
         match step {
-            Step::Deliver(index) => format!("{:?}", self.letters[index]),
+            Step::Deliver(index) => format!("{:?}", self.letters[index].0),
             other => format!("{other:?}"),
         }
     }
+}
+
+fn digest(value: &impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
 }
 
 fn options() -> Options {
