@@ -7,7 +7,9 @@ use std::time::Duration;
 use hearth_cell::Message;
 use hearth_cluster::roster::{MemberState, Roster};
 use hearth_common::{BoxError, CellId, InstanceId, LogId, MemberId};
-use hearth_node::{Flush, Internal, Keep, Membership, Node, Routes, Running, keeps, neighbours};
+use hearth_node::{
+    Flush, Internal, Keep, Membership, Node, Routes, Running, keeps, neighbours, publishes_last,
+};
 use hearth_settings::Settings;
 use hearth_telemetry::Gate;
 use tokio::sync::watch;
@@ -19,6 +21,9 @@ use crate::{CellSpec, Cells, Ingester, IngesterDeps, IngesterOptions, Post};
 const REPLAY_LOOK: Duration = Duration::from_millis(20);
 /// How often it is looked whether it still works.
 const READY_LOOK: Duration = Duration::from_secs(1);
+
+/// How often the last rows of cells on their way out are published.
+const LAST_PUBLISH: Duration = Duration::from_secs(30);
 
 /// Makes an ingester out of a process: it keeps the cells that the roster gives it.
 pub fn start(node: &mut Node) -> Result<Running, BoxError> {
@@ -39,6 +44,7 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
         gate,
     };
     let following = tokio::spawn(follower.follow());
+    let publishing = tokio::spawn(publish_last(Arc::clone(&ingester), Arc::clone(&membership)));
     let leaving = tokio::spawn(leave_when_wished(Arc::clone(&member), membership));
     let flush = flush(&ingester);
     let internal = Internal { member: me, api: member, links: Arc::<Links>::clone(&links) };
@@ -47,6 +53,7 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
         let stopped = ingester.stop().await;
         following.abort();
         leaving.abort();
+        publishing.abort();
         links.close();
         stopped
     });
@@ -118,6 +125,20 @@ async fn leave_when_wished(member: Arc<Member>, membership: Arc<Membership>) {
     member.leave_wished().await;
     tracing::info!("asked to leave the cluster for good");
     membership.leave();
+}
+
+/// Publishes what is left of cells to which no record can come any more, so that the planner can let them go.
+async fn publish_last(ingester: Arc<Ingester>, membership: Arc<Membership>) {
+    let roster = membership.roster();
+    loop {
+        tokio::time::sleep(LAST_PUBLISH).await;
+        let known = roster.borrow().clone();
+        if known.is_some_and(|known| publishes_last(&known, ingester.member()))
+            && let Err(error) = ingester.flush().await
+        {
+            tracing::warn!(error, "the last rows of a cell that leaves are not published yet");
+        }
+    }
 }
 
 /// The links, which need the ingester's identity, for the ingester, which needs where to send. Messages before they meet

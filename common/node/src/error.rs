@@ -72,8 +72,8 @@ pub enum NodeError {
     #[error("the object store cannot be used")]
     StoreUnusable(#[source] StoreError),
     /// Each process would have a store of its own.
-    #[error("setting 'object_store' is empty: all processes of a cluster share one (--object-store)")]
-    NoStore,
+    #[error("setting 'object_store' is '{0}': all processes of a cluster share one store (--object-store)")]
+    OwnStore(String),
     /// A role of a cluster was started outside of one.
     #[error("this process is in no cluster")]
     Alone,
@@ -104,7 +104,7 @@ impl Classify for NodeError {
                 ErrorKind::InvalidArgument
             }
             Self::Store(error) | Self::StoreUnusable(error) => error.kind(),
-            Self::NoStore => ErrorKind::InvalidArgument,
+            Self::OwnStore(_) => ErrorKind::InvalidArgument,
             Self::Roster(error) => error.kind(),
             Self::Gossip(error) => error.kind(),
             Self::Alone => ErrorKind::Internal,

@@ -21,7 +21,9 @@ pub use args::{About, CommonArgs, RoleArgs};
 pub use error::NodeError;
 pub use hearth_cluster::gossip::Role;
 pub use hearth_rpc::Routes;
-pub use membership::{Endpoints, Keep, Membership, MembershipDeps, MembershipOptions, keeps, neighbours};
+pub use membership::{
+    Endpoints, Keep, Membership, MembershipDeps, MembershipOptions, keeps, neighbours, publishes_last,
+};
 pub use node::{Internal, Node, Random, Running};
 pub use program::{main, run};
 #[cfg(feature = "jemalloc")]

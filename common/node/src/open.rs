@@ -46,8 +46,9 @@ pub(crate) async fn store(
     clock: &Arc<dyn Clock>,
     rng: &Random,
 ) -> Result<Store, NodeError> {
-    if role != Role::Standalone && settings.object_store.is_empty() {
-        return Err(NodeError::NoStore);
+    let own = settings.object_store.is_empty() || settings.object_store.starts_with("memory:");
+    if role != Role::Standalone && own {
+        return Err(NodeError::OwnStore(settings.object_store.clone()));
     }
     let options = StoreOptions { clock: Arc::clone(clock), ..StoreOptions::default() };
     let store = Store::open(&settings.object_store_url(), options).map_err(NodeError::Store)?;

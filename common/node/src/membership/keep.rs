@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_cluster::gossip::Peers;
-use hearth_cluster::roster::Roster;
+use hearth_cluster::roster::{Cell, CellState, Roster};
 use hearth_common::{CellId, LogId, MemberId};
 
 /// A cell that an ingester has to keep.
@@ -21,13 +21,20 @@ pub struct Keep {
 
 /// The cells that a member has to keep, by the roster. Those that are on its disk it keeps on until their logs release it.
 pub fn keeps(roster: &Roster, me: &MemberId) -> Vec<Keep> {
-    let keep = |cell: &hearth_cluster::roster::Cell| Keep {
+    let keep = |cell: &Cell| Keep {
         cell: cell.id.clone(),
         log: cell.log,
         founders: cell.founders.contains(me).then(|| cell.founders.clone()),
         wanted: cell.wanted.clone(),
     };
     roster.cells_of(me).map(keep).collect()
+}
+
+/// Whether a cell that a member keeps is on its way out and no record can come to it any more: it goes once its last rows
+/// are published.
+pub fn publishes_last(roster: &Roster, me: &MemberId) -> bool {
+    let placed: BTreeSet<&CellId> = roster.schedule.iter().flat_map(|entry| &entry.cells).collect();
+    roster.cells_of(me).any(|cell| cell.state == CellState::Lingering && !placed.contains(&cell.id))
 }
 
 /// The other members of those cells, and the internal ports where they are or were last. Gossip may be wrong about who is

@@ -31,7 +31,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub use keep::{Keep, keeps, neighbours};
+pub use keep::{Keep, keeps, neighbours, publishes_last};
 pub(crate) use statuses::Asked;
 
 use crate::node::Random;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hearth_cluster::roster::{Cell, CellState, ScheduleEntry};
 use hearth_common::SystemClock;
 use hearth_objstore::StoreOptions;
 
@@ -141,7 +142,7 @@ async fn one_that_leaves_says_so_and_gets_no_new_records() {
     b.membership.leave();
     let leaving = |roster: &Roster| {
         roster.member(&b.member()).is_some_and(|member| member.state == MemberState::Leaving)
-            && roster.cells.iter().any(|cell| cell.state == hearth_cluster::roster::CellState::Lingering)
+            && roster.cells.iter().any(|cell| cell.state == CellState::Lingering)
     };
     let roster = a.roster(leaving).await;
     assert_eq!(keeps(&roster, &b.member()).len(), 1, "it keeps what it has until all is published");
@@ -164,12 +165,12 @@ fn members_of_a_cell_are_found_also_when_gossip_has_lost_them() {
     let peers = Peers::fixed([said("a", 1, 10), said("b", 2, 20), said("b", 9, 99), said("d", 4, 40)]);
     let id = |name: &str, disk| MemberId { instance: InstanceId(Arc::from(name)), disk: DiskId(disk) };
     let members = [("a", 1), ("b", 2), ("c", 3)].map(|(name, disk)| id(name, disk)).to_vec();
-    let cell = hearth_cluster::roster::Cell {
+    let cell = Cell {
         id: hearth_common::CellId(InstanceId(Arc::from("a"))),
         log: LogId(5),
         founders: members[..2].to_vec(),
         wanted: members.clone(),
-        state: hearth_cluster::roster::CellState::Open,
+        state: CellState::Open,
     };
     let roster = Roster {
         version: 1,
@@ -188,4 +189,15 @@ fn members_of_a_cell_are_found_also_when_gossip_has_lost_them() {
     assert_eq!(keeps(&roster, &id("b", 2))[0].founders.as_deref(), Some(&members[..2]));
     assert_eq!(keeps(&roster, &id("c", 3))[0].founders, None, "it learns from the leader");
     assert!(keeps(&roster, &id("d", 4)).is_empty());
+
+    let with = |state, placed: bool| {
+        let cells = vec![Cell { state, ..roster.cells[0].clone() }];
+        let on = if placed { vec![cells[0].id.clone()] } else { Vec::new() };
+        Roster { cells, schedule: vec![ScheduleEntry::new(TimestampNs(0), on)], ..roster.clone() }
+    };
+    for (state, placed) in [(CellState::Open, true), (CellState::Open, false), (CellState::Lingering, true)] {
+        assert!(!publishes_last(&with(state, placed), &members[0]), "{state:?} {placed}");
+    }
+    assert!(publishes_last(&with(CellState::Lingering, false), &members[0]));
+    assert!(!publishes_last(&with(CellState::Lingering, false), &id("d", 4)), "it keeps nothing of it");
 }

@@ -85,7 +85,58 @@ fn wants_json(accept: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::wants_json;
+    use axum::body::Body;
+    use axum::http::Request;
+    use hearth_cluster::gossip::{PeerState, Role};
+    use hearth_common::{InstanceId, SystemClock};
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn get(page: &RingPage, path: &str, accept: &str) -> (StatusCode, String, String) {
+        let request = Request::get(path).header("accept", accept).body(Body::empty()).expect("a request");
+        let response = page.clone().routes().oneshot(request).await.expect("answered");
+        let kind = response.headers().get("content-type").map(|kind| kind.to_str().expect("text").to_owned());
+        let status = response.status();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        (status, kind.unwrap_or_default(), String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_alone_shows_itself() {
+        let page = RingPage {
+            me: Arc::default(),
+            cluster: "hearth".to_owned(),
+            membership: None,
+            clock: Arc::new(SystemClock::default()),
+        };
+        assert_eq!(get(&page, "/ring", "*/*").await.0, StatusCode::SERVICE_UNAVAILABLE, "not bound yet");
+        page.me.get_or_init(|| Announcement {
+            role: Role::Standalone,
+            instance: InstanceId(Arc::from("one")),
+            disk: None,
+            zone: "z".to_owned(),
+            api_addr: ([127, 0, 0, 1], 4040).into(),
+            cluster_addr: ([127, 0, 0, 1], 4040).into(),
+            state: PeerState::Active,
+            roster_version: 0,
+        });
+        for path in ["/ring", "/cluster"] {
+            let (status, kind, body) = get(&page, path, "application/json").await;
+            assert_eq!((status, kind.as_str()), (StatusCode::OK, "application/json"));
+            let json: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            let member = &json["members"][0];
+            let shown = ["instance", "zone", "state", "role", "address"].map(|key| member[key].as_str());
+            assert_eq!(shown, ["one", "z", "active", "standalone", "127.0.0.1:4040"].map(Some));
+            let (status, kind, body) = get(&page, path, "text/html,*/*;q=0.8").await;
+            assert_eq!((status, kind.as_str()), (StatusCode::OK, "text/html; charset=utf-8"));
+            assert!(
+                body.contains("<h2>Members</h2>") && body.contains("<td>one<td>standalone<td>z"),
+                "{body}"
+            );
+        }
+    }
 
     #[test]
     fn programs_get_json_and_browsers_a_page() {
