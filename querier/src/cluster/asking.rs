@@ -23,7 +23,7 @@ use super::ClusterHeads;
 /// Something happened.
 enum Event {
     /// A member answered, or cannot.
-    Said(u64, Result<Fetched, CallError>),
+    Said(u64, Box<Result<Fetched, CallError>>),
     /// A member has not answered so far.
     Silence(u64),
     /// The pause after a round is over.
@@ -246,7 +246,7 @@ impl<'a> Asking<'a> {
                 Ok(client) => client.fetch(fetch).await,
                 Err(error) => Err(error),
             };
-            Event::Said(call, said)
+            Event::Said(call, Box::new(said))
         };
         self.events.push(asked.boxed());
         let silence = tokio::time::sleep(self.heads.options.silence);
@@ -271,7 +271,7 @@ impl<'a> Asking<'a> {
                         pending.asked.remove(&member);
                     }
                 }
-                return self.said(&member, &cells, said);
+                return self.said(&member, &cells, *said);
             }
         }
         Ok(None)

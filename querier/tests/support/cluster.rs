@@ -1,6 +1,6 @@
 //! Ingesters with rows that are told apart by their cell, each behind a real port; who leads is what a test says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,8 +54,8 @@ pub(crate) struct World {
     pub(crate) leaders: Mutex<BTreeMap<String, Option<String>>>,
     /// `member:cell+cell`, in order.
     pub(crate) calls: Mutex<Vec<String>>,
-    /// Members that answer only after so long.
-    pub(crate) slow: Mutex<BTreeMap<String, Duration>>,
+    /// Members that answer when they are not named here any more.
+    pub(crate) held: Mutex<BTreeSet<String>>,
     pub(crate) script: Mutex<Option<Box<Script>>>,
     pub(crate) roster_version: AtomicU64,
 }
@@ -124,9 +124,8 @@ impl IngesterApi for Ingester {
         let (world, name) = (&self.world, &self.name);
         let cells: Vec<&str> = fetch.cells.iter().map(|cell| &*cell.0.0).collect();
         world.calls.lock().push(format!("{name}:{}", cells.join("+")));
-        let slow = world.slow.lock().get(name).copied();
-        if let Some(slow) = slow {
-            tokio::time::sleep(slow).await;
+        while world.held.lock().contains(name) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if let Some(said) = world.script.lock().as_ref().and_then(|script| script(world, name, &fetch)) {
             return said;
