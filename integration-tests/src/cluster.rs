@@ -54,12 +54,21 @@ pub struct Plan {
     pub queriers: usize,
     /// Compactors.
     pub compactors: usize,
+    /// YAML for all of them.
+    pub config: String,
 }
 
 impl Default for Plan {
     /// Three zones with an ingester each, two distributors, two queriers, a compactor.
     fn default() -> Self {
-        Self { factor: 3, ingesters: 3, distributors: 2, queriers: 2, compactors: 1 }
+        Self {
+            factor: 3,
+            ingesters: 3,
+            distributors: 2,
+            queriers: 2,
+            compactors: 1,
+            config: OPEN_LIMITS.to_owned(),
+        }
     }
 }
 
@@ -165,7 +174,7 @@ impl Cluster {
             .map(|node| format!("127.0.0.1:{}", node.gossip))
             .collect();
         let config = self.dir.path().join("limits.yaml");
-        std::fs::write(&config, OPEN_LIMITS).expect("written");
+        std::fs::write(&config, &self.plan.config).expect("written");
         let store = format!("file://{}", self.store().display());
         let factor = self.plan.factor.to_string();
         let node = self.nodes.get_mut(name).expect("a known process");
@@ -224,6 +233,11 @@ impl Cluster {
         self.names(role).iter().map(|name| self.api(name, tenant)).collect()
     }
 
+    /// One address for clients that know only one; see [`crate::front`].
+    pub fn front(&self, distributor: &str, querier: &str) -> String {
+        crate::front::start(self.nodes[distributor].listen, self.nodes[querier].listen)
+    }
+
     /// The folder that is the object store.
     pub fn store(&self) -> PathBuf {
         self.dir.path().join("store")
@@ -240,6 +254,19 @@ impl Cluster {
         let mut answer =
             ureq::get(&url).header("accept", "application/json").call().expect("the ring is answered");
         serde_json::from_str(&answer.body_mut().read_to_string().expect("text")).expect("JSON")
+    }
+
+    /// Waits until what `/ring` of a distributor says is as it should be.
+    pub fn wait_ring(&self, what: &str, holds: impl Fn(&Value) -> bool) {
+        let started = Instant::now();
+        loop {
+            let ring = self.ring("distributor-0");
+            if holds(&ring) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}\n{ring:#}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// The process id, if it runs.

@@ -11,6 +11,7 @@
 pub mod api;
 pub mod checker;
 pub mod cluster;
+pub mod front;
 pub mod process;
 pub mod profile;
 pub mod shared;
