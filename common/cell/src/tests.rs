@@ -10,6 +10,7 @@ mod net;
 mod node;
 mod root;
 mod rules;
+mod shell;
 mod small;
 mod world;
 
