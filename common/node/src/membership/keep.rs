@@ -37,6 +37,12 @@ pub fn publishes_last(roster: &Roster, me: &MemberId) -> bool {
     roster.cells_of(me).any(|cell| cell.state == CellState::Lingering && !placed.contains(&cell.id))
 }
 
+/// How many cells have too few members of which gossip has told so far for anybody to lead them.
+pub(super) fn unheard(roster: &Roster, peers: &Peers) -> usize {
+    let heard = |cell: &Cell| cell.wanted.iter().filter(|member| peers.by_member(member).is_some()).count();
+    roster.cells_to_ask().filter(|cell| heard(cell) * 2 <= cell.wanted.len()).count()
+}
+
 /// The other members of those cells, and the internal ports where they are or were last. Gossip may be wrong about who is
 /// dead, so one that went is in it; one that was never seen is not.
 pub fn neighbours(roster: &Roster, peers: &Peers, me: &MemberId) -> BTreeMap<MemberId, String> {

@@ -14,6 +14,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hearth_cluster::gossip::{Announcement, Gossip, GossipError, GossipOptions, PeerState, Peers, Role};
@@ -35,10 +36,14 @@ pub use keep::{Keep, keeps, neighbours, publishes_last};
 pub(crate) use statuses::Asked;
 
 use crate::node::Random;
+use keep::unheard;
 use metrics::Metrics;
 
 /// How often state and readiness are looked at.
 const TEND_EVERY: Duration = Duration::from_millis(200);
+
+/// How long a process that was just started waits to hear of the others before it takes requests.
+const HEAR_MAX: Duration = Duration::from_secs(5);
 
 /// What a membership is set up with.
 #[derive(Debug, Clone)]
@@ -109,6 +114,9 @@ pub struct Membership {
     metrics: Metrics,
     /// Logs of cells on their way out whose leader says that all is published.
     drained: Mutex<Vec<LogId>>,
+    /// Whether it was heard of enough ingesters to reach all cells; once it was, it stays so: a cell that is lost later is no
+    /// reason to refuse what goes to others.
+    heard: AtomicBool,
     joined: Mutex<Option<Joined>>,
 }
 
@@ -156,6 +164,7 @@ impl Membership {
             pool: Pool::new(Arc::clone(&clock), internode),
             metrics: Metrics::default(),
             drained: Mutex::default(),
+            heard: AtomicBool::new(false),
             joined: Mutex::default(),
             options,
             clock,
@@ -336,7 +345,7 @@ impl Membership {
         };
         let Some(roster) = roster else { return Err(waits("no roster is known yet")) };
         if self.options.role != Role::Ingester {
-            return Ok(());
+            return self.hears(&roster);
         }
         let Some(me) = self.member() else { return Err("the disk is not known yet".to_owned()) };
         let active = roster.member(&me).is_some_and(|member| member.state != MemberState::Dead);
@@ -344,6 +353,21 @@ impl Membership {
             return Ok(());
         }
         Err(waits("this ingester has no cell yet"))
+    }
+
+    /// Whether enough was heard of others to serve: right after a start nobody's address is known.
+    fn hears(&self, roster: &Roster) -> Result<(), String> {
+        if self.heard.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let peers = Arc::clone(&self.peers.borrow());
+        let watched = self.clock.monotonic().saturating_sub(peers.watching_since());
+        let unheard = unheard(roster, &peers);
+        if unheard > 0 && watched < HEAR_MAX {
+            return Err(format!("nothing is heard yet of the ingesters of {unheard} cells"));
+        }
+        self.heard.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// This process as a keeper of logs.

@@ -190,6 +190,10 @@ fn members_of_a_cell_are_found_also_when_gossip_has_lost_them() {
     assert_eq!(keeps(&roster, &id("c", 3))[0].founders, None, "it learns from the leader");
     assert!(keeps(&roster, &id("d", 4)).is_empty());
 
+    // Two of three are heard of, which is enough.
+    assert_eq!(unheard(&roster, &peers), 0);
+    assert_eq!(unheard(&roster, &Peers::fixed([said("a", 1, 10), said("b", 9, 99)])), 1);
+
     let with = |state, placed: bool| {
         let cells = vec![Cell { state, ..roster.cells[0].clone() }];
         let on = if placed { vec![cells[0].id.clone()] } else { Vec::new() };
