@@ -24,6 +24,8 @@ pub struct Answer {
     pub status: u16,
     /// Body.
     pub body: Vec<u8>,
+    /// Why the answer is not exact, if it says so.
+    pub inexact: Option<String>,
 }
 
 impl Answer {
@@ -122,6 +124,16 @@ impl Api {
 
     /// Sum of a series with one point at the end of the range; an error if the server is not there, too.
     pub fn series_total(&self, selector: &str, start_ms: i64, end_ms: i64) -> Result<i64, String> {
+        self.series_total_marked(selector, start_ms, end_ms).map(|(total, _)| total)
+    }
+
+    /// As [`Api::series_total`], with what the answer says of being inexact.
+    pub fn series_total_marked(
+        &self,
+        selector: &str,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<(i64, Option<String>), String> {
         let step_ms = end_ms - start_ms;
         let question = json!({"profile_typeID": CPU, "label_selector": selector, "start": start_ms,
             "end": end_ms, "step": step_ms as f64 / 1000.0});
@@ -135,7 +147,8 @@ impl Api {
         let json = answer.json();
         let points = json["series"].as_array().into_iter().flatten();
         let values = points.flat_map(|s| s["points"].as_array().cloned().unwrap_or_default());
-        Ok(values.map(|point| point["value"].as_f64().unwrap_or_default() as i64).sum())
+        let total = values.map(|point| point["value"].as_f64().unwrap_or_default() as i64).sum();
+        Ok((total, answer.inexact))
     }
 }
 
@@ -149,6 +162,8 @@ fn number(value: &Value) -> i64 {
 
 fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
     let status = response.status().as_u16();
+    let inexact = response.headers().get("x-hearth-inexact");
+    let inexact = inexact.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
-    Ok(Answer { status, body })
+    Ok(Answer { status, body, inexact })
 }

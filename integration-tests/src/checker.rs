@@ -78,34 +78,39 @@ impl Checker {
         while !self.stop.load(Ordering::SeqCst) {
             let n = self.next.fetch_add(1, Ordering::SeqCst);
             let (service, value, body) = self.profile(n);
-            let name = format!("service-{service}");
-            let pod = format!("pod-{}", n % 5);
-            let labels = [("__name__", "process_cpu"), ("service_name", name.as_str()), ("pod", &pod)];
             self.begun[service as usize].fetch_add(value, Ordering::SeqCst);
-            let started = Instant::now();
-            let mut tries = 0u64;
-            loop {
-                let client = &clients[((n + tries) % clients.len() as u64) as usize];
-                tries += 1;
-                let why = match client.push(&labels, &body) {
-                    Ok(answer) if answer.status == 200 => break,
-                    Ok(answer) => {
-                        assert!(answer.status >= 429, "push refused: {} {}", answer.status, answer.text());
-                        format!("{} {}", answer.status, answer.text())
-                    }
-                    Err(error) => error.to_string(),
-                };
-                self.retries.fetch_add(1, Ordering::SeqCst);
-                self.errors.lock().expect("not poisoned").push(why.clone());
-                assert!(started.elapsed() < PUSH_PATIENCE, "push {n} was not taken: {why}");
-                std::thread::sleep(Duration::from_millis(100));
-            }
+            self.until_taken(n, service, &body, clients);
             self.acked[service as usize].fetch_add(value, Ordering::SeqCst);
-            self.tries_max.fetch_max(tries, Ordering::SeqCst);
-            let took_ms = started.elapsed().as_millis() as u64;
-            self.slowest_ms.fetch_max(took_ms, Ordering::SeqCst);
             std::thread::sleep(pause);
         }
+    }
+
+    /// Pushes one profile until it is acknowledged.
+    fn until_taken(&self, n: u64, service: u64, body: &[u8], clients: &[Api]) {
+        let name = format!("service-{service}");
+        let pod = format!("pod-{}", n % 5);
+        let labels = [("__name__", "process_cpu"), ("service_name", name.as_str()), ("pod", &pod)];
+        let started = Instant::now();
+        let mut tries = 0u64;
+        loop {
+            let client = &clients[((n + tries) % clients.len() as u64) as usize];
+            tries += 1;
+            let why = match client.push(&labels, body) {
+                Ok(answer) if answer.status == 200 => break,
+                Ok(answer) => {
+                    assert!(answer.status >= 429, "push refused: {} {}", answer.status, answer.text());
+                    format!("{} {}", answer.status, answer.text())
+                }
+                Err(error) => error.to_string(),
+            };
+            self.retries.fetch_add(1, Ordering::SeqCst);
+            self.errors.lock().expect("not poisoned").push(why.clone());
+            assert!(started.elapsed() < PUSH_PATIENCE, "push {n} was not taken: {why}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.tries_max.fetch_max(tries, Ordering::SeqCst);
+        let took_ms = started.elapsed().as_millis() as u64;
+        self.slowest_ms.fetch_max(took_ms, Ordering::SeqCst);
     }
 
     /// Asks until [`Checker::stop`]: an answer holds everything acknowledged before, nothing twice, and nothing that was not
@@ -133,8 +138,13 @@ impl Checker {
         }
     }
 
+    /// A range that has all profiles.
+    pub fn range_ms(&self) -> (i64, i64) {
+        (self.base_ns / 1_000_000 - 1000, self.base_ns / 1_000_000 + 600_000)
+    }
+
     fn total(&self, client: &Api, service: u64) -> Result<i64, String> {
-        let (start_ms, end_ms) = (self.base_ns / 1_000_000 - 1000, self.base_ns / 1_000_000 + 600_000);
+        let (start_ms, end_ms) = self.range_ms();
         client.series_total(&format!("{{service_name=\"service-{service}\"}}"), start_ms, end_ms)
     }
 
@@ -158,6 +168,43 @@ impl Checker {
             }
         }
         started.elapsed()
+    }
+
+    /// What answers say of being inexact, of all services; asked as in [`Checker::settle`].
+    pub fn marks(&self, client: &Api) -> Vec<String> {
+        let (start_ms, end_ms) = self.range_ms();
+        let ask = |service| {
+            let selector = format!("{{service_name=\"service-{service}\"}}");
+            client.series_total_marked(&selector, start_ms, end_ms).expect("an answer").1
+        };
+        (0..SERVICES).filter_map(ask).collect()
+    }
+
+    /// Pushes what was pushed once more, each profile through another client than at first. All of it is taken; none of it
+    /// may count again.
+    pub fn push_again(&self, clients: &[Api]) {
+        for n in 0..self.pushed() {
+            let (service, _, body) = self.profile(n);
+            let other = (n + 1) as usize % clients.len();
+            self.until_taken(n, service, &body, &clients[other..=other]);
+        }
+    }
+
+    /// As [`Checker::push`], but each profile goes to all clients at the same time, each of which tries until it is taken:
+    /// it counts once.
+    pub fn push_hedged(&self, clients: &[Api], pause: Duration) {
+        while !self.stop.load(Ordering::SeqCst) {
+            let n = self.next.fetch_add(1, Ordering::SeqCst);
+            let (service, value, body) = self.profile(n);
+            self.begun[service as usize].fetch_add(value, Ordering::SeqCst);
+            std::thread::scope(|scope| {
+                for client in clients {
+                    scope.spawn(|| self.until_taken(n, service, &body, std::slice::from_ref(client)));
+                }
+            });
+            self.acked[service as usize].fetch_add(value, Ordering::SeqCst);
+            std::thread::sleep(pause);
+        }
     }
 
     /// Figures, for people.

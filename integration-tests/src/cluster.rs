@@ -81,6 +81,11 @@ struct Node {
     cluster: u16,
     gossip: u16,
     data_dir: PathBuf,
+    /// Its address, and what its command line begins with when it runs elsewhere than the test.
+    ip: String,
+    prefix: Vec<String>,
+    /// Flags of its own.
+    args: Vec<String>,
     child: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -126,6 +131,13 @@ fn free_udp() -> u16 {
 impl Cluster {
     /// Starts everything and waits until all of it is ready.
     pub fn start(plan: Plan) -> Self {
+        let mut cluster = Self::prepare(plan);
+        cluster.launch_all();
+        cluster
+    }
+
+    /// Adds everything without starting it.
+    pub fn prepare(plan: Plan) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let mut cluster = Self { plan: plan.clone(), dir, nodes: BTreeMap::new() };
         let counts = [
@@ -139,10 +151,26 @@ impl Cluster {
                 cluster.add(role, at);
             }
         }
-        let names: Vec<String> = cluster.nodes.keys().cloned().collect();
-        names.iter().for_each(|name| cluster.launch(name));
-        names.iter().for_each(|name| _ = cluster.wait_ready(name));
         cluster
+    }
+
+    /// Starts everything and waits until all of it is ready.
+    pub fn launch_all(&mut self) {
+        let names: Vec<String> = self.nodes.keys().cloned().collect();
+        names.iter().for_each(|name| self.launch(name));
+        names.iter().for_each(|name| _ = self.wait_ready(name));
+    }
+
+    /// Flags that a process gets from its next start on.
+    pub fn set_args(&mut self, name: &str, args: &[&str]) {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        self.nodes.get_mut(name).expect("a known process").args = args;
+    }
+
+    /// Where a process runs from its next start on: an address, and a command that runs commands there.
+    pub fn place(&mut self, name: &str, ip: &str, prefix: &[String]) {
+        let node = self.nodes.get_mut(name).expect("a known process");
+        (node.ip, node.prefix) = (ip.to_owned(), prefix.to_vec());
     }
 
     /// Adds a process without starting it; gives its name.
@@ -158,6 +186,9 @@ impl Cluster {
             cluster: free_tcp(),
             gossip: free_udp(),
             data_dir,
+            ip: "127.0.0.1".to_owned(),
+            prefix: Vec::new(),
+            args: Vec::new(),
             child: None,
             log: Arc::default(),
         };
@@ -171,7 +202,7 @@ impl Cluster {
             .nodes
             .values()
             .filter(|node| node.role == Role::Ingester)
-            .map(|node| format!("127.0.0.1:{}", node.gossip))
+            .map(|node| format!("{}:{}", node.ip, node.gossip))
             .collect();
         let config = self.dir.path().join("limits.yaml");
         std::fs::write(&config, &self.plan.config).expect("written");
@@ -179,15 +210,24 @@ impl Cluster {
         let factor = self.plan.factor.to_string();
         let node = self.nodes.get_mut(name).expect("a known process");
         assert!(node.child.is_none(), "{name} runs already");
-        let mut command = Command::new(binaries().join(format!("hearth-{}", node.role.name())));
-        command.args(["--listen", &format!("127.0.0.1:{}", node.listen)]);
-        command.args(["--cluster.listen", &format!("127.0.0.1:{}", node.cluster)]);
-        command.args(["--gossip.listen", &format!("127.0.0.1:{}", node.gossip)]);
+        let binary = binaries().join(format!("hearth-{}", node.role.name()));
+        let mut command = match node.prefix.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&binary);
+                command
+            }
+            None => Command::new(&binary),
+        };
+        command.args(["--listen", &format!("{}:{}", node.ip, node.listen)]);
+        command.args(["--cluster.listen", &format!("{}:{}", node.ip, node.cluster)]);
+        command.args(["--gossip.listen", &format!("{}:{}", node.ip, node.gossip)]);
         command.args(["--gossip.seeds", &seeds.join(",")]);
         command.args(["--zone", &node.zone, "--instance-id", name]);
         command.args(["--replication-factor", &factor, "--multitenancy"]);
         command.args(["--object-store", &store]);
         command.arg("--config").arg(&config).arg("--data-dir").arg(&node.data_dir);
+        command.args(&node.args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         follow(child.stdout.take().expect("piped"), Arc::clone(&node.log));
@@ -225,7 +265,8 @@ impl Cluster {
 
     /// A client of a process for one tenant (empty: no header).
     pub fn api(&self, name: &str, tenant: &str) -> Api {
-        Api::new(&format!("http://127.0.0.1:{}", self.nodes[name].listen), tenant)
+        let node = &self.nodes[name];
+        Api::new(&format!("http://{}:{}", node.ip, node.listen), tenant)
     }
 
     /// Clients of all processes of a role.
@@ -248,9 +289,22 @@ impl Cluster {
         self.nodes[name].data_dir.clone()
     }
 
+    /// The address, and the ports for clients, for other processes and for gossip.
+    pub fn ports(&self, name: &str) -> (String, [u16; 3]) {
+        let node = &self.nodes[name];
+        (node.ip.clone(), [node.listen, node.cluster, node.gossip])
+    }
+
+    /// A figure of `/metrics`, by its name with labels as it stands there; 0 if it is not there.
+    pub fn metric(&self, name: &str, metric: &str) -> f64 {
+        let text = self.api(name, "").get("/metrics").expect("metrics").text();
+        let value = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.trim().parse().expect("a number"))
+    }
+
     /// What `/ring` says, as JSON.
     pub fn ring(&self, name: &str) -> Value {
-        let url = format!("http://127.0.0.1:{}/ring", self.nodes[name].listen);
+        let url = format!("http://{}:{}/ring", self.nodes[name].ip, self.nodes[name].listen);
         let mut answer =
             ureq::get(&url).header("accept", "application/json").call().expect("the ring is answered");
         serde_json::from_str(&answer.body_mut().read_to_string().expect("text")).expect("JSON")

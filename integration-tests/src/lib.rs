@@ -11,10 +11,13 @@
 pub mod api;
 pub mod checker;
 pub mod cluster;
+pub mod faults;
 pub mod front;
+pub mod load;
 pub mod process;
 pub mod profile;
 pub mod shared;
+pub mod zones;
 
 pub use api::Api;
 pub use checker::Checker;
