@@ -105,9 +105,7 @@ impl SampleTable {
             let columns = vec![
                 Column::Encoded(encoder.delta(&descs[0], &self.profile_rows[range.clone()]).map_err(&wrong)?),
                 Column::Encoded(encoder.delta(&descs[1], &self.stacks[range.clone()]).map_err(&wrong)?),
-                Column::Encoded(
-                    encoder.smallest(&descs[2], &self.values[range.clone()]).map_err(&wrong)?,
-                ),
+                Column::Encoded(encoder.smallest(&descs[2], &self.values[range.clone()]).map_err(&wrong)?),
             ];
             self.table.append(range.len(), columns)?;
         }
