@@ -30,8 +30,8 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
 use blocks::Blocks;
-use engine::{Answered, Engine};
 pub use cluster::{ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions};
+use engine::{Answered, Engine};
 pub use error::QueryError;
 pub use local::LocalHeads;
 use metrics::Metrics;
