@@ -353,8 +353,19 @@ impl Cluster {
 
     /// SIGTERM; the exit must be clean.
     pub fn stop(&mut self, name: &str) -> Duration {
-        let started = Instant::now();
         self.signal(name, "-TERM");
+        self.wait_end(name)
+    }
+
+    /// `POST /shutdown`; the exit must be clean.
+    pub fn shut_down(&mut self, name: &str) -> Duration {
+        let answer = self.api(name, "").post("/shutdown", "text/plain", b"").expect("an answer");
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        self.wait_end(name)
+    }
+
+    fn wait_end(&mut self, name: &str) -> Duration {
+        let started = Instant::now();
         while started.elapsed() < PATIENCE {
             let node = self.nodes.get_mut(name).expect("known");
             let child = node.child.as_mut().expect("it runs");
@@ -365,7 +376,7 @@ impl Cluster {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("{name} still runs {PATIENCE:?} after SIGTERM:\n{}", self.log(name));
+        panic!("{name} still runs {PATIENCE:?} after it was asked to stop:\n{}", self.log(name));
     }
 
     /// Starts a process that was killed or stopped, and waits until it is ready.

@@ -125,8 +125,13 @@ fn all_roles_roll_without_a_failed_push() {
     let mut cluster = Cluster::start(Plan::default());
     let checker = under_load(&mut cluster, "rolled", |cluster| {
         for role in [Role::Ingester, Role::Distributor, Role::Querier, Role::Compactor] {
-            for name in cluster.names(role) {
-                cluster.stop(&name);
+            for (at, name) in cluster.names(role).into_iter().enumerate() {
+                // By signal and by request, as a hook of a container does.
+                if at % 2 == 0 {
+                    cluster.stop(&name)
+                } else {
+                    cluster.shut_down(&name)
+                };
                 cluster.restart(&name);
                 std::thread::sleep(Duration::from_secs(1));
             }
@@ -165,6 +170,22 @@ fn ingesters_come_and_go() {
         cluster.wait_ring("the new ones have cells", |ring| {
             new.iter().all(|name| ring["cells"].as_array().unwrap().iter().any(|cell| cell["cell"] == **name))
         });
+        std::thread::sleep(fault_time());
+        for name in &new {
+            let answer = cluster.api(name, "").post("/leave", "text/plain", b"").unwrap();
+            assert_eq!(answer.status, 202, "{}", answer.text());
+        }
+        cluster.wait_ring("those that stay keep and lead all cells", |ring| {
+            ring["cells"].as_array().unwrap().iter().all(|cell| {
+                let stays = |name: &serde_json::Value| !new.iter().any(|new| *name == **new);
+                let members = cell["members"].as_array().unwrap();
+                let kept = members.iter().filter(|m| m["wanted"] == true && m["role"] != "absent").count();
+                kept == 3
+                    && members.iter().all(|m| m["wanted"] == false || stays(&m["instance"]))
+                    && stays(&cell["leader"])
+            })
+        });
+        new.iter().for_each(|name| _ = cluster.stop(name));
     });
 }
 

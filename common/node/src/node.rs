@@ -225,7 +225,9 @@ impl Node {
             clock: Arc::clone(&self.clock),
         };
         let health = Arc::new(move || readiness.check().is_ok());
-        let web = Web { settings, metrics, readiness: self.readiness.clone(), flush };
+        let (readiness, stop) = (self.readiness.clone(), self.stop.clone());
+        let membership = self.membership.clone();
+        let web = Web { settings, metrics, readiness, flush, stop, membership };
         routes
             .merge(hearth_rpc::common_routes(health, version, revision))
             .http(web.routes())

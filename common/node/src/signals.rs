@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first asks for a clean stop, the second ends the process at once.
+//! SIGTERM, SIGINT and `POST /shutdown`: the first asks for a clean stop, the second ends the process at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -10,7 +10,7 @@ const EXIT_CODE_FORCED: i32 = 130;
 
 /// Knows how often the process was asked to stop.
 #[derive(Debug, Clone)]
-pub(crate) struct Stop(watch::Receiver<u32>);
+pub(crate) struct Stop(watch::Sender<u32>);
 
 impl Stop {
     /// Listens from now on.
@@ -18,21 +18,35 @@ impl Stop {
         let fail = |doing| move |source| NodeError::System { doing, source };
         let terminate = signal(SignalKind::terminate()).map_err(fail("listen for SIGTERM"))?;
         let interrupt = signal(SignalKind::interrupt()).map_err(fail("listen for SIGINT"))?;
-        let (count, receiver) = watch::channel(0);
-        tokio::spawn(listen(terminate, interrupt, count));
-        Ok(Self(receiver))
+        let stop = Self(watch::Sender::new(0));
+        tokio::spawn(listen(terminate, interrupt, stop.clone()));
+        Ok(stop)
+    }
+
+    /// Asks for it, once more.
+    fn ask(&self) {
+        self.0.send_modify(|count| *count += 1);
+    }
+
+    /// Asks for a clean stop if nobody has; asking again changes nothing.
+    pub(crate) fn ask_cleanly(&self) {
+        self.0.send_if_modified(|count| {
+            let first = *count == 0;
+            *count = (*count).max(1);
+            first
+        });
     }
 
     /// Waits for the first.
-    pub(crate) async fn wait(mut self) {
-        // The sender lives as long as the runtime.
-        let _ = self.0.wait_for(|count| *count > 0).await;
+    pub(crate) async fn wait(self) {
+        // The sender is this one.
+        let _ = self.0.subscribe().wait_for(|count| *count > 0).await;
     }
 
     /// From now on a second signal ends the process.
-    pub(crate) fn second_ends_at_once(mut self) {
+    pub(crate) fn second_ends_at_once(self) {
         tokio::spawn(async move {
-            if self.0.wait_for(|count| *count > 1).await.is_ok() {
+            if self.0.subscribe().wait_for(|count| *count > 1).await.is_ok() {
                 tracing::warn!(
                     "asked to stop a second time: ending at once, the log has what was acknowledged"
                 );
@@ -42,12 +56,12 @@ impl Stop {
     }
 }
 
-async fn listen(mut terminate: Signal, mut interrupt: Signal, count: watch::Sender<u32>) {
+async fn listen(mut terminate: Signal, mut interrupt: Signal, stop: Stop) {
     loop {
         tokio::select! {
             _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
             _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
         }
-        count.send_modify(|count| *count += 1);
+        stop.ask();
     }
 }

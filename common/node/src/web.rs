@@ -1,4 +1,4 @@
-//! Plain routes of the process as a whole: the page, readiness, metrics, settings, flush.
+//! Plain routes of the process as a whole: the page, readiness, metrics, settings, flush, and the ways out.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,6 +10,9 @@ use axum::routing::{get, post};
 use futures::future::BoxFuture;
 use hearth_settings::Settings;
 use hearth_telemetry::{Metrics, Readiness};
+
+use crate::membership::Membership;
+use crate::signals::Stop;
 
 const PAGE: &str = include_str!("page.html");
 const YAML: &str = "text/plain; charset=utf-8";
@@ -25,6 +28,9 @@ pub(crate) struct Web {
     pub(crate) metrics: Arc<OnceLock<Metrics>>,
     pub(crate) readiness: Readiness,
     pub(crate) flush: Flush,
+    pub(crate) stop: Stop,
+    /// The cluster, if there is one to leave.
+    pub(crate) membership: Option<Arc<Membership>>,
 }
 
 impl Web {
@@ -40,6 +46,8 @@ impl Web {
             .route("/ready", get(ready))
             .route("/metrics", get(metrics))
             .route("/flush", post(flush))
+            .route("/shutdown", post(shutdown))
+            .route("/leave", post(leave))
             .with_state(self)
     }
 }
@@ -65,4 +73,22 @@ async fn flush(State(web): State<Web>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not everything is published: {why}\n")).into_response()
         }
     }
+}
+
+/// As SIGTERM: for whoever cannot send signals, such as a hook before a container stops.
+async fn shutdown(State(web): State<Web>) -> Response {
+    tracing::info!("asked to stop by a request");
+    web.stop.ask_cleanly();
+    (StatusCode::ACCEPTED, "stopping\n").into_response()
+}
+
+/// Leaves the cluster for good: not for a restart.
+async fn leave(State(web): State<Web>) -> Response {
+    let Some(membership) = &web.membership else {
+        return (StatusCode::NOT_FOUND, "this process belongs to no cluster\n").into_response();
+    };
+    tracing::info!("asked to leave the cluster for good by a request");
+    membership.leave();
+    let text = "leaving: others take its places; /ring says when it has left, then it may be stopped\n";
+    (StatusCode::ACCEPTED, text).into_response()
 }
