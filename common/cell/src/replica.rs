@@ -224,7 +224,7 @@ impl Replica {
     /// When [`Self::tick`] is due.
     pub fn wake_at(&self) -> Duration {
         match &self.role {
-            RoleState::Leader(reign) => reign.heartbeat_at,
+            RoleState::Leader(reign) => reign.heartbeat_at.min(reign.look_at),
             _ => self.deadline,
         }
     }

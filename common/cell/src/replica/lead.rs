@@ -32,6 +32,8 @@ pub(super) struct Reign {
     pub(super) confirmed: Probe,
     /// When the peers are to hear of this leader.
     pub(super) heartbeat_at: Duration,
+    /// When it is to look at the time: questions put the heartbeat off for as long as they come.
+    pub(super) look_at: Duration,
     /// When a quorum was last heard.
     pub(super) quorum_at: Duration,
     /// To whom leadership is being handed, and until when that is tried.
@@ -113,6 +115,7 @@ impl Replica {
             wanted: false,
             confirmed: Probe(0),
             heartbeat_at: self.now + self.options.timing.heartbeat,
+            look_at: self.now + self.options.timing.resend / 2,
             quorum_at: self.now,
             transfer: None,
             uncommitted_bytes: uncommitted.iter().map(|position| self.log.length_at(position)).sum(),
@@ -232,6 +235,7 @@ impl Replica {
         let now = self.now;
         self.hear_quorum();
         let RoleState::Leader(reign) = &mut self.role else { return };
+        reign.look_at = now + timing.resend / 2;
         if now.saturating_sub(reign.quorum_at) > timing.election_max {
             // Nobody hears it: its shell must not let pushes and questions wait for nothing.
             return self.become_follower(self.pledge.term, None);

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::member;
 use crate::log::Log;
 use crate::{
-    Base, Change, ChangeError, Effects, Entry, EntryKind, EntryMeta, Membership, Options, Pledge,
-    ProposeError, Proposed, Replica, Rids, Role, Saved, Send, Term, Write,
+    Base, Body, Change, ChangeError, Effects, Entry, EntryKind, EntryMeta, Membership, Message, Options,
+    Pledge, ProposeError, Proposed, Replica, Rids, Role, Saved, Send, Term, Write,
 };
 
 const NOW: Duration = Duration::from_secs(10);
@@ -237,4 +237,54 @@ fn a_restarted_leader_knows_its_records() {
     settle(&mut second);
     assert_eq!(second.propose(Rid(5), Bytes::new()), Ok(Proposed::Known(Position(2))));
     assert_eq!(second.term(), Term(2));
+}
+
+/// Carries everything between members 0 and 2, whose entries are all beginnings of the first term; member 1 is away.
+fn exchange(zero: &mut Replica, two: &mut Replica, now: Duration) {
+    loop {
+        let sends = [settle(zero), settle(two)].map(|all| all.into_iter().flat_map(|effects| effects.sends));
+        let [from_zero, from_two] = sends.map(Iterator::collect::<Vec<Send>>);
+        if from_zero.is_empty() && from_two.is_empty() {
+            return;
+        }
+        for (sends, from, to, receiver) in [(from_zero, 0, 2, &mut *two), (from_two, 2, 0, &mut *zero)] {
+            for send in sends {
+                let (addressee, message) = match send {
+                    Send::Message { to, message } => (to, message),
+                    Send::Append { to, head, entries } => {
+                        let begin = |_| Entry { term: Term(1), body: Body::Begin };
+                        (to, Message::Append { head, entries: entries.iter().map(begin).collect() })
+                    }
+                    Send::Snapshot { .. } => panic!("nothing was dropped"),
+                };
+                if addressee == member(to) {
+                    receiver.step(&member(from), message, now);
+                }
+            }
+        }
+    }
+}
+
+/// Questions stand for heartbeats, but not for looking at the time.
+#[test]
+fn a_leader_that_is_asked_all_the_time_gives_up_a_hand_over_to_one_that_is_away() {
+    let (mut leader, mut follower) = (replica(0, 3), replica(2, 3));
+    let mut now = leader.wake_at();
+    leader.tick(now);
+    exchange(&mut leader, &mut follower, now);
+    assert_eq!((leader.role(), leader.commit()), (Role::Leader, Position(1)));
+    leader.transfer_to(&member(1)).expect("a voter");
+    let refused = leader.propose(Rid(1), Bytes::new());
+    assert!(matches!(refused, Err(ProposeError::HandingOver(_))), "{refused:?}");
+    let timing = Options::new(7).timing;
+    let until = now + timing.election_max + timing.resend;
+    while now < until {
+        now += timing.heartbeat / 8;
+        leader.read().expect("it leads");
+        exchange(&mut leader, &mut follower, now);
+        if leader.wake_at() <= now {
+            leader.tick(now);
+        }
+    }
+    assert!(leader.propose(Rid(1), Bytes::new()).is_ok());
 }
