@@ -133,8 +133,12 @@ impl Cell {
         out
     }
 
-    /// Time has passed.
+    /// Time has passed. A replica that cannot write any more falls silent: a leader's heartbeats would keep the others from
+    /// electing one that can.
     pub(super) fn tick(&self) {
+        if self.is_stopped() {
+            return;
+        }
         let now = self.shared.monotonic();
         self.with(|replica| {
             if replica.wake_at() <= now {
@@ -145,6 +149,9 @@ impl Cell {
 
     /// A message of another member came. While the log has no room, entries are left out: the leader sends them again.
     pub(super) fn step(&self, from: &MemberId, mut message: Message) {
+        if self.is_stopped() {
+            return;
+        }
         if let Message::Append { entries, .. } = &mut message {
             let bytes: usize =
                 entries.iter().map(|entry| entry.meta().bytes as usize + ENTRY_HEAD_BYTES).sum();
@@ -339,6 +346,10 @@ impl Cell {
     /// Ends everything that waits for the cell.
     pub(super) fn stop(&self, why: &str) {
         self.news.send_modify(|news| _ = news.stopped.get_or_insert_with(|| Arc::from(why)));
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.news.borrow().stopped.is_some()
     }
 
     fn write(&self, core: &mut Core, write: Write) -> Result<Lsn, WalError> {
