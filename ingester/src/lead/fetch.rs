@@ -27,7 +27,11 @@ impl Lead {
             Err(why) => return Ok(FetchAnswer::NotReady(why)),
         };
         let tenant = self.find(&request.tenant);
-        let (filter, journal, heads) = match self.snapshot(tenant.as_deref(), &request, visible_end) {
+        let gone = match self.published_before(tenant.as_deref(), &request).await {
+            Ok(gone) => gone,
+            Err(why) => return Ok(FetchAnswer::NotReady(why)),
+        };
+        let (filter, journal, heads) = match self.snapshot(tenant.as_deref(), &request, (gone, visible_end)) {
             Ok(snapshot) => snapshot,
             Err(need_fresh) => return Ok(*need_fresh),
         };
@@ -44,17 +48,37 @@ impl Lead {
         Ok(FetchAnswer::Answered { journals: vec![journal], partial, inexact })
     }
 
+    /// Up to where rows of a tenant may have been published and dropped before this reign began. The log may have held none
+    /// of them any more, so that nothing here tells of them; a root that does not cover them must not be answered.
+    async fn published_before(
+        &self,
+        tenant: Option<&Tenant>,
+        request: &FetchRequest,
+    ) -> Result<Position, String> {
+        let looked_up = tenant.is_some_and(Tenant::is_known);
+        if looked_up || request.covered(&self.cell.journal) >= self.dropped_before {
+            return Ok(Position(0));
+        }
+        let deps = &self.common.deps;
+        let reign = deps.clock.monotonic().saturating_sub(self.began);
+        let view = deps.catalog.newest(&request.tenant, reign).await;
+        let view = view.map_err(|error| {
+            format!("what is published cannot be read: {}", hearth_common::error::chain(&error))
+        })?;
+        Ok(view.map_or(Position(0), |view| view.coverage(&self.cell.journal)))
+    }
+
     /// The heads at one moment, and which of their rows the request asks for.
     fn snapshot(
         &self,
         tenant: Option<&Tenant>,
         request: &FetchRequest,
-        visible_end: Position,
+        (gone, visible_end): (Position, Position),
     ) -> Result<Snapshot, Box<FetchAnswer>> {
         let state = tenant.map(|tenant| tenant.state.read());
         let journal = self.cell.journal.clone();
         let after = request.covered(&journal);
-        let retained_after = state.as_ref().map_or(Position(0), |state| state.dropped);
+        let retained_after = state.as_ref().map_or(gone, |state| state.dropped.max(gone));
         if retained_after > after {
             return Err(Box::new(FetchAnswer::NeedFresh { journal, retained_after }));
         }

@@ -12,7 +12,7 @@ mod steer;
 mod tenant;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -36,15 +36,24 @@ pub(crate) struct Lead {
     common: Arc<Common>,
     tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
     key: HashKey,
+    /// Up to here nothing was in the log any more when this began, and when that was.
+    dropped_before: Position,
+    began: Duration,
     pub(crate) progress: watch::Sender<Progress>,
     ended: AtomicBool,
     releasing: Mutex<()>,
+    /// What was committed when it was last looked whether the home should lead.
+    settled: AtomicU64,
 }
 
 impl Lead {
     /// Begins: records are taken at once, and what the log holds is built in the background.
     pub(crate) fn begin(cell: Arc<Cell>, term: Term, common: Arc<Common>) -> Arc<Self> {
+        // What is proposed from here on is built by those who propose it.
+        let held = cell.kept();
         let lead = Arc::new(Self {
+            dropped_before: Position(held.first.0.saturating_sub(1)),
+            began: common.deps.clock.monotonic(),
             key: HashKey::new((common.deps.rng)()),
             cell,
             term,
@@ -53,8 +62,9 @@ impl Lead {
             progress: watch::channel(Progress::default()).0,
             ended: AtomicBool::new(false),
             releasing: Mutex::new(()),
+            settled: AtomicU64::new(u64::MAX),
         });
-        Arc::clone(&lead).spawn_rebuild();
+        Arc::clone(&lead).spawn_rebuild(held);
         lead
     }
 

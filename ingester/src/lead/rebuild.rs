@@ -34,9 +34,8 @@ pub(crate) struct Progress {
 type Placed = (Position, Bytes);
 
 impl Lead {
-    pub(super) fn spawn_rebuild(self: Arc<Self>) {
-        // What is proposed from here on is built by those who propose it.
-        let held = self.cell.kept();
+    /// `held`: what the log had when the reign began.
+    pub(super) fn spawn_rebuild(self: Arc<Self>, held: Positions) {
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
             let started = self.common.deps.clock.monotonic();

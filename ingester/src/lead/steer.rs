@@ -3,17 +3,16 @@
 //! New members first, so that a cell never has fewer copies on the way than before; then those that are not wanted go;
 //! then leadership goes home.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hearth_cell::{Change, Role, Status};
-use hearth_common::MemberId;
+use hearth_common::{MemberId, Position};
 
 use super::Lead;
 
 /// A home that was heard this lately is well enough to lead.
 const HEARD_LATELY: Duration = Duration::from_secs(1);
-/// Entries that the home may lack when leadership is handed to it: it gets them before it campaigns.
-const HOME_LAG_ENTRIES: u64 = 256;
 
 /// How long the heads may take to be published before leadership is handed over.
 const FLUSH_FIRST: Duration = Duration::from_secs(5);
@@ -27,8 +26,9 @@ pub(crate) enum Step {
     HandOver(MemberId),
 }
 
-/// The next step from what the log says towards what is wanted (home first); `None` = nothing to do, or not here.
-pub(crate) fn next_step(status: &Status, wanted: &[MemberId]) -> Option<Step> {
+/// The next step from what the log says towards what is wanted (home first); `None` = nothing to do, or not here. A home
+/// that is to lead must have everything up to `settled` on disk: what was committed a while ago.
+pub(crate) fn next_step(status: &Status, wanted: &[MemberId], settled: Position) -> Option<Step> {
     if status.role != Role::Leader || wanted.is_empty() {
         return None;
     }
@@ -53,14 +53,20 @@ pub(crate) fn next_step(status: &Status, wanted: &[MemberId]) -> Option<Step> {
     }
     let home = &wanted[0];
     let peer = status.peers.iter().find(|peer| peer.member == *home && peer.voter)?;
-    let well = peer.heard_ago.is_some_and(|ago| ago <= HEARD_LATELY) && peer.lag_entries <= HOME_LAG_ENTRIES;
+    let well = peer.heard_ago.is_some_and(|ago| ago <= HEARD_LATELY) && peer.matched >= settled;
     well.then(|| Step::HandOver(home.clone()))
 }
 
 impl Lead {
     /// Takes the next step, if there is one.
     pub(crate) async fn steer(&self, wanted: &[MemberId]) {
-        let Some(step) = next_step(&self.cell.status(), wanted) else { return };
+        let status = self.cell.status();
+        let settled = Position(self.settled.swap(status.commit.0, Ordering::Relaxed));
+        if !self.cell.has_room() {
+            // Others may have room: a leader that can write nothing would stop the cell.
+            return self.hand_over();
+        }
+        let Some(step) = next_step(&status, wanted, settled) else { return };
         if matches!(step, Step::HandOver(_)) {
             if !self.progress.borrow().done {
                 return;
@@ -108,7 +114,7 @@ mod tests {
     use std::sync::Arc;
 
     use hearth_cell::{Life, Membership, PeerStatus, Term};
-    use hearth_common::{DiskId, InstanceId, Position};
+    use hearth_common::{DiskId, InstanceId};
 
     use super::*;
 
@@ -159,7 +165,7 @@ mod tests {
     }
 
     fn check(status: &Status, wanted: &str, expect: Option<Step>) {
-        assert_eq!(next_step(status, &members(wanted)), expect);
+        assert_eq!(next_step(status, &members(wanted), Position(9)), expect);
     }
 
     #[test]
@@ -184,6 +190,9 @@ mod tests {
         let mut status = leader("b", "a b c", "");
         check(&status, "a b c", Some(Step::HandOver(member("a"))));
         check(&status, "b a c", None);
+        status.peers[0].matched = Position(8);
+        check(&status, "a b c", None);
+        status.peers[0].matched = Position(9);
         status.peers[0].heard_ago = Some(Duration::from_secs(5));
         check(&status, "a b c", None);
         status.peers[0].heard_ago = None;
