@@ -33,6 +33,15 @@ impl Common {
         }
     }
 
+    /// Says that other members of the cells bring back what is damaged here: answers will not miss it.
+    pub(crate) fn note_damage(&self, text: &str) {
+        self.metrics.damaged.inc();
+        tracing::warn!(
+            damage = text,
+            "the write-ahead log is damaged: the other members of its cells repair it"
+        );
+    }
+
     /// Marks answers as possibly incomplete, also in later lives.
     pub(crate) fn report_damage(&self, text: &str) {
         self.metrics.damaged.inc();

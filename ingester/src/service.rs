@@ -127,7 +127,12 @@ impl Ingester {
                     return;
                 }
             };
-            damage.iter().for_each(|text| self.common.report_damage(text));
+            for text in &damage.what {
+                match damage.others {
+                    true => self.common.note_damage(text),
+                    false => self.common.report_damage(text),
+                }
+            }
             host.spawn_pump();
             if let Cells::Alone = self.common.options.cells
                 && let Err(error) = host.ensure(&lone_cell(&self.me))

@@ -24,6 +24,9 @@ use super::load::Slot;
 /// Bytes of records that stay in memory for members that are a little behind.
 const RECENT_BYTES_MAX: usize = 16 << 20;
 
+/// A member with less room than this in its log is not to lead.
+const ROOM_BYTES: usize = 1 << 20;
+
 /// What is known of a cell, for those who wait for something.
 #[derive(Debug, Clone)]
 pub(crate) struct News {
@@ -147,9 +150,18 @@ impl Cell {
         });
     }
 
+    /// Whether the log takes records: there is room for a large one.
+    pub(crate) fn has_room(&self) -> bool {
+        self.shared.wal.check_room(ROOM_BYTES).is_ok()
+    }
+
     /// A message of another member came. While the log has no room, entries are left out: the leader sends them again.
     pub(super) fn step(&self, from: &MemberId, mut message: Message) {
         if self.is_stopped() {
+            return;
+        }
+        if matches!(message, Message::TimeoutNow { .. }) && !self.has_room() {
+            // It would lead and could write nothing.
             return;
         }
         if let Message::Append { entries, .. } = &mut message {

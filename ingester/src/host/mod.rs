@@ -192,6 +192,15 @@ impl std::fmt::Debug for Host {
     }
 }
 
+/// What was damaged in the log.
+#[derive(Debug)]
+pub(crate) struct FoundDamage {
+    /// For people.
+    pub(crate) what: Vec<String>,
+    /// Other members have everything that is gone here.
+    pub(crate) others: bool,
+}
+
 /// What a host is made of.
 pub(crate) struct HostParts {
     pub(crate) me: MemberId,
@@ -207,11 +216,12 @@ pub(crate) struct HostParts {
 }
 
 impl Host {
-    /// Reads the log and starts a replica of each cell in it. Blocks for about a second a GB. Second: what is damaged.
+    /// Reads the log and starts a replica of each cell in it. Blocks for about a second a GB. Second: what is damaged. If all
+    /// cells have other members, it is not lost: a member neither votes nor leads until they have repaired it.
     pub(crate) fn load(
         parts: HostParts,
         replay: impl Iterator<Item = Result<Replayed, Damage>>,
-    ) -> Result<(Arc<Self>, Vec<String>), WalError> {
+    ) -> Result<(Arc<Self>, FoundDamage), WalError> {
         let HostParts { me, wal, durable, dir, post, clock, rng, horizon, metrics } = parts;
         let load::Loaded { cells: loaded, segments, mut damage } = load::load(replay);
         let (disk_sends, disk_sends_in) = mpsc::channel(DISK_SENDS_MAX);
@@ -257,13 +267,15 @@ impl Host {
             );
             starts.push(((id, log, number), (saved, slots), alone));
         }
+        // Without a cell nobody knows whose entries are gone.
+        let others = !starts.is_empty() && starts.iter().all(|(_, _, alone)| !alone);
         // Only when all are in the checkpoint: the first write begins a segment.
         for (name, parts, alone) in starts {
             let cell = Cell::new(name, parts, host.options(alone), Arc::clone(&shared));
             host.cells.write().insert(cell.id.clone(), cell);
         }
         host.spawn_disk_sends(disk_sends_in);
-        Ok((host, damage))
+        Ok((host, FoundDamage { what: damage, others }))
     }
 
     fn options(&self, alone: bool) -> Options {
