@@ -26,6 +26,17 @@ pub(crate) enum Step {
     HandOver(MemberId),
 }
 
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Change(Change::AddLearner(member)) => write!(f, "{} learns the log", member.instance),
+            Self::Change(Change::Promote(member)) => write!(f, "{} becomes a voter", member.instance),
+            Self::Change(Change::Remove(member)) => write!(f, "{} is removed", member.instance),
+            Self::HandOver(home) => write!(f, "{} is to lead", home.instance),
+        }
+    }
+}
+
 /// The next step from what the log says towards what is wanted (home first); `None` = nothing to do, or not here. A home
 /// that is to lead must have everything up to `settled` on disk: what was committed a while ago.
 pub(crate) fn next_step(status: &Status, wanted: &[MemberId], settled: Position) -> Option<Step> {
@@ -88,9 +99,9 @@ impl Lead {
             Step::HandOver(home) => self.cell.change(|replica| replica.transfer_to(home)),
         };
         match done {
-            Ok(()) => tracing::info!(cell = %self.cell.id.0, ?step, "the cell changes"),
+            Ok(()) => tracing::info!(cell = %self.cell.id.0, %step, "the cell changes"),
             Err(error) => {
-                tracing::debug!(cell = %self.cell.id.0, ?step, %error, "the cell cannot change yet")
+                tracing::debug!(cell = %self.cell.id.0, %step, %error, "the cell cannot change yet")
             }
         }
     }

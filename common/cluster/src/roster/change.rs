@@ -73,6 +73,38 @@ pub enum Change {
     AcceptLoss(LogId),
 }
 
+impl std::fmt::Display for Change {
+    /// In a few words, for logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Begin(roster) => {
+                let (members, cells) = (roster.members.len(), roster.cells.len());
+                write!(f, "begun with {members} members and {cells} cells at factor {}", roster.factor)
+            }
+            Self::AddMember(member) => write!(f, "{} joins", member.id.instance),
+            Self::SetState { member, state } => write!(f, "{} is {state:?}", member.instance),
+            Self::SetZone { member, zone } => write!(f, "{} is in zone '{zone}'", member.instance),
+            Self::ReplaceDisk { new, .. } => write!(f, "{} is back with another disk", new.id.instance),
+            Self::BeginLog { cell, lost, .. } => {
+                write!(f, "cell {} begins a log", cell.0)?;
+                lost.as_ref().map_or(Ok(()), |(why, _)| write!(f, ", the one before is lost: {why}"))
+            }
+            Self::SetWanted { cell, wanted } => {
+                let names: Vec<&str> = wanted.iter().map(|member| &*member.instance.0).collect();
+                write!(f, "cell {} is to be kept by {}", cell.0, names.join(", "))
+            }
+            Self::SetCellState { cell, state } => write!(f, "cell {} is {state:?}", cell.0),
+            Self::AddEntry(entry) => {
+                write!(f, "from {} ns on keys lie on {} cells", entry.effective.0, entry.cells.len())
+            }
+            Self::TrimSchedule { first } => write!(f, "the schedule begins at {} ns", first.0),
+            Self::ForgetCell(cell) => write!(f, "cell {} is forgotten", cell.0),
+            Self::ForgetMember(member) => write!(f, "{} is forgotten", member.instance),
+            Self::AcceptLoss(log) => write!(f, "the loss of log {log} is accepted"),
+        }
+    }
+}
+
 /// Why a step cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidChange {

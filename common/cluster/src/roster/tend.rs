@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::{InvalidChange, apply};
+use super::change::{Change, InvalidChange, apply};
 use super::error::RosterError;
 use super::plan::{Plan, plan};
 use super::sight::{Note, PlanOptions, Sight};
@@ -43,7 +43,8 @@ pub async fn tend(
         let next = apply(roster.as_deref(), &changes).map_err(|error| refused(&error))?;
         roster = match store.propose(roster.as_deref(), &next).await? {
             Proposed::Committed(now) => {
-                tracing::info!(version = now.version, change = ?changes, "roster changed");
+                let changes: Vec<String> = changes.iter().map(Change::to_string).collect();
+                tracing::info!(version = now.version, change = changes.join("; "), "roster changed");
                 steps += 1;
                 Some(now)
             }
