@@ -13,16 +13,14 @@ use hearth_cell::{
 };
 use hearth_common::error::chain;
 use hearth_common::{CellId, JournalId, LogId, MemberId, Position, Rid};
-use hearth_wal::{Appended, Lsn, WalError};
+use hearth_wal::{Lsn, WalError};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::Shared;
 use super::codec::{self, CellNumber, ENTRY_HEAD_BYTES, Logged, What};
 use super::load::Slot;
-
-/// Bytes of records that stay in memory for members that are a little behind.
-const RECENT_BYTES_MAX: usize = 16 << 20;
+use super::places::Places;
 
 /// A member with less room than this in its log is not to lead.
 const ROOM_BYTES: usize = 1 << 20;
@@ -71,27 +69,13 @@ pub(crate) struct Cell {
 #[derive(Debug)]
 struct Core {
     replica: Replica,
-    /// The places behind `base`.
-    slots: VecDeque<Kept>,
-    base: Position,
+    places: Places,
     /// The log is on disk up to here.
     durable: Lsn,
     /// Writes that are not on disk, by the last entry of the log that they took.
     pending: VecDeque<(Lsn, WriteNo)>,
-    /// The first place that may still have its bytes in memory.
-    recent_from: Position,
-    recent_bytes: usize,
     /// Records whose entries were dropped and which are in no saved list yet.
     unsaved: Vec<u128>,
-}
-
-/// A place, perhaps with its record in memory.
-#[derive(Debug)]
-struct Kept {
-    slot: Slot,
-    /// The log's entry that it lies in; 0 if a life before wrote it.
-    lsn: Lsn,
-    bytes: Option<Bytes>,
 }
 
 impl Cell {
@@ -105,12 +89,9 @@ impl Cell {
         let replica = Replica::new(shared.me.clone(), options, saved, shared.monotonic());
         let core = Core {
             replica,
-            slots: slots.into_iter().map(|slot| Kept { slot, lsn: Lsn(0), bytes: None }).collect(),
-            base,
+            places: Places::new(base, slots),
             durable: Lsn(0),
             pending: VecDeque::new(),
-            recent_from: Position(0),
-            recent_bytes: 0,
             unsaved: Vec::new(),
         };
         let news = News {
@@ -237,7 +218,7 @@ impl Cell {
     /// The places behind the base.
     pub(crate) fn kept(&self) -> Positions {
         let core = self.core.lock();
-        Positions { first: core.base.next(), last: core.replica.end() }
+        Positions { first: core.places.base().next(), last: core.replica.end() }
     }
 
     /// Everything up to here is covered by committed roots: no copy is needed any more.
@@ -250,7 +231,7 @@ impl Cell {
 
     /// The end of what was dropped.
     pub(super) fn base(&self) -> Position {
-        self.core.lock().base
+        self.core.lock().places.base()
     }
 
     /// The other member cannot be reached: a hint.
@@ -295,7 +276,7 @@ impl Cell {
     fn entry_at(&self, position: Position) -> Result<Option<Entry>, WalError> {
         let (meta, location) = {
             let core = self.core.lock();
-            match core.place(position) {
+            match core.places.get(position) {
                 None => return Ok(None),
                 Some(kept) => {
                     if let Some(entry) = kept.in_memory() {
@@ -333,7 +314,8 @@ impl Cell {
             tracing::error!(cell = %self.id.0, error = %violation, "a rule of the protocol broke: the cell stops");
             self.stop(&violation.to_string());
         }
-        core.forget_recent();
+        let alone = core.replica.membership().members().count() <= 1;
+        core.places.forget_recent(alone, core.durable);
         if committed.is_some() || role.is_some() || confirmed.is_some() {
             self.news.send_modify(|news| {
                 news.committed = committed.unwrap_or(news.committed);
@@ -370,26 +352,22 @@ impl Cell {
             Write::Base { base, reset, rids } => {
                 let ids: Vec<u128> = rids.iter().map(|(rid, _)| rid.0).collect();
                 if reset {
-                    core.slots.clear();
-                    core.recent_bytes = 0;
                     // No segment of this disk has them.
                     self.shared.save_ids(self.number, &ids)?;
                 } else {
                     core.unsaved.extend(ids);
-                    let dropped = base.position.0.saturating_sub(core.base.0) as usize;
-                    core.drop_front(dropped);
                 }
-                core.base = base.position;
+                core.places.rebase(base.position, reset);
                 self.shared.base(self.number, base, reset)
             }
             Write::Entries { first, entries } => {
-                core.cut(first);
+                core.places.cut(first);
                 let mut last = Lsn(0);
                 for (position, entry) in (first.0..).map(Position).zip(entries) {
                     let (head, body) = codec::entry(self.number, position, &entry);
                     let appended = self.shared.append(self.number, position, &head, body)?;
                     last = appended.lsn;
-                    core.push(position, &entry, &appended);
+                    core.places.push(position, &entry, &appended);
                 }
                 Ok(last)
             }
@@ -406,7 +384,7 @@ impl Cell {
             }
             Send::Append { to, head, entries } => {
                 let in_memory: Option<Vec<Entry>> =
-                    entries.iter().map(|position| core.place(position)?.in_memory()).collect();
+                    entries.iter().map(|position| core.places.get(position)?.in_memory()).collect();
                 match in_memory {
                     Some(entries) => post.send(&to, &self.id, self.log, Message::Append { head, entries }),
                     None => self.shared.send_from_disk(self.id.clone(), to, head, entries),
@@ -432,65 +410,6 @@ impl Cell {
         if self.core.lock().replica.is_current(&head) {
             self.shared.post.send(to, &self.id, self.log, Message::Append { head, entries });
         }
-    }
-}
-
-impl Core {
-    fn place(&self, position: Position) -> Option<&Kept> {
-        let at = position.0.checked_sub(self.base.0 + 1)?;
-        self.slots.get(usize::try_from(at).ok()?)
-    }
-
-    /// Places at `first` and behind are superseded.
-    fn cut(&mut self, first: Position) {
-        let kept = usize::try_from(first.0.saturating_sub(self.base.0 + 1)).unwrap_or(usize::MAX);
-        for gone in self.slots.drain(kept.min(self.slots.len())..) {
-            self.recent_bytes -= gone.bytes.map_or(0, |bytes| bytes.len());
-        }
-        self.recent_from = self.recent_from.min(first);
-    }
-
-    fn drop_front(&mut self, count: usize) {
-        for gone in self.slots.drain(..count.min(self.slots.len())) {
-            self.recent_bytes -= gone.bytes.map_or(0, |bytes| bytes.len());
-        }
-    }
-
-    fn push(&mut self, position: Position, entry: &Entry, appended: &Appended) {
-        let bytes = match &entry.body {
-            Body::Record { bytes, .. } => Some(bytes.clone()),
-            _ => None,
-        };
-        if self.recent_bytes == 0 {
-            self.recent_from = position;
-        }
-        self.recent_bytes += bytes.as_ref().map_or(0, Bytes::len);
-        let slot = Slot { meta: entry.meta(), location: Some(appended.location) };
-        self.slots.push_back(Kept { slot, lsn: appended.lsn, bytes });
-    }
-
-    /// Lets go of records that are on disk: all of them if nobody else needs them, else the oldest beyond the bound.
-    fn forget_recent(&mut self) {
-        let alone = self.replica.membership().members().count() <= 1;
-        let most = if alone { 0 } else { RECENT_BYTES_MAX };
-        while self.recent_bytes > most {
-            let at = self.recent_from.0.saturating_sub(self.base.0 + 1) as usize;
-            let Some(kept) = self.slots.get_mut(at).filter(|kept| kept.lsn <= self.durable) else { return };
-            self.recent_bytes -= kept.bytes.take().map_or(0, |bytes| bytes.len());
-            self.recent_from = self.recent_from.max(self.base).next();
-        }
-    }
-}
-
-impl Kept {
-    fn in_memory(&self) -> Option<Entry> {
-        let term = self.slot.meta.term;
-        let body = match &self.slot.meta.kind {
-            EntryKind::Begin => Body::Begin,
-            EntryKind::Members(membership) => Body::Members(membership.clone()),
-            EntryKind::Record(rid) => Body::Record { rid: *rid, bytes: self.bytes.clone()? },
-        };
-        Some(Entry { term, body })
     }
 }
 

@@ -6,6 +6,7 @@
 mod cell;
 mod codec;
 mod load;
+mod places;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
