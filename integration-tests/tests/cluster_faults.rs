@@ -218,7 +218,7 @@ fn an_ingester_may_come_back_with_an_empty_disk() {
     });
     // Each cell lets the old disk go once the new one has everything.
     let logs = || cluster.names(Role::Ingester).iter().map(|name| cluster.log(name)).collect::<String>();
-    let removed = || logs().matches("step=Change(Remove(").count();
+    let removed = || logs().matches("ingester-1 is removed").count();
     until("the old disk is no member of any cell", || removed() >= 3, || removed().to_string());
     whole(&cluster);
     // Without another one, a quorum needs what the new member has.
@@ -431,6 +431,9 @@ fn ingesters_may_die_while_they_publish() {
             }
         });
     });
+    let names = cluster.names(Role::Ingester);
+    let cuts: f64 = names.iter().map(|name| cluster.metric(name, "hearth_ingester_cuts_total")).sum();
+    assert!(cuts > 5.0, "{cuts} cuts since the last kills");
     cluster.flush();
     settle(&cluster, "flushed", &checker);
     no_panics(&cluster);
