@@ -3,7 +3,6 @@
 //! Knows the roles only from outside: their command lines and their wire.
 
 use std::collections::BTreeMap;
-use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::api::Api;
-use crate::process::{OPEN_LIMITS, follow};
+use crate::process::{OPEN_LIMITS, follow, free_port};
 
 /// How long a process may take until it is ready, and until it has stopped.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -120,14 +119,6 @@ fn build() -> PathBuf {
     dir.to_owned()
 }
 
-fn free_tcp() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
-}
-
-fn free_udp() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
-}
-
 impl Cluster {
     /// Starts everything and waits until all of it is ready.
     pub fn start(plan: Plan) -> Self {
@@ -182,9 +173,9 @@ impl Cluster {
         let node = Node {
             role,
             zone,
-            listen: free_tcp(),
-            cluster: free_tcp(),
-            gossip: free_udp(),
+            listen: free_port(),
+            cluster: free_port(),
+            gossip: free_port(),
             data_dir,
             ip: "127.0.0.1".to_owned(),
             prefix: Vec::new(),

@@ -1,9 +1,10 @@
 //! A real `hearth` process on a free port with a data folder of its own.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,25 @@ fn build() -> PathBuf {
     dir.join("hearth")
 }
 
+/// First and last port that tests listen on: below those that the system gives to connections, so that none of them sits
+/// on a port that a process comes back to.
+const PORTS: std::ops::Range<u32> = 12_000..32_000;
+
+/// A port that nobody listens on, for TCP and UDP. Not given out again by this test program.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Programs that run side by side begin at different places.
+    let (start, count) = (std::process::id().wrapping_mul(211), PORTS.end - PORTS.start);
+    for _ in 0..count {
+        let at = NEXT.fetch_add(1, Ordering::SeqCst).wrapping_add(start);
+        let port = (PORTS.start + at % count) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port in {PORTS:?} is free");
+}
+
 impl Hearth {
     /// Starts a process and waits until it is ready.
     pub fn start(options: &Options) -> Self {
@@ -78,7 +98,7 @@ impl Hearth {
 
     /// Starts a process without waiting.
     pub fn launch(options: &Options) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
+        let port = free_port();
         std::fs::create_dir_all(&options.data_dir).expect("data folder");
         let config = options.data_dir.with_extension("yaml");
         std::fs::write(&config, &options.config).expect("config file");
