@@ -96,6 +96,7 @@ impl Ingester {
             rng: Arc::clone(&deps.rng),
             horizon: options.remember_pushes,
             metrics: metrics.host.clone(),
+            alone: matches!(options.cells, Cells::Alone),
         };
         let ingester = Arc::new(Self {
             common: Arc::new(Common { options, deps, dir, metrics, inexact }),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hearth_cell::{Base, Body, Entry, EntryKind, EntryMeta, Membership, Pledge, Saved, Term};
 use hearth_common::{CellId, LogId, Position, Rid};
 use hearth_formats::record;
-use hearth_wal::{Damage, Location, Replayed, SegmentNo};
+use hearth_wal::{Damage, DamageKind, Location, Replayed, SegmentNo};
 
 use super::codec::{self, CellNumber, Logged, What};
 
@@ -72,6 +72,9 @@ pub(crate) struct Loaded {
     pub(crate) segments: Segments,
     /// What is damaged, for people.
     pub(crate) damage: Vec<String>,
+    /// A whole segment cannot be read, and none behind it says anew what was pledged: this member may have promised what it
+    /// does not know.
+    pub(crate) forgotten: bool,
 }
 
 /// Reads all of the log. One segment is in memory at a time.
@@ -83,6 +86,11 @@ pub(crate) fn load(replay: impl Iterator<Item = Result<Replayed, Damage>>) -> Lo
             Ok(Replayed::Entry { location, bytes }) => loaded.entry(location, &bytes),
             Err(damage) => {
                 loaded.damage.push(damage.to_string());
+                let whole = matches!(
+                    damage.kind,
+                    DamageKind::Header | DamageKind::Missing { .. } | DamageKind::Unreadable(_)
+                );
+                loaded.forgotten |= whole;
                 // Whose entries are gone is not known: what this disk acknowledged may be missing from any cell.
                 loaded.cells.values_mut().for_each(|cell| cell.pledge.damaged = true);
             }
@@ -96,8 +104,10 @@ impl Loaded {
         self.segments.begin(segment);
         let Some(cells) = codec::read_checkpoint(preamble) else {
             self.damage.push(format!("segment {segment} begins with no checkpoint of this version"));
+            self.forgotten = true;
             return;
         };
+        self.forgotten = false;
         for found in cells {
             let cell = self.cells.entry(found.number).or_insert_with(|| LoadedCell {
                 cell: found.cell.clone(),

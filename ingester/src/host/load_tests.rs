@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use hearth_cell::Life;
-use hearth_common::{DiskId, InstanceId, MemberId};
-use hearth_wal::DamageKind;
-
 use super::codec::CheckpointCell;
 use super::*;
+use hearth_cell::Life;
+use hearth_common::{DiskId, InstanceId, MemberId};
 
 fn member(name: &str) -> MemberId {
     MemberId { instance: InstanceId(Arc::from(name)), disk: DiskId(1) }
@@ -105,6 +103,19 @@ fn a_cell_of_one_keeps_what_is_behind_a_gap() {
 #[test]
 fn damage_at_the_end_is_damage_of_every_cell() {
     Log::default().segment(&checkpoint(0, &["a", "b"])).begin(1, 1).damage().check((0, &[1], true), 0, 1);
+}
+
+#[test]
+fn a_member_that_may_have_forgotten_a_promise_says_so() {
+    let whole = |log: Log| Log([log.0, vec![Err(gone())]].concat(), log.1);
+    fn gone() -> Damage {
+        Damage { segment: SegmentNo(9), offset: 0, bytes_skipped: 0, kind: DamageKind::Header }
+    }
+    let members = checkpoint(0, &["a", "b", "c"]);
+    let log = whole(Log::default().segment(&members).begin(1, 1));
+    assert!(load(log.0.clone().into_iter()).forgotten);
+    let log = log.segment(&members).begin(2, 1);
+    assert!(!load(log.0.into_iter()).forgotten, "a later checkpoint says everything anew");
 }
 
 #[test]

@@ -32,6 +32,10 @@ const TICK: Duration = Duration::from_millis(25);
 /// Appends to members far behind that wait for the disk; more are left to the next heartbeat.
 const DISK_SENDS_MAX: usize = 64;
 
+/// What to do about a log that does not say what its member has promised.
+const FORGOTTEN: &str = "it may hold promises to the other members of cells that cannot be read any more. They have \
+    everything that was acknowledged: move this data folder away and start with an empty one";
+
 /// Takes messages for other members. Never waits: what cannot be queued is dropped, and sent again by the protocol.
 pub trait Post: Send + Sync + std::fmt::Debug {
     /// Sends a message of one of this member's replicas.
@@ -214,6 +218,8 @@ pub(crate) struct HostParts {
     /// How long records are remembered.
     pub(crate) horizon: Duration,
     pub(crate) metrics: HostMetrics,
+    /// There is no other member that could be misled by what this one forgot.
+    pub(crate) alone: bool,
 }
 
 impl Host {
@@ -223,8 +229,11 @@ impl Host {
         parts: HostParts,
         replay: impl Iterator<Item = Result<Replayed, Damage>>,
     ) -> Result<(Arc<Self>, FoundDamage), WalError> {
-        let HostParts { me, wal, durable, dir, post, clock, rng, horizon, metrics } = parts;
-        let load::Loaded { cells: loaded, segments, mut damage } = load::load(replay);
+        let HostParts { me, wal, durable, dir, post, clock, rng, horizon, metrics, alone } = parts;
+        let load::Loaded { cells: loaded, segments, mut damage, forgotten } = load::load(replay);
+        if forgotten && !alone {
+            return Err(WalError::io("trust", "the newest segment", std::io::Error::other(FORGOTTEN)));
+        }
         let (disk_sends, disk_sends_in) = mpsc::channel(DISK_SENDS_MAX);
         let shared = Arc::new(Shared {
             me,
