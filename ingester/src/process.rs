@@ -193,11 +193,13 @@ impl Follower {
     /// Links to all that keep cells with this one.
     fn meet(&self, roster: &Roster, peers: &mut watch::Receiver<Arc<hearth_cluster::gossip::Peers>>) {
         let peers = Arc::clone(&peers.borrow_and_update());
-        self.links.meet(&neighbours(roster, &peers, self.ingester.member()));
+        self.links.meet(&neighbours(roster, &peers, self.ingester.member(), &self.ingester.held()));
     }
 
     /// Opens the cells of a roster; whether all are open.
     async fn keep(&self, roster: &Roster) -> bool {
+        // Also of cells that are others' now: whoever leads one of them hands it over.
+        roster.cells_to_ask().for_each(|cell| self.ingester.want(&cell.id, &cell.wanted));
         for Keep { cell, log, founders, wanted } in keeps(roster, self.ingester.member()) {
             let spec = CellSpec { cell, log, founders, wanted };
             if let Err(error) = self.ingester.keep(&spec).await {

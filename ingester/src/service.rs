@@ -157,6 +157,17 @@ impl Ingester {
         Ok(())
     }
 
+    /// The cells on its disk, whether the roster still gives them to it or not.
+    pub fn held(&self) -> Vec<CellId> {
+        self.host_now()
+            .map_or_else(Vec::new, |host| host.cells().iter().map(|cell| cell.id.clone()).collect())
+    }
+
+    /// Brings the members of a cell to those wanted while it is led here, also if this member is none of them.
+    pub fn want(&self, cell: &CellId, wanted: &[MemberId]) {
+        self.wanted.write().insert(cell.clone(), wanted.to_vec());
+    }
+
     /// Begins to lead, and ends, as the cell's elections go.
     fn watch(self: &Arc<Self>, cell: Arc<Cell>) {
         let ingester = Arc::downgrade(self);

@@ -43,10 +43,17 @@ pub(super) fn unheard(roster: &Roster, peers: &Peers) -> usize {
     roster.cells_to_ask().filter(|cell| heard(cell) * 2 <= cell.wanted.len()).count()
 }
 
-/// The other members of those cells, and the internal ports where they are or were last. Gossip may be wrong about who is
-/// dead, so one that went is in it; one that was never seen is not.
-pub fn neighbours(roster: &Roster, peers: &Peers, me: &MemberId) -> BTreeMap<MemberId, String> {
-    let members = roster.cells_of(me).flat_map(|cell| cell.founders.iter().chain(&cell.wanted));
+/// The other members of those cells and of the cells that are `held` on the disk, and the internal ports where they are or
+/// were last. A member may still lead a cell that the roster gives to others: it has to reach them to hand it over. Gossip
+/// may be wrong about who is dead, so one that went is in it; one that was never seen is not.
+pub fn neighbours(
+    roster: &Roster,
+    peers: &Peers,
+    me: &MemberId,
+    held: &[CellId],
+) -> BTreeMap<MemberId, String> {
+    let more = roster.cells_to_ask().filter(|cell| held.contains(&cell.id));
+    let members = roster.cells_of(me).chain(more).flat_map(|cell| cell.founders.iter().chain(&cell.wanted));
     let others: BTreeSet<&MemberId> = members.filter(|member| *member != me).collect();
     let mut found = BTreeMap::new();
     for gone in peers.gone() {

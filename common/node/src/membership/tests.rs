@@ -183,7 +183,7 @@ fn members_of_a_cell_are_found_also_when_gossip_has_lost_them() {
         schedule: Vec::new(),
         losses: Vec::new(),
     };
-    let found = neighbours(&roster, &peers, &members[0]);
+    let found = neighbours(&roster, &peers, &members[0], &[]);
     // c was never seen; b with another disk is another member; d keeps nothing of it.
     assert_eq!(found.into_iter().collect::<Vec<_>>(), [(id("b", 2), "127.0.0.1:20".to_owned())]);
     assert_eq!(keeps(&roster, &id("b", 2))[0].founders.as_deref(), Some(&members[..2]));
