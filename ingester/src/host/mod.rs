@@ -263,6 +263,8 @@ impl Host {
                 damage.push(format!("{lost} records of cell {} are lost", id.0));
             }
             let (mut saved, slots) = cell.into_parts();
+            // Only their segments have them: they must be in a list before those go.
+            let unsaved: Vec<u128> = saved.remembered.iter().map(|(rid, _)| rid.0).collect();
             let older = shared.dir.load_ids(number.0, since).into_iter().flat_map(|(_, ids)| ids);
             saved.remembered = older.map(|id| (Rid(id), Position(0))).chain(saved.remembered).collect();
             shared.checkpoint.lock().insert(
@@ -275,13 +277,14 @@ impl Host {
                     base: saved.base.clone(),
                 },
             );
-            starts.push(((id, log, number), (saved, slots), alone));
+            starts.push(((id, log, number), (saved, slots), alone, unsaved));
         }
         // Without a cell nobody knows whose entries are gone.
-        let others = !starts.is_empty() && starts.iter().all(|(_, _, alone)| !alone);
+        let others = !starts.is_empty() && starts.iter().all(|(_, _, alone, _)| !alone);
         // Only when all are in the checkpoint: the first write begins a segment.
-        for (name, parts, alone) in starts {
+        for (name, parts, alone, unsaved) in starts {
             let cell = Cell::new(name, parts, host.options(alone), Arc::clone(&shared));
+            cell.put_back(unsaved);
             host.cells.write().insert(cell.id.clone(), cell);
         }
         host.spawn_disk_sends(disk_sends_in);
