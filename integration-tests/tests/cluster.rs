@@ -1,70 +1,20 @@
 //! A cluster of real processes loses machines, zones and its object store, and no acknowledged profile: while it happens,
 //! answers are exact or clear errors; afterwards every sum is exact.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hearth_integration_tests::cluster::{Plan, Role};
-use hearth_integration_tests::{Checker, Cluster, shared};
-
-/// Clients that push, and that ask.
-const PUSHERS: usize = 3;
-const ASKERS: usize = 2;
-/// How long a cluster may take until answers are exact again after the last fault.
-const SETTLE: Duration = Duration::from_secs(30);
-
-/// One cluster at a time: each has all the processes that the machine can run well.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How long a fault lasts; the environment makes it longer.
-fn fault_time() -> Duration {
-    let seconds = std::env::var("HEARTH_FAULT_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(4))
-}
-
-/// Does something to a cluster while a checker pushes and asks; then everything must be there once.
-fn under_load(cluster: &mut Cluster, name: &str, fault: impl FnOnce(&mut Cluster)) -> Checker {
-    let checker = Checker::default();
-    let (push_to, ask) = (cluster.apis(Role::Distributor, "t"), cluster.apis(Role::Querier, "t"));
-    std::thread::scope(|scope| {
-        for _ in 0..PUSHERS {
-            scope.spawn(|| checker.push(&push_to, Duration::from_millis(5)));
-        }
-        for _ in 0..ASKERS {
-            scope.spawn(|| checker.ask(&ask, Duration::from_millis(20)));
-        }
-        let faulted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            std::thread::sleep(Duration::from_millis(500));
-            fault(cluster);
-            // Until pushes go on.
-            let (seen, since) = (checker.pushed(), std::time::Instant::now());
-            while checker.pushed() < seen + 50 {
-                assert!(since.elapsed() < SETTLE, "pushes do not go on: {}", checker.report());
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }));
-        checker.stop();
-        if let Err(panic) = faulted {
-            std::panic::resume_unwind(panic);
-        }
-    });
-    let settled: Vec<Duration> = ask.iter().map(|querier| checker.settle(querier, SETTLE)).collect();
-    eprintln!("{name}: {}; exact after {settled:?}", checker.report());
-    shared::report("cluster", &format!("{name}: {}", checker.report()));
-    checker
-}
+use hearth_integration_tests::load::{SETTLE, Sending, fault_time, turn, under_load};
+use hearth_integration_tests::{Cluster, shared};
 
 #[test]
 fn any_process_may_be_killed() {
     let _turn = turn();
     let mut cluster = Cluster::start(Plan::default());
     let names = ["ingester-0", "distributor-0", "ingester-1", "querier-0", "compactor-0", "ingester-2"];
-    let checker = under_load(&mut cluster, "kill -9", |cluster| {
+    let checker = under_load(&mut cluster, "kill -9", Sending::Retrying, |cluster, _| {
         for name in names {
             cluster.kill(name);
             std::thread::sleep(fault_time());
@@ -82,7 +32,7 @@ fn any_process_may_be_killed() {
 fn a_zone_may_be_lost() {
     let _turn = turn();
     let mut cluster = Cluster::start(Plan::default());
-    under_load(&mut cluster, "zone lost", |cluster| {
+    under_load(&mut cluster, "zone lost", Sending::Retrying, |cluster, _| {
         let lost = cluster.in_zone("zone-1");
         lost.iter().for_each(|name| cluster.kill(name));
         std::thread::sleep(fault_time());
@@ -94,7 +44,7 @@ fn a_zone_may_be_lost() {
 fn everything_may_be_killed_at_once() {
     let _turn = turn();
     let mut cluster = Cluster::start(Plan::default());
-    under_load(&mut cluster, "all killed", |cluster| {
+    under_load(&mut cluster, "all killed", Sending::Retrying, |cluster, _| {
         let all: Vec<String> = [Role::Ingester, Role::Querier, Role::Distributor]
             .iter()
             .flat_map(|role| cluster.names(*role))
@@ -109,7 +59,7 @@ fn everything_may_be_killed_at_once() {
 fn a_paused_ingester_does_no_harm_when_it_goes_on() {
     let _turn = turn();
     let mut cluster = Cluster::start(Plan::default());
-    under_load(&mut cluster, "paused", |cluster| {
+    under_load(&mut cluster, "paused", Sending::Retrying, |cluster, _| {
         for name in cluster.names(Role::Ingester) {
             cluster.pause(&name);
             std::thread::sleep(fault_time() * 2);
@@ -123,7 +73,7 @@ fn a_paused_ingester_does_no_harm_when_it_goes_on() {
 fn all_roles_roll_without_a_failed_push() {
     let _turn = turn();
     let mut cluster = Cluster::start(Plan::default());
-    let checker = under_load(&mut cluster, "rolled", |cluster| {
+    let checker = under_load(&mut cluster, "rolled", Sending::Retrying, |cluster, _| {
         for role in [Role::Ingester, Role::Distributor, Role::Querier, Role::Compactor] {
             for (at, name) in cluster.names(role).into_iter().enumerate() {
                 // By signal and by request, as a hook of a container does.
@@ -145,7 +95,7 @@ fn pushes_go_on_while_the_object_store_is_away() {
     let _turn = turn();
     let mut cluster = Cluster::start(Plan::default());
     let away = cluster.store().with_extension("away");
-    let checker = under_load(&mut cluster, "store away", |cluster| {
+    let checker = under_load(&mut cluster, "store away", Sending::Retrying, |cluster, _| {
         let store = cluster.store();
         std::fs::rename(&store, &away).unwrap();
         // A file in its place: nothing can be made below it.
@@ -163,7 +113,7 @@ fn pushes_go_on_while_the_object_store_is_away() {
 fn ingesters_come_and_go() {
     let _turn = turn();
     let mut cluster = Cluster::start(Plan::default());
-    under_load(&mut cluster, "scaled 3 → 6 → 3", |cluster| {
+    under_load(&mut cluster, "scaled 3 → 6 → 3", Sending::Retrying, |cluster, _| {
         let new: Vec<String> = (3..6).map(|at| cluster.add(Role::Ingester, at)).collect();
         new.iter().for_each(|name| cluster.launch(name));
         new.iter().for_each(|name| _ = cluster.wait_ready(name));
