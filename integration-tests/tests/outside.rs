@@ -103,11 +103,11 @@ print(total, profiles, samples, by_pod)
 fn duckdb_reads_the_store() {
     let python = Path::new("python3");
     if !Command::new(python)
-        .args(["-c", "import duckdb"])
+        .args(["-c", "import duckdb; assert int(duckdb.__version__.split('.')[0]) >= 2"])
         .output()
         .is_ok_and(|output| output.status.success())
     {
-        return skipped("python3 has no duckdb module (pip install duckdb)");
+        return skipped("python3 has no duckdb module of version 2 or later (pip install 'duckdb>=2')");
     }
     let data = tempfile::tempdir().unwrap();
     let options = Options::new(&data.path().join("data"));
