@@ -64,7 +64,7 @@ impl Node {
         let member = MemberId { instance: InstanceId(Arc::from(name)), disk };
         let local = Hello { cluster_id: CLUSTER.to_owned(), protocol: PROTOCOL, member };
         let metrics = Metrics::new(&mut Registry::default());
-        let links = Links::new(local.clone(), metrics.clone(), Arc::new(random));
+        let links = Links::new(local.clone(), None, metrics.clone(), Arc::new(random));
         let post: Arc<dyn Post> = Arc::<Links>::clone(&links);
         let options = IngesterOptions {
             data_dir,
@@ -86,7 +86,7 @@ impl Node {
         links.serve(&ingester);
         let api = Member::new(Arc::clone(&ingester), CLUSTER.to_owned());
         let listen = "127.0.0.1:0".parse().expect("an address");
-        let options = ServerOptions { listen, local, metrics };
+        let options = ServerOptions { listen, local, tls: None, metrics };
         let calls: Arc<dyn IngesterApi> = Arc::<Member>::clone(&api);
         let sink: Arc<Links> = Arc::clone(&links);
         let server = InternalServer::bind(options, calls, sink).await.expect("binds");

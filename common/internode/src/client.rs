@@ -21,6 +21,7 @@ use crate::error::CallError;
 use crate::limits::{ANSWER_BYTES_MAX, INLINE_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::status::call_error;
+use crate::tls::Tls;
 use crate::wire;
 
 /// An ingester behind its address. Cheap to clone; clones share the connection.
@@ -35,8 +36,8 @@ pub struct IngesterClient {
 impl IngesterClient {
     /// A client for `host:port`. Connects at the first call, and anew after the connection broke. Fails only when the
     /// address is none.
-    pub fn connect_lazy(address: &str, metrics: Metrics) -> Result<Self, CallError> {
-        let client = pb::ingester_client::IngesterClient::new(connect::lazy(address)?)
+    pub fn connect_lazy(address: &str, tls: Option<Tls>, metrics: Metrics) -> Result<Self, CallError> {
+        let client = pb::ingester_client::IngesterClient::new(connect::lazy(address, tls)?)
             .max_decoding_message_size(ANSWER_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Ok(Self { address: Arc::from(address), peer: metrics.peer(address), client, metrics })

@@ -23,6 +23,7 @@ pub mod packed;
 pub mod server;
 mod status;
 mod strangers;
+pub mod tls;
 mod wire;
 
 pub use api::{Fetch, FetchOutcome, Fetched, IngesterApi, Outcome, Push, Pushed};
@@ -32,3 +33,4 @@ pub use frame::{Frame, Hello};
 pub use link::{Link, LinkEvent, LinkOptions, LinkSink, LinkState, LinkTask, Outbox};
 pub use metrics::Metrics;
 pub use server::{InternalServer, ServerOptions};
+pub use tls::{Tls, TlsError, TlsFiles};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hearth_common::TimestampNs;
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -69,10 +70,16 @@ pub(crate) enum Stranger {
     Malformed,
     /// There are too many.
     Crowd,
+    /// It speaks TLS, and this port does not.
+    Tls,
+    /// It speaks no TLS, and this port asks for it.
+    Plain,
+    /// Its certificate is missing, or is none of this cluster.
+    Certificate,
 }
 
 impl Stranger {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::Garbage,
         Self::Silent,
         Self::Cluster,
@@ -80,6 +87,9 @@ impl Stranger {
         Self::Member,
         Self::Malformed,
         Self::Crowd,
+        Self::Tls,
+        Self::Plain,
+        Self::Certificate,
     ];
 
     pub(crate) fn label(self) -> &'static str {
@@ -91,6 +101,9 @@ impl Stranger {
             Self::Member => "member",
             Self::Malformed => "malformed",
             Self::Crowd => "too_many",
+            Self::Tls => "tls",
+            Self::Plain => "no_tls",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -107,6 +120,8 @@ pub struct Metrics {
     links: Family<PeerLabel, Gauge>,
     strangers: Family<ReasonLabel, Counter>,
     connections: Gauge,
+    certificate_expires: Gauge,
+    certificates_refused: Counter,
     peers: Arc<Mutex<BTreeMap<Arc<str>, ()>>>,
 }
 
@@ -123,6 +138,8 @@ impl Default for Metrics {
             links: Family::default(),
             strangers: Family::default(),
             connections: Gauge::default(),
+            certificate_expires: Gauge::default(),
+            certificates_refused: Counter::default(),
             peers: Arc::default(),
         };
         for stranger in Stranger::ALL {
@@ -150,7 +167,25 @@ impl Metrics {
         registry.register("link_streams", "Streams of links that are up", metrics.links.clone());
         registry.register("strangers", "Connections and streams refused", metrics.strangers.clone());
         registry.register("connections", "Connections to the internal port", metrics.connections.clone());
+        registry.register(
+            "tls_certificate_expires_timestamp_seconds",
+            "When the certificate in use ends, in seconds since 1970; 0 without TLS",
+            metrics.certificate_expires.clone(),
+        );
+        registry.register(
+            "tls_refused_files",
+            "Looks at files of certificates that could not be used; the ones read before stay in use",
+            metrics.certificates_refused.clone(),
+        );
         metrics
+    }
+
+    pub(crate) fn certificate_expires(&self, at: TimestampNs) {
+        self.certificate_expires.set(at.0 / 1_000_000_000);
+    }
+
+    pub(crate) fn certificate_refused(&self) {
+        self.certificates_refused.inc();
     }
 
     /// A peer as a label; names come from the network, so there are only so many.

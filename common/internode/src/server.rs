@@ -1,9 +1,10 @@
 //! The internal port: HTTP/2 with our limits, the services on it, and a bounded drain at the end.
 //!
-//! TLS comes in between accepting and greeting, when it comes.
+//! With TLS, a connection is served only after its peer has shown a certificate of the cluster.
 
 mod budget;
 mod cell;
+mod greeting;
 mod ingester;
 
 use std::convert::Infallible;
@@ -36,10 +37,9 @@ use crate::limits::{
 use crate::link::LinkSink;
 use crate::metrics::{Metrics, Stranger};
 use crate::server::budget::{Budget, Budgeted};
+use crate::server::greeting::{Unwelcome, greet};
 use crate::strangers::Strangers;
-
-/// How HTTP/2 begins when both sides know of it.
-const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use crate::tls::Tls;
 
 const LINKS_PATH: &str = "/hearth.internal.v1.Cell/";
 
@@ -50,6 +50,8 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// Who we are: peers of other clusters and versions are refused.
     pub local: Hello,
+    /// With it, both sides show certificates.
+    pub tls: Option<Tls>,
     /// Where things are counted.
     pub metrics: Metrics,
 }
@@ -59,6 +61,7 @@ pub struct ServerOptions {
 pub struct InternalServer {
     listener: TcpListener,
     routes: Routes,
+    tls: Option<Tls>,
     strangers: Strangers,
     metrics: Metrics,
     closing: CancellationToken,
@@ -73,7 +76,7 @@ impl InternalServer {
         links: Arc<dyn LinkSink>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(options.listen).await?;
-        let ServerOptions { listen: _, local, metrics } = options;
+        let ServerOptions { listen: _, local, tls, metrics } = options;
         let strangers = Strangers::new(metrics.clone());
         let closing = CancellationToken::new();
         let ingester = ingester::Service { api: ingester, metrics: metrics.clone() };
@@ -83,7 +86,7 @@ impl InternalServer {
         let cell = cell::Service::new(local, links, metrics.clone(), strangers.clone(), closing.clone());
         let cell = pb::cell_server::CellServer::new(cell).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let routes = Routes::new(ingester).add_service(cell).prepare();
-        Ok(Self { listener, routes, strangers, metrics, closing, budget: Budget::new(BODIES_BYTES_MAX) })
+        Ok(Self { listener, routes, tls, strangers, metrics, closing, budget: Budget::new(BODIES_BYTES_MAX) })
     }
 
     /// Where it listens.
@@ -133,7 +136,7 @@ impl InternalServer {
     ) {
         let (counted, closing) = (self.metrics.connection(), self.closing.clone());
         let (watcher, strangers) = (graceful.watcher(), self.strangers.clone());
-        let (routes, budget) = (self.routes.clone(), self.budget.clone());
+        let (routes, budget, tls) = (self.routes.clone(), self.budget.clone(), self.tls.clone());
         let service = service_fn(move |request: Request<Incoming>| answer(routes.clone(), &budget, request));
         tokio::spawn(async move {
             let _counted = (permit, counted);
@@ -141,18 +144,16 @@ impl InternalServer {
                 tracing::debug!(%error, "TCP_NODELAY could not be set");
             }
             let greeted = tokio::select! {
-                greeted = tokio::time::timeout(GREETING_TIMEOUT, greeting(&stream)) => greeted,
+                greeted = tokio::time::timeout(GREETING_TIMEOUT, greet(stream, tls.as_ref())) => greeted,
                 () = closing.cancelled() => return,
             };
             let ip = peer.ip().to_string();
-            match greeted {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => {
-                    return strangers.refuse(&ip, Stranger::Garbage, "what it sends is no HTTP/2");
-                }
-                Ok(Err(error)) => return tracing::debug!(%error, "connection ended"),
+            let stream = match greeted {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(Unwelcome::Stranger(stranger, why))) => return strangers.refuse(&ip, stranger, &why),
+                Ok(Err(Unwelcome::Ended(error))) => return tracing::debug!(%error, "connection ended"),
                 Err(_) => return strangers.refuse(&ip, Stranger::Silent, "it sends nothing"),
-            }
+            };
             let connection = builder().serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 served = watcher.watch(connection) => {
@@ -205,23 +206,4 @@ fn builder() -> http2::Builder<TokioExecutor> {
         .keep_alive_interval(Some(PING_INTERVAL))
         .keep_alive_timeout(PING_TIMEOUT);
     builder
-}
-
-/// Whether the client begins as HTTP/2 does. The library would answer garbage with frames, and wait for the rest for ever.
-async fn greeting(stream: &TcpStream) -> io::Result<bool> {
-    let mut seen = [0u8; HTTP2_PREFACE.len()];
-    loop {
-        let size = stream.peek(&mut seen).await?;
-        if size == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if seen[..size] != HTTP2_PREFACE[..size] {
-            return Ok(false);
-        }
-        if size == seen.len() {
-            return Ok(true);
-        }
-        // A part of the preface: the rest is on its way. `peek` does not wait for more than there is.
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

@@ -155,7 +155,7 @@ async fn scripted() -> (Port, IngesterClient, mpsc::UnboundedReceiver<()>) {
 }
 
 fn client(address: &str) -> IngesterClient {
-    IngesterClient::connect_lazy(address, Metrics::default()).expect("an address")
+    IngesterClient::connect_lazy(address, None, Metrics::default()).expect("an address")
 }
 
 #[tokio::test]
@@ -267,7 +267,7 @@ async fn a_peer_that_is_down_is_told_from_one_that_is_silent_or_breaks() {
 #[tokio::test]
 async fn all_calls_to_an_address_share_a_connection() {
     let (port, _, _) = scripted().await;
-    let pool = Pool::new(Arc::new(hearth_common::SystemClock::default()), Metrics::default());
+    let pool = Pool::new(Arc::new(hearth_common::SystemClock::default()), None, Metrics::default());
     let calls = (0..100).map(|_| {
         let client = pool.get(&port.address).expect("an address");
         async move { client.push(push("a", vec![Bytes::from_static(&[0])]), LONG).await }

@@ -35,6 +35,7 @@ async fn entries_of_64_kib_over_a_link() {
         local,
         peer: member("b"),
         sink: sink_a,
+        tls: None,
         random: Arc::new(|| 7),
         metrics: Metrics::default(),
     };

@@ -22,6 +22,7 @@ fn dial(address: &str, local: Hello, peer: &str, sink: Arc<dyn LinkSink>) -> (Li
         local,
         peer: member(peer),
         sink,
+        tls: None,
         random: Arc::new(|| 7),
         metrics: Metrics::default(),
     };

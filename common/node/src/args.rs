@@ -98,6 +98,21 @@ pub struct RoleArgs {
     /// IP address that others reach this process under [default: the one of --listen, or of the route to the seeds]
     #[arg(long = "cluster.advertise", value_name = "IP", help_heading = "Cluster")]
     pub cluster_advertise: Option<String>,
+    /// Certificates on all calls between roles, both ways; the same in all processes
+    #[arg(long = "cluster.tls.enabled", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Cluster")]
+    pub cluster_tls_enabled: Option<String>,
+    /// Certificate of this process, PEM, for server and client
+    #[arg(long = "cluster.tls.cert-file", value_name = "FILE", help_heading = "Cluster")]
+    pub cluster_tls_cert_file: Option<String>,
+    /// Its private key, PEM
+    #[arg(long = "cluster.tls.key-file", value_name = "FILE", help_heading = "Cluster")]
+    pub cluster_tls_key_file: Option<String>,
+    /// The authorities that sign certificates of the cluster, PEM
+    #[arg(long = "cluster.tls.ca-file", value_name = "FILE", help_heading = "Cluster")]
+    pub cluster_tls_ca_file: Option<String>,
+    /// DNS name that every certificate of the cluster carries [default: hearth-cluster]
+    #[arg(long = "cluster.tls.server-name", value_name = "NAME", help_heading = "Cluster")]
+    pub cluster_tls_server_name: Option<String>,
 }
 
 /// What `--help` says about a program.
@@ -151,6 +166,11 @@ impl RoleArgs {
             ("--cluster.id", "cluster.id", self.cluster_id.clone()),
             ("--cluster.listen", "cluster.listen", self.cluster_listen.clone()),
             ("--cluster.advertise", "cluster.advertise", self.cluster_advertise.clone()),
+            ("--cluster.tls.enabled", "cluster.tls.enabled", self.cluster_tls_enabled.clone()),
+            ("--cluster.tls.cert-file", "cluster.tls.cert_file", self.cluster_tls_cert_file.clone()),
+            ("--cluster.tls.key-file", "cluster.tls.key_file", self.cluster_tls_key_file.clone()),
+            ("--cluster.tls.ca-file", "cluster.tls.ca_file", self.cluster_tls_ca_file.clone()),
+            ("--cluster.tls.server-name", "cluster.tls.server_name", self.cluster_tls_server_name.clone()),
         ]))
     }
 }

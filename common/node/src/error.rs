@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use hearth_cluster::gossip::GossipError;
 use hearth_cluster::roster::RosterError;
 use hearth_common::{BoxError, Classify, ErrorKind};
+use hearth_internode::TlsError;
 use hearth_objstore::StoreError;
 
 /// Why a process ended.
@@ -83,6 +84,9 @@ pub enum NodeError {
     /// Gossip cannot start.
     #[error("setting 'gossip'")]
     Gossip(#[from] GossipError),
+    /// Certificates between roles cannot be used.
+    #[error("setting 'cluster.tls'")]
+    Tls(#[from] TlsError),
     /// The role did not start.
     #[error("the {role} cannot start")]
     Role {
@@ -104,7 +108,7 @@ impl Classify for NodeError {
                 ErrorKind::InvalidArgument
             }
             Self::Store(error) | Self::StoreUnusable(error) => error.kind(),
-            Self::OwnStore(_) => ErrorKind::InvalidArgument,
+            Self::OwnStore(_) | Self::Tls(_) => ErrorKind::InvalidArgument,
             Self::Roster(error) => error.kind(),
             Self::Gossip(error) => error.kind(),
             Self::Alone => ErrorKind::Internal,

@@ -7,6 +7,7 @@
 mod address;
 mod allocator;
 mod args;
+mod certificates;
 mod error;
 mod folder_lock;
 mod membership;

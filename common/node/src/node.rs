@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use hearth_catalog::Catalog;
 use hearth_cluster::gossip::{Announcement, PeerState, Role};
 use hearth_common::{Clock, InstanceId, LimitsSource, MemberId, SystemClock};
-use hearth_internode::{Hello, IngesterApi, InternalServer, LinkSink};
+use hearth_internode::{Hello, IngesterApi, InternalServer, LinkSink, Tls};
 use hearth_rpc::{RequestMetrics, Routes, ServerOptions, Tenancy};
 use hearth_settings::Settings;
 use hearth_telemetry::{BuildInfo, Gate, Metrics, Readiness};
@@ -23,7 +23,7 @@ use crate::membership::{Endpoints, Membership};
 use crate::ring::RingPage;
 use crate::signals::Stop;
 use crate::web::{Flush, Web};
-use crate::{address, open};
+use crate::{address, certificates, open};
 
 /// Bytes of one RPC message after decompression, whatever the tenant's own limit says.
 const MESSAGE_BYTES_MAX: usize = 512 << 20;
@@ -55,6 +55,8 @@ pub struct Node {
     pub registry: Registry,
     /// Of calls to and from other processes; registered.
     pub internode: hearth_internode::Metrics,
+    /// Certificates, if calls between processes are encrypted.
+    pub tls: Option<Tls>,
     /// The cluster; `None` for Hearth on one machine. It is joined when the role runs.
     pub membership: Option<Arc<Membership>>,
     request_metrics: RequestMetrics,
@@ -129,10 +131,11 @@ impl Node {
         let overrides = open::limits(&settings)?;
         let store = open::store(role, &settings, &clock, &rng).await?;
         store.register_metrics(&mut registry);
-        let (instance, internode, membership) = if role == Role::Standalone {
-            (InstanceId(Arc::from(ALONE)), hearth_internode::Metrics::default(), None)
+        let (instance, internode, tls, membership) = if role == Role::Standalone {
+            (InstanceId(Arc::from(ALONE)), hearth_internode::Metrics::default(), None, None)
         } else {
             let internode = hearth_internode::Metrics::new(&mut registry);
+            let tls = certificates::open(&settings, &clock, &internode)?;
             let window = open::ingestion_window(&overrides);
             let options = address::membership(role, &settings, window).await?;
             let deps = crate::membership::MembershipDeps {
@@ -141,8 +144,9 @@ impl Node {
                 rng: Arc::clone(&rng),
                 readiness: readiness.clone(),
                 internode: internode.clone(),
+                tls: tls.clone(),
             };
-            (options.instance.clone(), internode, Some(Membership::open(options, deps)?))
+            (options.instance.clone(), internode, tls, Some(Membership::open(options, deps)?))
         };
         let catalog = open::catalog(role, &settings, store, &clock, &rng);
         Ok(Self {
@@ -156,6 +160,7 @@ impl Node {
             readiness,
             registry,
             internode,
+            tls,
             membership,
             request_metrics,
             gate,
@@ -255,6 +260,7 @@ impl Node {
         let options = hearth_internode::ServerOptions {
             listen,
             local: self.hello(member.clone()),
+            tls: self.tls.clone(),
             metrics: self.internode.clone(),
         };
         let fail =

@@ -28,6 +28,37 @@ pub struct Cluster {
     pub advertise: String,
     /// How long an ingester is away before others take its places.
     pub replace_after: GoDuration,
+    /// Certificates between roles.
+    pub tls: ClusterTls,
+}
+
+/// Mutual TLS on all calls between roles; gossip is never encrypted. The same in all processes of a cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterTls {
+    /// The switch.
+    pub enabled: bool,
+    /// The certificate of this process in PEM, for server and client, then those between it and the authority. Files are
+    /// looked at every ten seconds: renewed ones are used without a restart.
+    pub cert_file: String,
+    /// Its private key in PEM.
+    pub key_file: String,
+    /// The authorities that sign certificates of the cluster, in PEM.
+    pub ca_file: String,
+    /// The name that every certificate of the cluster carries (subject alternative name, DNS).
+    pub server_name: String,
+}
+
+impl Default for ClusterTls {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            cert_file: String::new(),
+            key_file: String::new(),
+            ca_file: String::new(),
+            server_name: "hearth-cluster".to_owned(),
+        }
+    }
 }
 
 impl Default for Cluster {
@@ -37,6 +68,7 @@ impl Default for Cluster {
             listen: String::new(),
             advertise: String::new(),
             replace_after: GoDuration::from_secs(10 * 60),
+            tls: ClusterTls::default(),
         }
     }
 }
@@ -85,6 +117,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
     if cluster.replace_after < REPLACE_AFTER_MIN {
         return invalid("cluster.replace_after", &cluster.replace_after, "it is at least 10s");
     }
+    check_tls(&cluster.tls)?;
     if !has_port(&gossip.listen) {
         return invalid("gossip.listen", &gossip.listen, "write an address and a port, such as 0.0.0.0:7946");
     }
@@ -97,6 +130,20 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
     }
     match gossip.seeds.iter().find(|seed| !has_port(seed)) {
         Some(seed) => invalid("gossip.seeds", seed, "write host:port, IPv6 addresses as [::1]:7946"),
+        None => Ok(()),
+    }
+}
+
+/// With the switch on, all files are named; what they hold is seen when the process starts.
+fn check_tls(tls: &ClusterTls) -> Result<(), Error> {
+    let files = [
+        ("cluster.tls.cert_file", &tls.cert_file),
+        ("cluster.tls.key_file", &tls.key_file),
+        ("cluster.tls.ca_file", &tls.ca_file),
+        ("cluster.tls.server_name", &tls.server_name),
+    ];
+    match files.into_iter().find(|(_, value)| tls.enabled && value.is_empty()) {
+        Some((key, value)) => invalid(key, value, "cluster.tls.enabled needs it"),
         None => Ok(()),
     }
 }

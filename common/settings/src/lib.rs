@@ -14,7 +14,7 @@ mod overrides;
 mod redact;
 mod size;
 
-pub use cluster::{Cluster, Gossip};
+pub use cluster::{Cluster, ClusterTls, Gossip};
 pub use env::{ENV_PREFIX, variable_name};
 pub use error::Error;
 pub use layers::{Layers, Loaded};

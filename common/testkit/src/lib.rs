@@ -4,10 +4,12 @@
 //! - [`raw::RawProfile`]: any pprof message, valid or not, and its bytes.
 //! - [`wire`]: the protobuf wire format by hand, for bytes that no encoder writes.
 //! - [`records`]: a record from a pprof without any of the distributor's rules.
+//! - [`certificates`]: an authority and files of certificates.
 //! - [`files`]: the real profiles that lie beside the project, when they do.
 //!
 //! Clear before fast; must not be used outside tests.
 
+pub mod certificates;
 pub mod files;
 pub mod pprof;
 pub mod raw;

@@ -176,7 +176,7 @@ impl LinkSink for NoLinks {
 async fn serve(name: &str, world: &Arc<World>) -> SocketAddr {
     let local = Hello { cluster_id: "test".to_owned(), protocol: PROTOCOL, member: member(name) };
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let options = ServerOptions { listen, local, metrics: Metrics::default() };
+    let options = ServerOptions { listen, local, tls: None, metrics: Metrics::default() };
     let ingester = Ingester { name: name.to_owned(), world: Arc::clone(world) };
     let server = InternalServer::bind(options, Arc::new(ingester), Arc::new(NoLinks)).await.expect("binds");
     let address = server.local_addr().expect("bound");
@@ -247,7 +247,7 @@ impl Cluster {
         }
         let (roster, roster_seen) = watch::channel(Some(roster(1, names)));
         let (_, peers) = watch::channel(Peers::fixed(said));
-        let pool = Pool::new(Arc::new(SystemClock::default()), Metrics::default());
+        let pool = Pool::new(Arc::new(SystemClock::default()), None, Metrics::default());
         let (hint, _) = watch::channel(0);
         let cells = Arc::new(Cells::new(CellsParts { roster: roster_seen, peers, hint, pool }));
         let random = AtomicU64::new(7);

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use hearth_cell::Message;
 use hearth_common::{CellId, LogId, MemberId};
 use hearth_internode::frame::{Frame, Hello};
+use hearth_internode::Tls;
 use hearth_internode::link::{Link, LinkEvent, LinkOptions, LinkSink, LinkState, Outbox};
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ pub type Neighbours = BTreeMap<MemberId, String>;
 /// All links of this member. Made before the ingester, which is told to it later.
 pub struct Links {
     local: Hello,
+    tls: Option<Tls>,
     metrics: hearth_internode::Metrics,
     rng: Arc<dyn Fn() -> u128 + Send + Sync>,
     roster_version: AtomicU64,
@@ -47,11 +49,13 @@ impl Links {
     /// No links yet. `local` is how this member says Hello.
     pub fn new(
         local: Hello,
+        tls: Option<Tls>,
         metrics: hearth_internode::Metrics,
         rng: Arc<dyn Fn() -> u128 + Send + Sync>,
     ) -> Arc<Self> {
         Arc::new(Self {
             local,
+            tls,
             metrics,
             rng,
             roster_version: AtomicU64::new(0),
@@ -92,6 +96,7 @@ impl Links {
                 local: self.local.clone(),
                 peer: member.clone(),
                 sink,
+                tls: self.tls.clone(),
                 random: Arc::clone(&self.rng),
                 metrics: self.metrics.clone(),
             });

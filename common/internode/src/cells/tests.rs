@@ -72,7 +72,7 @@ fn cells(first: Option<Arc<Roster>>, alive: &[&str]) -> (Cells, Sender, watch::R
     let (roster_sender, roster) = watch::channel(first);
     let (_, peers) = watch::channel(peers(alive));
     let (hint, hinted) = watch::channel(0);
-    let pool = Pool::new(Arc::new(SystemClock::default()), Metrics::default());
+    let pool = Pool::new(Arc::new(SystemClock::default()), None, Metrics::default());
     (Cells::new(CellsParts { roster, peers, hint, pool }), roster_sender, hinted)
 }
 

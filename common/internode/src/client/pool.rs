@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::IngesterClient;
 use crate::error::CallError;
 use crate::metrics::Metrics;
+use crate::tls::Tls;
 
 /// Most connections; beyond it the one that was idle longest goes.
 pub(super) const CLIENTS_MAX: usize = 256;
@@ -21,13 +22,14 @@ pub(super) const IDLE_MAX: Duration = Duration::from_secs(300);
 pub struct Pool {
     clients: Mutex<BTreeMap<String, (IngesterClient, Duration)>>,
     clock: Arc<dyn Clock>,
+    tls: Option<Tls>,
     metrics: Metrics,
 }
 
 impl Pool {
     /// An empty pool.
-    pub fn new(clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
-        Self { clients: Mutex::default(), clock, metrics }
+    pub fn new(clock: Arc<dyn Clock>, tls: Option<Tls>, metrics: Metrics) -> Self {
+        Self { clients: Mutex::default(), clock, tls, metrics }
     }
 
     /// The client for an address. Must be called within the runtime.
@@ -44,7 +46,7 @@ impl Pool {
                 clients.iter().min_by_key(|(_, (_, asked))| *asked).map(|(address, _)| address.clone());
             idlest.and_then(|address| clients.remove(&address));
         }
-        let client = IngesterClient::connect_lazy(address, self.metrics.clone())?;
+        let client = IngesterClient::connect_lazy(address, self.tls.clone(), self.metrics.clone())?;
         clients.insert(address.to_owned(), (client.clone(), now));
         Ok(client)
     }
@@ -84,7 +86,7 @@ mod tests {
     #[tokio::test]
     async fn connections_are_shared_bounded_and_given_up_when_idle() {
         let clock = Arc::new(Hand::default());
-        let pool = Pool::new(Arc::clone(&clock) as Arc<dyn Clock>, Metrics::default());
+        let pool = Pool::new(Arc::clone(&clock) as Arc<dyn Clock>, None, Metrics::default());
         let same = |a: &str, b: &str| {
             let address = |address| pool.get(address).expect("valid").address.as_ptr();
             address(a) == address(b)

@@ -20,6 +20,7 @@ use crate::metrics::{LinkMetrics, Metrics, Stranger};
 use crate::outbox::{Outbox, QUEUE_BYTES_MAX, SendError};
 use crate::status::call_error;
 use crate::strangers::Strangers;
+use crate::tls::Tls;
 
 /// Random numbers, passed in.
 pub type Random = Arc<dyn Fn() -> u128 + Send + Sync>;
@@ -35,6 +36,8 @@ pub struct LinkOptions {
     pub peer: MemberId,
     /// Takes what comes back.
     pub sink: Arc<dyn LinkSink>,
+    /// With it, both sides show certificates.
+    pub tls: Option<Tls>,
     /// For the pauses between tries.
     pub random: Random,
     /// Where things are counted.
@@ -153,7 +156,7 @@ impl LinkTask {
 
     async fn connect(&self, stop: &CancellationToken) -> Result<Stream, Failed> {
         let options = &self.options;
-        let channel = connect::eager(&options.address).await.map_err(Failed::Call)?;
+        let channel = connect::eager(&options.address, options.tls.clone()).await.map_err(Failed::Call)?;
         let mut client =
             pb::cell_client::CellClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let (outbox, feed) = Outbox::new(QUEUE_BYTES_MAX);

@@ -16,7 +16,7 @@ use hearth_internode::api::{ControlError, MemberStatus};
 use hearth_internode::frame::PROTOCOL;
 use hearth_internode::{
     Fetch, Fetched, Frame, Hello, IngesterApi, InternalServer, LinkEvent, LinkSink, Metrics, Outbox, Push,
-    Pushed, ServerOptions,
+    Pushed, ServerOptions, Tls,
 };
 use hearth_query::fetch::FetchError;
 use prometheus_client::registry::Registry;
@@ -183,15 +183,31 @@ impl Port {
         Self::open_at(SocketAddr::from(([127, 0, 0, 1], 0)), local, ingester, sink).await
     }
 
+    #[allow(dead_code, reason = "not each test binary asks for certificates")]
+    pub(crate) async fn open_tls(tls: Tls, ingester: Arc<dyn IngesterApi>, sink: Arc<dyn LinkSink>) -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::open_with(listen, hello("b"), Some(tls), ingester, sink).await
+    }
+
     pub(crate) async fn open_at(
         listen: SocketAddr,
         local: Hello,
         ingester: Arc<dyn IngesterApi>,
         sink: Arc<dyn LinkSink>,
     ) -> Self {
+        Self::open_with(listen, local, None, ingester, sink).await
+    }
+
+    async fn open_with(
+        listen: SocketAddr,
+        local: Hello,
+        tls: Option<Tls>,
+        ingester: Arc<dyn IngesterApi>,
+        sink: Arc<dyn LinkSink>,
+    ) -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
-        let options = ServerOptions { listen, local, metrics };
+        let options = ServerOptions { listen, local, tls, metrics };
         let server = InternalServer::bind(options, ingester, sink).await.expect("the port is free");
         let address = server.local_addr().expect("bound").to_string();
         let stop = CancellationToken::new();

@@ -22,7 +22,7 @@ use hearth_cluster::roster::{
     MemberState, Note, Plan, PlanOptions, Roster, RosterError, RosterParts, RosterStore, Seen, Sight, plan,
 };
 use hearth_common::{Clock, DiskId, InstanceId, LogId, MemberId, TimestampNs};
-use hearth_internode::Pool;
+use hearth_internode::{Pool, Tls};
 use hearth_internode::api::MemberStatus;
 use hearth_internode::cells::{Cells, CellsParts};
 use hearth_objstore::Store;
@@ -79,6 +79,8 @@ pub struct MembershipDeps {
     pub readiness: Readiness,
     /// Of calls to other processes.
     pub internode: hearth_internode::Metrics,
+    /// Certificates, if calls are encrypted.
+    pub tls: Option<Tls>,
 }
 
 impl std::fmt::Debug for MembershipDeps {
@@ -135,7 +137,7 @@ impl std::fmt::Debug for Membership {
 impl Membership {
     /// Opens the roster's store, and reads the copy in the folder. Asks and tells nobody yet.
     pub fn open(options: MembershipOptions, deps: MembershipDeps) -> Result<Arc<Self>, RosterError> {
-        let MembershipDeps { store, clock, rng, readiness, internode } = deps;
+        let MembershipDeps { store, clock, rng, readiness, internode, tls } = deps;
         let store = RosterStore::open(RosterParts {
             store,
             folder: options.folder.clone(),
@@ -148,7 +150,7 @@ impl Membership {
             roster: store.watch(),
             peers: peers.subscribe(),
             hint: hint.clone(),
-            pool: Pool::new(Arc::clone(&clock), internode.clone()),
+            pool: Pool::new(Arc::clone(&clock), tls.clone(), internode.clone()),
         });
         // A compactor works on the store alone.
         let needed = options.role != Role::Compactor;
@@ -161,7 +163,7 @@ impl Membership {
             leaving: watch::Sender::new(false),
             gate,
             readiness,
-            pool: Pool::new(Arc::clone(&clock), internode),
+            pool: Pool::new(Arc::clone(&clock), tls, internode),
             metrics: Metrics::default(),
             drained: Mutex::default(),
             heard: AtomicBool::new(false),

@@ -52,6 +52,7 @@ fn one(dir: &Path, role: Role, name: &str, disk: Option<u128>, seeds: Vec<String
         rng: Arc::new(crate::open::random),
         readiness: readiness.clone(),
         internode: hearth_internode::Metrics::new(&mut registry),
+        tls: None,
     };
     let membership = Membership::open(options(role, name, seeds, &folder), deps).expect("opened");
     let addr = ([127, 0, 0, 1], 9).into();

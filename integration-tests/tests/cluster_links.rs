@@ -1,0 +1,142 @@
+//! How the processes of a cluster reach each other: over IPv6, and with certificates, which strangers lack.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr, reason = "a test")]
+
+use std::net::{Ipv6Addr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use hearth_integration_tests::Cluster;
+use hearth_integration_tests::cluster::{Plan, Role};
+use hearth_integration_tests::load::{Sending, go_on, turn, under_load, until};
+use hearth_testkit::certificates::{Authority, Files};
+
+const NAME: &str = "hearth-cluster";
+
+fn all(cluster: &Cluster) -> Vec<String> {
+    let roles = [Role::Ingester, Role::Distributor, Role::Querier, Role::Compactor];
+    roles.into_iter().flat_map(|role| cluster.names(role)).collect()
+}
+
+fn with_certificate(cluster: &mut Cluster, name: &str, files: &Files) {
+    let path = |path: &Path| path.display().to_string();
+    let (cert, key, ca) = (path(&files.cert), path(&files.key), path(&files.ca));
+    let args = [
+        "--cluster.tls.enabled",
+        "--cluster.tls.cert-file",
+        &cert,
+        "--cluster.tls.key-file",
+        &key,
+        "--cluster.tls.ca-file",
+        &ca,
+    ];
+    cluster.set_args(name, &args);
+}
+
+fn refused(cluster: &Cluster, name: &str, reason: &str) -> f64 {
+    cluster.metric(name, &format!("hearth_internode_strangers_total{{reason=\"{reason}\"}}"))
+}
+
+fn expires(cluster: &Cluster, name: &str) -> f64 {
+    cluster.metric(name, "hearth_internode_tls_certificate_expires_timestamp_seconds")
+}
+
+#[test]
+fn a_cluster_works_with_certificates_and_renews_them() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let mut cluster = Cluster::prepare(Plan::default());
+    for name in all(&cluster) {
+        let files = authority.issue(&dir.path().join(&name), NAME);
+        with_certificate(&mut cluster, &name, &files);
+    }
+    cluster.launch_all();
+    let checker = under_load(&mut cluster, "certificates", Sending::Retrying, |cluster, checker| {
+        let before = expires(cluster, "ingester-0");
+        assert!(before > 0.0);
+        for name in all(cluster) {
+            authority.issue_with(&dir.path().join(&name), NAME, |params| {
+                params.not_after = hearth_testkit::certificates::rcgen::date_time_ymd(2100, 1, 1);
+            });
+        }
+        until(
+            "renewed certificates are in use",
+            || all(cluster).iter().all(|name| expires(cluster, name) == 4_102_444_800.0),
+            || format!("{before} before"),
+        );
+        go_on(checker, 20);
+        cluster.kill("ingester-1");
+        go_on(checker, 20);
+        cluster.restart("ingester-1");
+    });
+    assert!(checker.pushed() > 0);
+    strangers_are_kept_out(&mut cluster, dir.path());
+}
+
+/// A querier without certificates, and one with those of another authority: their questions fail, and say why.
+fn strangers_are_kept_out(cluster: &mut Cluster, dir: &Path) {
+    let plain = cluster.add(Role::Querier, 7);
+    let foreign = cluster.add(Role::Querier, 8);
+    let files = Authority::new().issue(&dir.join(&foreign), NAME);
+    with_certificate(cluster, &foreign, &files);
+    for (name, reason) in [(plain, "no_tls"), (foreign, "")] {
+        cluster.launch(&name);
+        let api = cluster.api(&name, "t");
+        let path =
+            "/pyroscope/render?query=process_cpu:cpu:nanoseconds:cpu:nanoseconds{}&from=now-1h&format=json";
+        // Once it knows the roster, it cannot ask anybody.
+        until(
+            "a stranger's questions fail because nobody speaks to it",
+            || api.get(path).is_ok_and(|answer| answer.status >= 500 && answer.text().contains("cell")),
+            || api.get(path).map_or_else(|error| error.to_string(), |answer| answer.text()),
+        );
+        if !reason.is_empty() {
+            let ingesters = cluster.names(Role::Ingester);
+            assert!(ingesters.iter().any(|ingester| refused(cluster, ingester, reason) > 0.0), "{reason}");
+            let logged = ingesters.iter().flat_map(|ingester| {
+                let log = cluster.log(ingester);
+                log.lines().filter(|line| line.contains("it speaks without TLS")).count().checked_sub(1)
+            });
+            // Each ingester says it once.
+            assert_eq!(logged.max(), Some(0));
+        }
+        cluster.kill(&name);
+    }
+}
+
+#[test]
+fn a_process_with_a_useless_certificate_does_not_start_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Authority::new().issue(dir.path(), "payroll");
+    let mut cluster = Cluster::prepare(Plan { ingesters: 1, factor: 1, ..Plan::default() });
+    with_certificate(&mut cluster, "ingester-0", &files);
+    cluster.launch("ingester-0");
+    until(
+        "it says what is wrong",
+        || cluster.log("ingester-0").contains("of a cluster named 'hearth-cluster'"),
+        || cluster.log("ingester-0"),
+    );
+}
+
+#[test]
+fn a_cluster_works_over_ipv6() {
+    let _turn = turn();
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        eprintln!("skipped: this machine has no ::1");
+        return;
+    }
+    let mut cluster = Cluster::prepare(Plan::default());
+    for name in all(&cluster) {
+        cluster.place(&name, "[::1]", &[]);
+    }
+    cluster.launch_all();
+    under_load(&mut cluster, "IPv6", Sending::Retrying, |cluster, checker| {
+        cluster.kill("ingester-2");
+        go_on(checker, 20);
+        std::thread::sleep(Duration::from_secs(1));
+        cluster.restart("ingester-2");
+    });
+    let ring = cluster.ring("distributor-0");
+    assert!(ring.to_string().contains("[::1]:"), "{ring:#}");
+}
