@@ -157,15 +157,23 @@ impl Ingester {
         Ok(())
     }
 
-    /// The cells on its disk, whether the roster still gives them to it or not.
+    /// The cells of which something is on its disk, whether the roster still gives them to it or not.
     pub fn held(&self) -> Vec<CellId> {
-        self.host_now()
-            .map_or_else(Vec::new, |host| host.cells().iter().map(|cell| cell.id.clone()).collect())
+        let cells = self.host_now().map_or_else(Vec::new, |host| host.cells());
+        cells.iter().filter(|cell| !cell.is_blank()).map(|cell| cell.id.clone()).collect()
     }
 
     /// Brings the members of a cell to those wanted while it is led here, also if this member is none of them.
     pub fn want(&self, cell: &CellId, wanted: &[MemberId]) {
         self.wanted.write().insert(cell.clone(), wanted.to_vec());
+        if let Some(cell) = self.host_now().and_then(|host| host.cell(cell)) {
+            cell.hear_of(wanted);
+        }
+    }
+
+    /// Whether the roster seats this member in a cell, as far as it has been told.
+    pub(crate) fn is_wanted(&self, cell: &CellId) -> bool {
+        self.wanted.read().get(cell).is_none_or(|wanted| wanted.is_empty() || wanted.contains(&self.me))
     }
 
     /// Begins to lead, and ends, as the cell's elections go.

@@ -25,6 +25,10 @@ pub(crate) enum Bug {
     DamagedVotes,
     /// A second change of members begins before the first is committed.
     TwoChangesAtOnce,
+    /// A removal counts although the log knows that the member was added again.
+    OldRemovalCounts,
+    /// Who let go of its log leads by old entries when it is added again.
+    ForgetsThatItLeft,
 }
 
 /// The bugs of one replica.

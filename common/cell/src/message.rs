@@ -34,6 +34,15 @@ pub enum Message {
         /// The leader's term.
         term: Term,
     },
+    /// The receiver asked for votes, and the sender knows that it does not belong to the cell: as of a committed entry.
+    Removed {
+        /// The sender's term.
+        term: Term,
+        /// A committed position of which that is true …
+        at: Position,
+        /// … and the term of the entry there.
+        at_term: Term,
+    },
 }
 
 impl Message {
@@ -45,7 +54,7 @@ impl Message {
             Self::Vote(request) => request.term,
             Self::VoteReply(reply) => reply.term,
             Self::Snapshot { head, .. } => head.term,
-            Self::TimeoutNow { term } => *term,
+            Self::TimeoutNow { term } | Self::Removed { term, .. } => *term,
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct Replica {
     pledge: Pledge,
     /// The write that holds it.
     pledge_write: WriteNo,
+    /// The write that holds its life: nothing is said of the log before it is on disk.
+    life_write: WriteNo,
     log: Log,
     rids: Rids,
     disk: Disk,
@@ -60,6 +62,8 @@ pub struct Replica {
     /// A damaged member is whole again when it is durable up to here: what the leader had committed after it had learnt
     /// of this life, so that later commits count no acknowledgement of a former one.
     heal_at: Option<Position>,
+    /// Who keeps the cell now, as far as the shell has heard: asked for news only, counted for nothing.
+    rumoured: BTreeSet<MemberId>,
     /// Messages that wait for a write.
     held: VecDeque<(WriteNo, MemberId, Message)>,
     effects: Effects,
@@ -102,6 +106,7 @@ impl Replica {
             now,
             pledge,
             pledge_write: WriteNo(0),
+            life_write: WriteNo(0),
             log,
             rids,
             disk,
@@ -114,11 +119,13 @@ impl Replica {
             agreed: base_position,
             probe_heard: Probe(0),
             heal_at: None,
+            rumoured: BTreeSet::new(),
             held: VecDeque::new(),
             effects: Effects::default(),
             stopped: false,
         };
         replica.write_pledge();
+        replica.life_write = replica.pledge_write;
         replica.wait_for_leader();
         replica
     }
@@ -151,6 +158,7 @@ impl Replica {
             Message::VoteReply(reply) => self.on_vote_reply(from, &reply),
             Message::Snapshot { head, rids } => self.on_snapshot(from, head, rids),
             Message::TimeoutNow { term } => self.on_timeout_now(from, term),
+            Message::Removed { at, at_term, .. } => self.on_removed(at, at_term),
         }
     }
 

@@ -174,6 +174,18 @@ pub struct Pledge {
     pub life: Life,
     /// Entries that this disk acknowledged may be missing from it. See [`Saved::pledge`].
     pub damaged: bool,
+    /// It was removed as of this committed entry, and let go of its log. It stands for the log up to there all the same:
+    /// added again, it reads old members in old entries, and must not take part in what they would decide now.
+    pub left: Option<Mark>,
+}
+
+/// A place in the log and the term of the entry there; marks of logs compare as logs do when votes are given.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Mark {
+    /// The term.
+    pub term: Term,
+    /// The place.
+    pub position: Position,
 }
 
 /// What a replica starts from: what its shell found on its disk.

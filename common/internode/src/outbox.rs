@@ -76,6 +76,16 @@ impl Outbox {
         self.queue.send(Queued { frame, _room: room }).await.map_err(|_| SendError::Closed)
     }
 
+    /// Whether the stream has ended.
+    pub fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+
+    /// Whether both send on the same stream.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.queue.same_channel(&other.queue)
+    }
+
     /// Bytes queued now.
     pub fn queued_bytes(&self) -> usize {
         (self.bytes_max as usize).saturating_sub(self.space.available_permits())

@@ -136,7 +136,9 @@ impl IngesterApi for Member {
     }
 
     async fn status(&self) -> Result<MemberStatus, ControlError> {
-        let cells = self.ingester.host_now().map_or_else(Vec::new, |host| host.cells());
+        let mut cells = self.ingester.host_now().map_or_else(Vec::new, |host| host.cells());
+        // A seat that was left says nothing any more; one that is to be taken waits for the leader.
+        cells.retain(|cell| !cell.is_blank() || self.ingester.is_wanted(&cell.id));
         let state = match self.ingester.ready() {
             Ok(()) => "active".to_owned(),
             Err(why) => format!("not ready: {why}"),

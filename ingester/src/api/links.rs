@@ -7,14 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use hearth_cell::Message;
 use hearth_common::{CellId, LogId, MemberId};
-use hearth_internode::frame::{Frame, Hello};
 use hearth_internode::Tls;
+use hearth_internode::frame::{Frame, Hello};
 use hearth_internode::link::{Link, LinkEvent, LinkOptions, LinkSink, LinkState, Outbox};
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::host::Post;
 use crate::service::Ingester;
+
+/// Members without a link of our own that are answered where they ask; those beyond it ask in vain until one goes.
+const WAYS_BACK_MAX: usize = 64;
 
 /// The members that keep cells with this one, and the addresses of their internal ports.
 pub type Neighbours = BTreeMap<MemberId, String>;
@@ -28,6 +31,8 @@ pub struct Links {
     roster_version: AtomicU64,
     open: RwLock<BTreeMap<MemberId, Open>>,
     ingester: RwLock<Option<Arc<Ingester>>>,
+    /// Where members that this one has no link to are answered.
+    ways_back: RwLock<BTreeMap<MemberId, Outbox>>,
     /// One change of the links at a time.
     changing: Mutex<()>,
 }
@@ -61,6 +66,7 @@ impl Links {
             roster_version: AtomicU64::new(0),
             open: RwLock::default(),
             ingester: RwLock::default(),
+            ways_back: RwLock::default(),
             changing: Mutex::new(()),
         })
     }
@@ -113,6 +119,20 @@ impl Links {
         *self.ingester.write() = None;
     }
 
+    /// Streams of members to which there is no link of our own.
+    fn remember_way_back(&self, from: &MemberId, back: &Outbox) {
+        if self.open.read().contains_key(from)
+            || self.ways_back.read().get(from).is_some_and(|known| known.is_same(back))
+        {
+            return;
+        }
+        let mut ways_back = self.ways_back.write();
+        ways_back.retain(|_, back| !back.is_closed());
+        if ways_back.len() < WAYS_BACK_MAX {
+            ways_back.insert(from.clone(), back.clone());
+        }
+    }
+
     fn ingester(&self) -> Option<Arc<Ingester>> {
         self.ingester.read().clone()
     }
@@ -120,9 +140,15 @@ impl Links {
 
 impl Post for Links {
     fn send(&self, to: &MemberId, cell: &CellId, log: LogId, message: Message) {
-        let open = self.open.read();
-        let Some(open) = open.get(to) else { return };
         let roster_version = self.roster_version.load(Ordering::Relaxed);
+        let open = self.open.read();
+        let Some(open) = open.get(to) else {
+            // Nobody's neighbour any more: it asks, and is answered where it asked.
+            if let Some(back) = self.ways_back.read().get(to) {
+                _ = back.try_send(Frame { cell: cell.clone(), log, roster_version, message });
+            }
+            return;
+        };
         // A full queue or a link that is down loses the message: the protocol sends it again, and the link counts it.
         _ = open.link.try_send(Frame { cell: cell.clone(), log, roster_version, message });
     }
@@ -130,7 +156,8 @@ impl Post for Links {
 
 #[async_trait]
 impl LinkSink for Links {
-    async fn frame(&self, from: &MemberId, frame: Frame, _back: &Outbox) {
+    async fn frame(&self, from: &MemberId, frame: Frame, back: &Outbox) {
+        self.remember_way_back(from, back);
         let Some(host) = self.ingester().and_then(|ingester| ingester.host_now()) else { return };
         host.receive(from, &frame.cell, frame.log, frame.message);
     }

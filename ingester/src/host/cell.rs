@@ -240,6 +240,16 @@ impl Cell {
         self.with(|replica| replica.peer_unreachable(member, now));
     }
 
+    /// Whether nothing of its log is here: this member was not added yet, or has left.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.core.lock().replica.is_blank()
+    }
+
+    /// Who keeps the cell now, by the roster.
+    pub(crate) fn hear_of(&self, members: &[MemberId]) {
+        self.with(|replica| replica.hear_of(members.iter().cloned()));
+    }
+
     /// For pages and metrics.
     pub(crate) fn status(&self) -> Status {
         self.core.lock().replica.status()

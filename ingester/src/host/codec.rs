@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hearth_cell::{Base, Body, Entry, Life, Membership, Pledge, Term};
+use hearth_cell::{Base, Body, Entry, Life, Mark, Membership, Pledge, Term};
 use hearth_common::{CellId, DiskId, InstanceId, LogId, MemberId, Position};
 
 /// Kind, number of the cell, position, term.
@@ -22,6 +22,11 @@ const BEGIN: u8 = 3;
 const MEMBERS: u8 = 4;
 const PLEDGE: u8 = 5;
 const BASE: u8 = 6;
+
+/// What a pledge has besides: a vote …
+const HAS_VOTE: u8 = 1;
+/// … and where its member was removed.
+const HAS_LEFT: u8 = 2;
 
 /// The number that a data folder gives to a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -171,9 +176,13 @@ fn put_pledge(pledge: &Pledge, out: &mut Vec<u8>) {
     out.extend_from_slice(&pledge.term.0.to_le_bytes());
     out.extend_from_slice(&pledge.life.0.to_le_bytes());
     out.push(u8::from(pledge.damaged));
-    out.push(u8::from(pledge.vote.is_some()));
+    out.push(u8::from(pledge.vote.is_some()) * HAS_VOTE | u8::from(pledge.left.is_some()) * HAS_LEFT);
     if let Some(vote) = &pledge.vote {
         put_member(vote, out);
+    }
+    if let Some(left) = &pledge.left {
+        out.extend_from_slice(&left.position.0.to_le_bytes());
+        out.extend_from_slice(&left.term.0.to_le_bytes());
     }
 }
 
@@ -234,8 +243,16 @@ impl<'a> Cursor<'a> {
     fn pledge(&mut self) -> Option<Pledge> {
         let (term, life) = (Term(self.u64()?), Life(self.u64()?));
         let damaged = self.u8()? != 0;
-        let vote = if self.u8()? != 0 { Some(self.member()?) } else { None };
-        Some(Pledge { term, vote, life, damaged })
+        let has = self.u8()?;
+        if has & !(HAS_VOTE | HAS_LEFT) != 0 {
+            return None;
+        }
+        let vote = if has & HAS_VOTE != 0 { Some(self.member()?) } else { None };
+        let left = match has & HAS_LEFT {
+            0 => None,
+            _ => Some(Mark { position: Position(self.u64()?), term: Term(self.u64()?) }),
+        };
+        Some(Pledge { term, vote, life, damaged, left })
     }
 
     fn base(&mut self) -> Option<Base> {
@@ -279,8 +296,18 @@ mod tests {
     }
 
     fn cell() -> impl Strategy<Value = CheckpointCell> {
-        let pledge = (any::<u64>(), prop::option::of(member()), any::<u64>(), any::<bool>()).prop_map(
-            |(term, vote, life, damaged)| Pledge { term: Term(term), vote, life: Life(life), damaged },
+        let left = prop::option::of(
+            (any::<u64>(), any::<u64>())
+                .prop_map(|(term, position)| Mark { term: Term(term), position: Position(position) }),
+        );
+        let pledge = (any::<u64>(), prop::option::of(member()), any::<u64>(), any::<bool>(), left).prop_map(
+            |(term, vote, life, damaged, left)| Pledge {
+                term: Term(term),
+                vote,
+                life: Life(life),
+                damaged,
+                left,
+            },
         );
         let base = (any::<u64>(), any::<u64>(), membership()).prop_map(|(position, term, membership)| Base {
             position: Position(position),

@@ -60,6 +60,11 @@ impl Segments {
         self.0.iter().take_while(|(at, cells)| **at < newest && dropped(cells)).map(|(at, _)| *at).last()
     }
 
+    /// The cell's log begins anew: no entry of it that was written before is needed.
+    pub(crate) fn begin_anew(&mut self, cell: CellNumber) {
+        self.0.values_mut().for_each(|cells| _ = cells.remove(&cell));
+    }
+
     pub(crate) fn forget(&mut self, upto: SegmentNo) {
         self.0 = self.0.split_off(&SegmentNo(upto.0 + 1));
     }
@@ -136,7 +141,12 @@ impl Loaded {
         };
         match logged {
             Logged::Pledge(pledge) => cell.pledge(pledge),
-            Logged::Base { base, reset } => cell.rebase(base, reset),
+            Logged::Base { base, reset } => {
+                if reset {
+                    self.segments.begin_anew(number);
+                }
+                cell.rebase(base, reset);
+            }
             Logged::Entry { position, term, what } => {
                 self.segments.note(location.segment, number, position);
                 let body = match what {
@@ -197,7 +207,8 @@ impl LoadedCell {
     }
 
     fn rebase(&mut self, base: Base, reset: bool) {
-        if reset {
+        // A base that goes back is that of a member which was removed and let go of its log.
+        if reset || base.position < self.base.position {
             self.slots.clear();
             self.gap = false;
         }

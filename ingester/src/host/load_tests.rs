@@ -17,7 +17,7 @@ fn checkpoint(position: u64, voters: &[&str]) -> CheckpointCell {
         number: CellNumber(3),
         cell: CellId(InstanceId(Arc::from("c"))),
         log: LogId(9),
-        pledge: Pledge { term: Term(2), vote: None, life: Life(1), damaged: false },
+        pledge: Pledge { term: Term(2), vote: None, life: Life(1), damaged: false, left: None },
         base: Base { position: Position(position), term: Term(1), membership },
     }
 }

@@ -145,6 +145,9 @@ impl Shared {
 
     fn base(&self, number: CellNumber, base: Base, reset: bool) -> Result<Lsn, WalError> {
         let head = codec::base(number, &base, reset);
+        if reset {
+            self.segments.lock().begin_anew(number);
+        }
         self.amend(number, &head, |cell| cell.base = base)
     }
 

@@ -13,13 +13,13 @@ use super::{Replica, RoleState};
 use crate::bug::Bug;
 use crate::effects::{Invariant, Role};
 use crate::message::{Message, VoteKind, VoteReply, VoteRequest};
-use crate::types::{Probe, Term};
+use crate::types::{Mark, Probe, Term};
 
 impl Replica {
     /// Draws the time until which a leader must be heard.
     pub(super) fn wait_for_leader(&mut self) {
         let voters = &self.log.membership().voters;
-        if voters.len() == 1 && voters.contains(&self.me) {
+        if voters.len() == 1 && voters.contains(&self.me) && self.is_back() {
             // Nobody else can lead: there is nothing to wait for.
             self.deadline = self.now;
             return;
@@ -90,15 +90,12 @@ impl Replica {
     /// Asks the others whether they would vote for this member.
     pub(super) fn pre_campaign(&mut self) {
         if !self.may_lead() {
-            return;
+            return self.ask_whether_removed();
         }
         self.leader = None;
         self.role = RoleState::PreCandidate { votes: BTreeSet::from([self.me.clone()]) };
         self.note_role();
-        let request = self.vote_request(VoteKind::Pre, false);
-        for voter in self.other_voters() {
-            self.send(&voter, Message::Vote(request));
-        }
+        self.ask_all();
         self.count_votes();
     }
 
@@ -152,6 +149,7 @@ impl Replica {
         let term = if granted { request.term } else { self.pledge.term };
         let reply = Message::VoteReply(VoteReply { term, kind: request.kind, granted });
         let promises = granted && request.kind == VoteKind::Real;
+        self.tell_if_removed(from);
         if promises && !self.has(Bug::VoteNotPersisted) {
             self.send_after(self.pledge_write, from, reply);
         } else {
@@ -181,7 +179,8 @@ impl Replica {
 
     /// Whether a candidate with this log has everything that this member ever acknowledged.
     fn approves(&self, request: &VoteRequest) -> bool {
-        let complete = (request.last_term, request.last) >= (self.log.end_term(), self.log.end());
+        let asks = Mark { term: request.last_term, position: request.last };
+        let complete = asks >= self.log_end() && Some(asks) >= self.pledge.left;
         (complete || self.has(Bug::VoteForShorterLog)) && self.is_whole()
     }
 
@@ -218,7 +217,7 @@ impl Replica {
         }
     }
 
-    fn vote_request(&self, kind: VoteKind, forced: bool) -> VoteRequest {
+    pub(super) fn vote_request(&self, kind: VoteKind, forced: bool) -> VoteRequest {
         let term = match kind {
             VoteKind::Pre => self.pledge.term.next(),
             VoteKind::Real => self.pledge.term,
@@ -226,7 +225,7 @@ impl Replica {
         VoteRequest { term, kind, forced, last: self.log.end(), last_term: self.log.end_term() }
     }
 
-    fn other_voters(&self) -> Vec<MemberId> {
+    pub(super) fn other_voters(&self) -> Vec<MemberId> {
         self.log.membership().voters.iter().filter(|voter| **voter != self.me).cloned().collect()
     }
 
@@ -236,8 +235,18 @@ impl Replica {
     pub(super) fn may_lead(&self) -> bool {
         let mut memberships = self.log.memberships_since(self.commit);
         self.is_whole()
+            && self.is_back()
             && !matches!(self.role, RoleState::Leader(_))
             && memberships.any(|membership| membership.contains(&self.me))
+    }
+
+    /// Whether the log, of which this member once let go, is here again.
+    fn is_back(&self) -> bool {
+        Some(self.log_end()) >= self.pledge.left || self.has(Bug::ForgetsThatItLeft)
+    }
+
+    fn log_end(&self) -> Mark {
+        Mark { term: self.log.end_term(), position: self.log.end() }
     }
 
     /// Whether the disk has everything that it ever acknowledged.

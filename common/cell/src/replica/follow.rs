@@ -9,7 +9,7 @@ use crate::bug::Bug;
 use crate::effects::Write;
 use crate::log::Log;
 use crate::message::{AppendHead, AppendReply, Message, Outcome, SnapshotHead};
-use crate::types::{Entry, WriteNo};
+use crate::types::Entry;
 
 impl Replica {
     pub(super) fn on_append(&mut self, from: &MemberId, head: &AppendHead, entries: Vec<Entry>) {
@@ -86,7 +86,7 @@ impl Replica {
     }
 
     fn reply(&mut self, to: &MemberId, outcome: Outcome) {
-        if self.disk.durable_no() < WriteNo(1) || self.stopped {
+        if self.disk.durable_no() < self.life_write || self.stopped {
             return;
         }
         let reply =

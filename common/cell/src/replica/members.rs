@@ -1,14 +1,25 @@
 //! Who belongs to the cell, and who leads it by wish (thesis §3.10, §4.1, §4.2.1, §4.2.2).
 //!
 //! One member at a time, so that any two majorities of neighbouring memberships meet; a new one first learns the log.
+//!
+//! Beyond Raft: who was removed while it was away is told so when it next asks for votes, and then lets go of its log. Its
+//! vote and its term stay: it may be added again.
+
+use std::collections::BTreeSet;
 
 use hearth_common::{MemberId, Position};
 
 use super::{Replica, RoleState};
 use crate::bug::Bug;
+use crate::effects::Write;
 use crate::error::ChangeError;
-use crate::message::Message;
-use crate::types::{Body, Entry};
+use crate::log::Log;
+use crate::message::{Message, VoteKind};
+use crate::rids::Rids;
+use crate::types::{Base, Body, Entry, Mark, Term};
+
+/// Members of which a replica has heard and which its log does not name.
+const RUMOURED_MAX: usize = 16;
 
 /// A change of one member.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -95,5 +106,78 @@ impl Replica {
         if reign.peers.get(&heir).is_some_and(|peer| peer.matched == end) {
             self.send(&heir, Message::TimeoutNow { term });
         }
+    }
+
+    /// Tells a member that asks for votes that it does not belong to the cell. Only what is committed is told: a removal
+    /// that is not may never have been, and then the log of whoever let go of it is missing.
+    pub(super) fn tell_if_removed(&mut self, asks: &MemberId) {
+        let membership = self.log.membership();
+        let settled = self.log.membership_position() <= self.commit;
+        // Without voters this member was never told who belongs to the cell, or let go of its log itself.
+        if !settled || membership.contains(asks) || membership.voters.is_empty() {
+            return;
+        }
+        let at = self.commit.max(self.log.membership_position());
+        let Some(at_term) = self.log.term_at(at) else { return };
+        self.send(asks, Message::Removed { term: self.pledge.term, at, at_term });
+    }
+
+    /// A member that may not lead, and has heard no leader for long, may have been removed while it was away. A question
+    /// for votes that counts none finds out.
+    pub(super) fn ask_whether_removed(&mut self) {
+        if self.is_blank() {
+            return;
+        }
+        self.ask_all();
+    }
+
+    /// Who keeps the cell now, by hearsay. A member that was away for long may know only of others that are gone.
+    pub fn hear_of(&mut self, members: impl IntoIterator<Item = MemberId>) {
+        self.rumoured = members.into_iter().filter(|member| *member != self.me).take(RUMOURED_MAX).collect();
+    }
+
+    /// A question for votes to all who may know better, whether or not their votes count.
+    pub(super) fn ask_all(&mut self) {
+        let request = self.vote_request(VoteKind::Pre, false);
+        let asked: BTreeSet<MemberId> =
+            self.other_voters().into_iter().chain(self.rumoured.clone()).collect();
+        for member in asked {
+            self.send(&member, Message::Vote(request));
+        }
+    }
+
+    /// As of a committed entry this member does not belong to the cell. That is news if its own log knows of no later change
+    /// of members: one that added it again would be in it, as nothing else counts it.
+    pub(super) fn on_removed(&mut self, at: Position, at_term: Term) {
+        let known = self.log.membership_position();
+        let known = Mark { term: self.log.term_at(known).unwrap_or_default(), position: known };
+        let at = Mark { term: at_term, position: at };
+        let is_old = at < known && !self.has(Bug::OldRemovalCounts);
+        if matches!(self.role, RoleState::Leader(_)) || self.is_blank() || is_old {
+            return;
+        }
+        self.retire(at);
+    }
+
+    /// Lets go of the log, as one life ends and another begins: what this member said of its log is said no more.
+    fn retire(&mut self, at: Mark) {
+        self.pledge.life = self.pledge.life.next();
+        self.pledge.left = self.pledge.left.max(Some(at));
+        self.become_follower(self.pledge.term, None);
+        self.write_pledge();
+        self.life_write = self.pledge_write;
+        self.log = Log::new(Base::default());
+        self.rids =
+            Rids::new(Position(0), self.options.timing.rid_horizon, self.options.limits.remembered_rids);
+        self.disk.truncate(Position(0));
+        (self.commit, self.released, self.agreed) = Default::default();
+        (self.heal_at, self.heard_at) = (None, None);
+        self.write(Write::Base { base: Base::default(), reset: true, rids: Vec::new() });
+        self.wait_for_leader();
+    }
+
+    /// Whether this member has nothing of the cell's log: it was not added yet, or let go of it.
+    pub fn is_blank(&self) -> bool {
+        self.end() == Position(0) && self.log.membership().voters.is_empty()
     }
 }

@@ -6,7 +6,7 @@ use crate::bug::Bug;
 
 const SEEDS_MAX: u64 = 2_000;
 
-const BUGS: [Planted; 15] = [
+const BUGS: [Planted; 17] = [
     Planted::AckBeforeCommit,
     Planted::ServeAboveCommit,
     Planted::EmptyDiskUnderOldName,
@@ -22,6 +22,8 @@ const BUGS: [Planted; 15] = [
     Planted::Replica(Bug::RidsKeptAtTruncation),
     Planted::Replica(Bug::DamagedVotes),
     Planted::Replica(Bug::TwoChangesAtOnce),
+    Planted::Replica(Bug::OldRemovalCounts),
+    Planted::Replica(Bug::ForgetsThatItLeft),
 ];
 
 #[test]

@@ -27,10 +27,11 @@ impl Image {
                 self.entries.extend(entries.iter().cloned());
             }
             Write::Base { base, reset, rids } => {
-                let dropped = usize::try_from(base.position.0 - self.base.position.0).expect("a small log");
                 if *reset {
                     self.entries.clear();
                 } else {
+                    let dropped =
+                        usize::try_from(base.position.0 - self.base.position.0).expect("a small log");
                     self.entries.drain(..dropped);
                 }
                 self.base = base.clone();

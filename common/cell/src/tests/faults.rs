@@ -59,9 +59,9 @@ impl World {
             38..40 => self.net.weather = Weather::draw(&mut self.dice),
             40..44 => self.damage(at),
             44..46 => self.lose_disk(at),
-            46..48 => self.begin_move(at),
-            48..52 => self.hand_over(at),
-            52..60 => self.hint_unreachable(at),
+            46..53 => self.begin_move(at),
+            53..56 => self.hand_over(at),
+            56..60 => self.hint_unreachable(at),
             _ => {}
         }
     }
@@ -103,7 +103,7 @@ impl World {
 
     /// A crash, after which old entries cannot be read.
     fn damage(&mut self, index: usize) {
-        if self.plan.members < 3 || self.nodes[index].gone || self.is_broken() {
+        if self.plan.members < 3 || self.nodes[index].gone || self.nodes[index].removed || self.is_broken() {
             return;
         }
         self.crash(index);
@@ -117,7 +117,8 @@ impl World {
 
     /// A disk is gone for good. Its instance comes back as another member, and the operator replaces the old one.
     fn lose_disk(&mut self, index: usize) {
-        if self.plan.members < 3 || self.nodes[index].gone || self.is_broken() || !self.movers.is_empty() {
+        let out = self.nodes[index].gone || self.nodes[index].removed;
+        if self.plan.members < 3 || out || self.is_broken() || !self.movers.is_empty() {
             return;
         }
         self.crash(index);
@@ -136,17 +137,30 @@ impl World {
     fn begin_move(&mut self, index: usize) {
         let moves = if self.plan.members < 3 { 0 } else { 1 };
         let busy = self.movers.iter().any(|mover| mover.old == index || mover.new == index);
-        if self.nodes[index].gone || self.is_broken() || busy || self.movers.len() > moves {
+        if self.nodes[index].gone
+            || self.nodes[index].removed
+            || self.is_broken()
+            || busy
+            || self.movers.len() > moves
+        {
             return;
         }
         self.replace(index);
     }
 
     fn replace(&mut self, old: usize) {
-        let new = self.nodes.len();
-        let mut node = Node::new(member(new), Image::default());
-        node.restart_at_ms = self.now_ms + self.dice.below(200);
-        self.nodes.push(node);
+        let again =
+            (0..self.nodes.len()).find(|index| self.nodes[*index].removed && !self.nodes[*index].gone);
+        let new = match again.filter(|index| *index != old && self.dice.chance(9_000)) {
+            Some(again) => again,
+            None => {
+                let mut node = Node::new(member(self.nodes.len()), Image::default());
+                node.restart_at_ms = self.now_ms + self.dice.below(200);
+                self.nodes.push(node);
+                self.nodes.len() - 1
+            }
+        };
+        self.nodes[new].removed = false;
         self.movers.push(Mover { old, new });
     }
 
@@ -197,8 +211,12 @@ impl World {
         }
     }
 
-    /// A removed member is shut down.
+    /// A removed member is shut down, or runs on and has to find out; then it may be added again.
     fn retire(&mut self, index: usize) {
+        if !self.nodes[index].gone && self.dice.chance(8_000) {
+            self.nodes[index].removed = true;
+            return;
+        }
         let pending = self.nodes[index].disk.pending();
         self.nodes[index].crash(pending, u64::MAX);
         self.nodes[index].gone = true;

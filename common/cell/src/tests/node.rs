@@ -54,8 +54,10 @@ pub(super) struct Node {
     pub(super) disk: Disk,
     /// What is on disk when all pending writes are.
     pub(super) live: Image,
-    /// The disk is gone, or the member was removed: it never comes back.
+    /// The disk is gone, or the member was removed and shut down: it never comes back.
     pub(super) gone: bool,
+    /// It was removed and runs on: it finds out by itself.
+    pub(super) removed: bool,
     pub(super) restart_at_ms: u64,
     pub(super) paused_until_ms: u64,
     /// Something happens to it then.
@@ -76,6 +78,7 @@ impl Node {
             disk: Disk::holding(image.clone()),
             live: image,
             gone: false,
+            removed: false,
             restart_at_ms: 0,
             paused_until_ms: 0,
             trouble: None,

@@ -19,6 +19,10 @@ impl World {
         let node = &mut self.nodes[index];
         for (no, write) in writes {
             node.live.apply(&write);
+            if node.live.end() < node.commit {
+                // It was removed, and let go of its log.
+                node.commit = node.live.end();
+            }
             node.disk.push(no, write);
         }
         if node.disk.pending() > 0 && node.sync_at_ms.is_none() {
@@ -79,7 +83,7 @@ impl World {
                 // A voter that falls and rises before the next candidate asks must remember.
                 let votes =
                     matches!(&message, Message::VoteReply(r) if r.granted && r.kind == VoteKind::Real);
-                if votes && self.dice.chance(1_500) {
+                if votes && self.dice.chance(self.habits.stumbles) {
                     self.trouble(from, 20, Trouble::Stumble);
                 }
                 (to, message)

@@ -68,6 +68,8 @@ pub(super) struct Habits {
     pub(super) faults: u64,
     /// How often a new leader gets into trouble, of 10,000.
     pub(super) short_reigns: u64,
+    /// How often a voter falls right after its vote, of 10,000.
+    pub(super) stumbles: u64,
     /// Most entries in an append.
     batch_entries: usize,
 }
@@ -80,6 +82,7 @@ impl Habits {
             home: dice.chance(5_000),
             faults: 1 + dice.below(3),
             short_reigns: [1_000, 3_000, 8_000][dice.index(3)],
+            stumbles: [0, 1_500, 8_000][dice.index(3)],
             batch_entries: [1, 1, 2, 6][dice.index(4)],
         }
     }
@@ -177,6 +180,7 @@ impl World {
         self.clients();
         self.ask_questions();
         self.move_members();
+        self.spread_rumours();
         for index in 0..self.nodes.len() {
             self.restart_if_due(index);
             self.sync_if_due(index);
@@ -186,6 +190,19 @@ impl World {
         if self.dice.chance(200) || self.calm && self.dice.chance(2_000) {
             let images: Vec<_> = self.nodes.iter().filter(|node| !node.gone).map(|node| &node.live).collect();
             self.checker.logs_match(&images);
+        }
+    }
+
+    /// Sometimes a member hears who is there.
+    fn spread_rumours(&mut self) {
+        if !self.dice.chance(if self.calm { 1_000 } else { 100 }) {
+            return;
+        }
+        let there: Vec<MemberId> =
+            self.nodes.iter().filter(|node| !node.gone).map(|node| node.id.clone()).collect();
+        let index = self.dice.index(self.nodes.len());
+        if let Some(replica) = &mut self.nodes[index].replica {
+            replica.hear_of(there);
         }
     }
 
@@ -341,12 +358,22 @@ impl World {
         let whole = |replica: &Replica| !replica.pledge().damaged && replica.commit() == replica.end();
         let acked = self.clients.iter().all(|client| client.done && self.checker.is_acked(client.rid));
         let led = self.running().filter(|replica| replica.role() == Role::Leader).count() == 1;
-        acked && led && self.movers.is_empty() && commits.len() == 1 && self.running().all(whole)
+        acked
+            && led
+            && self.movers.is_empty()
+            && commits.len() == 1
+            && self.running().all(whole)
+            && self.removed().all(Replica::is_blank)
     }
 
     /// The members that belong to the cell.
     fn running(&self) -> impl Iterator<Item = &Replica> {
-        self.nodes.iter().filter(|node| !node.gone).filter_map(|node| node.replica.as_ref())
+        self.nodes.iter().filter(|node| !node.gone && !node.removed).filter_map(|node| node.replica.as_ref())
+    }
+
+    /// Those that were removed and run on.
+    fn removed(&self) -> impl Iterator<Item = &Replica> {
+        self.nodes.iter().filter(|node| !node.gone && node.removed).filter_map(|node| node.replica.as_ref())
     }
 
     /// The end of a history: a last question must be answered, with everything.
@@ -366,7 +393,7 @@ impl World {
                     status.waits_for
                 )
             };
-            let states: Vec<String> = self.running().map(of).collect();
+            let states: Vec<String> = self.running().chain(self.removed()).map(of).collect();
             let missing = self.clients.iter().filter(|client| !client.done).count();
             return self.checker.fail(format!(
                 "no progress after the faults ended: {missing} records are not taken, {} moves are open, {states:#?}",

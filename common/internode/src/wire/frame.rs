@@ -90,6 +90,7 @@ fn message_to(message: Message) -> Kind {
             positions: rids.iter().map(|(_, position)| position.0).collect(),
         }),
         Message::TimeoutNow { .. } => Kind::TimeoutNow(pb::TimeoutNow {}),
+        Message::Removed { at, at_term, .. } => Kind::Removed(pb::Removed { at: at.0, at_term: at_term.0 }),
     }
 }
 
@@ -115,6 +116,9 @@ fn message(term: Term, message: Kind) -> Result<Message, Malformed> {
         }
         Kind::Snapshot(snapshot) => snapshot_of(term, snapshot)?,
         Kind::TimeoutNow(_) => Message::TimeoutNow { term },
+        Kind::Removed(removed) => {
+            Message::Removed { term, at: Position(removed.at), at_term: Term(removed.at_term) }
+        }
     })
 }
 

@@ -249,6 +249,11 @@ fn message() -> impl Strategy<Value = Message> {
             }
         ),
         term().prop_map(|term| Message::TimeoutNow { term }),
+        (term(), any::<u64>(), term()).prop_map(|(term, at, at_term)| Message::Removed {
+            term,
+            at: Position(at),
+            at_term
+        }),
     ]
 }
 

@@ -1097,7 +1097,7 @@ pub struct Frame {
     #[prost(uint64, tag = "4")]
     pub roster_version: u64,
     /// The sender of all frames of a stream is the member of its Hello.
-    #[prost(oneof = "frame::Message", tags = "5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "frame::Message", tags = "5, 6, 7, 8, 9, 10, 11, 12")]
     pub message: ::core::option::Option<frame::Message>,
 }
 /// Nested message and enum types in `Frame`.
@@ -1119,6 +1119,8 @@ pub mod frame {
         Snapshot(super::Snapshot),
         #[prost(message, tag = "11")]
         TimeoutNow(super::TimeoutNow),
+        #[prost(message, tag = "12")]
+        Removed(super::Removed),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1251,6 +1253,14 @@ pub struct Snapshot {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TimeoutNow {}
+/// The receiver asked for votes and does not belong to the cell, as of a committed entry.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Removed {
+    #[prost(uint64, tag = "1")]
+    pub at: u64,
+    #[prost(uint64, tag = "2")]
+    pub at_term: u64,
+}
 /// Generated client implementations.
 pub mod cell_client {
     #![allow(
