@@ -292,6 +292,9 @@ impl Ingester {
         {
             return Err("the cell is being opened".to_owned());
         }
+        if let Some(why) = host.cells().iter().find_map(|cell| cell.why_not_whole()) {
+            return Err(why);
+        }
         for lead in self.leads() {
             if let Progress { done: false, entries, .. } = *lead.progress.borrow() {
                 return Err(format!("the write-ahead log is being replayed, {entries} records so far"));

@@ -182,6 +182,10 @@ pub struct CellStatus {
     pub peers: Vec<PeerStatus>,
     /// In words; empty = nothing.
     pub waits_for: String,
+    /// `voter`, `learner`, or `none`, as its own log says.
+    pub standing: String,
+    /// Its disk lost entries and has not got them back: it gives no vote meanwhile.
+    pub damaged: bool,
 }
 
 /// One other member of a cell.

@@ -170,6 +170,11 @@ fn cell_status(cell: &Cell) -> CellStatus {
         Role::Follower => "follower",
         Role::PreCandidate | Role::Candidate => "candidate",
     };
+    let standing = match () {
+        () if status.membership.voters.contains(&status.me) => "voter",
+        () if status.membership.learners.contains(&status.me) => "learner",
+        () => "none",
+    };
     let peer = |peer: hearth_cell::PeerStatus| PeerStatus {
         member: peer.member,
         voter: peer.voter,
@@ -190,5 +195,7 @@ fn cell_status(cell: &Cell) -> CellStatus {
         base: status.base,
         peers: status.peers.into_iter().map(peer).collect(),
         waits_for: status.waits_for,
+        standing: standing.to_owned(),
+        damaged: status.damaged,
     }
 }

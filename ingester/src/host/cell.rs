@@ -250,6 +250,20 @@ impl Cell {
         self.with(|replica| replica.hear_of(members.iter().cloned()));
     }
 
+    /// Whether the copy here does not count yet, in words: another member of the cell must not go meanwhile.
+    pub(crate) fn why_not_whole(&self) -> Option<String> {
+        let core = self.core.lock();
+        let (id, at) = (&self.id.0, core.replica.end().0);
+        if core.replica.is_damaged() {
+            return Some(format!(
+                "the disk lost a part of the log of cell {id}: the other members send it, {at} entries are here"
+            ));
+        }
+        core.replica
+            .is_learning()
+            .then(|| format!("the log of cell {id} is being copied to this member, {at} entries are here"))
+    }
+
     /// For pages and metrics.
     pub(crate) fn status(&self) -> Status {
         self.core.lock().replica.status()

@@ -4,6 +4,16 @@ use super::{Replica, RoleState};
 use crate::status::{PeerStatus, Status};
 
 impl Replica {
+    /// Whether the disk lost entries and has not got them back.
+    pub fn is_damaged(&self) -> bool {
+        self.pledge.damaged
+    }
+
+    /// Whether a leader sends the log to this member and does not count it yet.
+    pub fn is_learning(&self) -> bool {
+        self.leader.is_some() && self.log.membership().learners.contains(&self.me)
+    }
+
     /// What this replica knows and waits for.
     pub fn status(&self) -> Status {
         let uncommitted_bytes = match &self.role {

@@ -46,6 +46,8 @@ fn cell_status_to(status: &CellStatus) -> pb::CellStatus {
         base: status.base.0,
         peers: status.peers.iter().map(peer).collect(),
         waits_for: status.waits_for.clone(),
+        standing: status.standing.clone(),
+        damaged: status.damaged,
     }
 }
 
@@ -72,5 +74,7 @@ fn cell_status(status: pb::CellStatus) -> Result<CellStatus, Malformed> {
         base: Position(status.base),
         peers: status.peers.into_iter().map(peer).collect::<Result<_, _>>()?,
         waits_for: status.waits_for,
+        standing: status.standing,
+        damaged: status.damaged,
     })
 }

@@ -380,6 +380,8 @@ proptest! {
             base: Position(base),
             peers: vec![peer],
             waits_for: "a quorum".to_owned(),
+            standing: "learner".to_owned(),
+            damaged: true,
         };
         let status = MemberStatus {
             cluster_id: "c".to_owned(),

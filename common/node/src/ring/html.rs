@@ -99,11 +99,14 @@ fn cells(out: &mut String, cells: &[CellView]) {
         for member in &cell.members {
             let (instance, zone, role) = (text(&member.instance), text(&member.zone), text(&member.role));
             let unwanted = if member.wanted { "" } else { ", no longer wanted" };
+            let learner = if member.standing.as_deref() == Some("learner") { ", learner" } else { "" };
+            let damaged =
+                if member.damaged { " <span class=\"bad\">damaged, being repaired</span>" } else { "" };
             let durable = number(member.durable);
             put(
                 out,
                 format_args!(
-                    "{instance} <span class=\"dim\">{zone} {role}{unwanted}, to {durable}</span><br>"
+                    "{instance} <span class=\"dim\">{zone} {role}{learner}{unwanted}, to {durable}</span>{damaged}<br>"
                 ),
             );
         }

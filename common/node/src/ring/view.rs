@@ -103,8 +103,14 @@ pub(super) struct CellMember {
     pub(super) wanted: bool,
     /// As it says: `leader`, `follower`, `candidate`; `absent` if it does not keep the cell, `silent` if it does not answer.
     pub(super) role: String,
+    /// As its log says: `voter`, `learner` (gets the log and does not count yet), `none`; none if it does not answer.
+    pub(super) standing: Option<String>,
+    /// Its disk lost entries, and the others are sending them: it gives no vote meanwhile.
+    pub(super) damaged: bool,
     pub(super) durable: Option<u64>,
     pub(super) committed: Option<u64>,
+    /// What it waits for, in words; empty = nothing.
+    pub(super) waits_for: String,
 }
 
 pub(super) fn ring(known: &Known<'_>) -> Ring {
@@ -220,8 +226,11 @@ fn cell_members(known: &Known<'_>, cell: &Cell, said: &BTreeMap<&MemberId, &Cell
             zone: known.roster.and_then(|r| r.member(member)).map(|m| m.zone.clone()).unwrap_or_default(),
             wanted: wanted.contains(member),
             role,
+            standing: status.map(|status| status.standing.clone()),
+            damaged: status.is_some_and(|status| status.damaged),
             durable: status.map(|status| status.durable_end.0),
             committed: status.map(|status| status.committed.0),
+            waits_for: status.map_or_else(String::new, |status| status.waits_for.clone()),
         }
     };
     cell.wanted.iter().chain(others).map(one).collect()
@@ -318,6 +327,8 @@ mod tests {
             base: Position(0),
             peers: Vec::new(),
             waits_for: "a <vote>".to_owned(),
+            standing: "learner".to_owned(),
+            damaged: true,
         };
         MemberStatus {
             cluster_id: "c".to_owned(),
@@ -377,8 +388,11 @@ mod tests {
         let json = serde_json::to_value(&ring).expect("plain values");
         assert_eq!(json["members"][0]["state"], "active");
         assert_eq!(json["members"][0]["zone"], "z1");
-        assert_eq!(json["cells"][0]["members"][1]["role"], "leader");
+        let member = &json["cells"][0]["members"][1];
+        assert_eq!((&member["role"], &member["standing"]), (&"leader".into(), &"learner".into()));
+        assert_eq!((&member["damaged"], &member["waits_for"]), (&true.into(), &"a <vote>".into()));
         let page = super::super::html::page(&ring);
         assert!(page.contains("a &lt;vote&gt;") && !page.contains("<vote>"), "{page}");
+        assert!(page.contains("leader, learner") && page.contains("damaged, being repaired"), "{page}");
     }
 }

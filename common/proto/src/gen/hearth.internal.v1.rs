@@ -494,6 +494,12 @@ pub struct CellStatus {
     /// In words; empty: nothing.
     #[prost(string, tag = "12")]
     pub waits_for: ::prost::alloc::string::String,
+    /// `voter`, `learner`, or `none`, as its own log says.
+    #[prost(string, tag = "13")]
+    pub standing: ::prost::alloc::string::String,
+    /// Its disk lost entries and has not got them back: it gives no vote meanwhile.
+    #[prost(bool, tag = "14")]
+    pub damaged: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PeerStatus {
