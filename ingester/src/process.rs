@@ -31,7 +31,8 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
     let post = Arc::new(LatePost::default());
     let ingester = ingester(node, node.instance.clone(), Cells::Named, Arc::<LatePost>::clone(&post))?;
     let me = ingester.member().clone();
-    let links = Links::new(node.hello(me.clone()), node.tls.clone(), node.internode.clone(), Arc::clone(&node.rng));
+    let links =
+        Links::new(node.hello(me.clone()), node.tls.clone(), node.internode.clone(), Arc::clone(&node.rng));
     links.serve(&ingester);
     post.0.get_or_init(|| Arc::clone(&links));
     let member = Member::new(Arc::clone(&ingester), node.settings.cluster.id.clone());
@@ -209,7 +210,7 @@ impl Follower {
             }
         }
         self.links.set_roster_version(roster.version);
-        self.member.set_roster_version(roster.version);
+        self.member.set_roster(roster);
         self.gate.open();
         true
     }

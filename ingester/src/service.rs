@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hearth_cell::{Role, Term};
 use hearth_cluster::{PushError, PushOutcome, PushTarget};
-use hearth_common::{CellId, DiskId, InstanceId, MemberId};
+use hearth_common::{CellId, DiskId, InstanceId, MemberId, TimestampNs};
 use hearth_query::{FetchAnswer, FetchError, FetchRequest, HeadSource};
 use hearth_wal::{Replay, Wal, WalOptions};
 use parking_lot::{Mutex, RwLock};
@@ -234,6 +234,10 @@ impl Ingester {
 
     pub(crate) fn host_now(&self) -> Option<Arc<Host>> {
         self.host.borrow().clone()
+    }
+
+    pub(crate) fn now(&self) -> TimestampNs {
+        self.common.now()
     }
 
     /// Who this is.

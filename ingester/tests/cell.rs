@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hearth_block::BlockReader;
 use hearth_catalog::{Catalog, CatalogOptions};
 use hearth_cluster::PushOutcome;
+use hearth_cluster::roster::{Roster, ScheduleEntry};
 use hearth_common::{
     CellId, Clock, InstanceId, LogId, MemberId, RangeRead, Rid, SystemClock, TenantId, TenantLimits,
     TimeRange, TimestampNs,
@@ -17,7 +18,7 @@ use hearth_common::{
 use hearth_formats::record::{self, Function, Line, Location, Record, RecordHeader};
 use hearth_ingester::api::{Links, Member, Neighbours};
 use hearth_ingester::{CellSpec, Cells, Ingester, IngesterDeps, IngesterOptions, Post};
-use hearth_internode::api::{Fetch, FetchOutcome, IngesterApi, Outcome, Push};
+use hearth_internode::api::{Fetch, FetchOutcome, IngesterApi, Outcome, Push, RetryWhy};
 use hearth_internode::frame::{Hello, PROTOCOL};
 use hearth_internode::{InternalServer, Metrics, ServerOptions};
 use hearth_model::{Answer, ProfileQuery, ProfileType, Question, Selector};
@@ -317,5 +318,45 @@ async fn leadership_goes_home() {
     };
     tokio::time::timeout(PATIENCE, home).await.expect("the home leads");
     assert_eq!(cluster.total(&all).await, sum(0..10));
+    cluster.stop().await;
+}
+
+/// A roster that places everything in one cell.
+fn roster(version: u64, cell: &str) -> Roster {
+    let entry = ScheduleEntry::new(TimestampNs(0), vec![CellId(InstanceId(Arc::from(cell)))]);
+    Roster {
+        version,
+        nonce: 1,
+        parent: 0,
+        cluster_id: CLUSTER.to_owned(),
+        factor: 3,
+        members: Vec::new(),
+        cells: Vec::new(),
+        schedule: vec![entry],
+        losses: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_old_roster_placed_is_sent_back() {
+    let cluster = Cluster::start().await;
+    let all = [0, 1, 2];
+    cluster.push(&all, records(0..10)).await;
+    let leader = &cluster.nodes[cluster.leader(&all).await];
+    let push = async |roster_version, records| {
+        let pushed = leader.api.push(Push { cell: cell(), roster_version, records }).await;
+        pushed.expect("well-formed").outcomes
+    };
+    leader.api.set_roster(&roster(5, "i9"));
+    let outcomes = push(4, records(10..12)).await;
+    let old =
+        |outcome: &Outcome| matches!(outcome, Outcome::Retry(retry) if retry.why == RetryWhy::OldRoster);
+    assert!(outcomes.len() == 2 && outcomes.iter().all(old), "{outcomes:?}");
+    // Whoever knows that roster, or a newer one, knows better.
+    let acked = [Outcome::Done(PushOutcome::Acked)];
+    assert_eq!(push(5, records(10..11)).await, acked);
+    leader.api.set_roster(&roster(6, "i0"));
+    assert_eq!(push(4, records(11..12)).await, acked);
+    assert_eq!(cluster.total(&all).await, sum(0..12));
     cluster.stop().await;
 }

@@ -26,6 +26,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Why the answer is not exact, if it says so.
     pub inexact: Option<String>,
+    /// Whether it lacks what could not be asked.
+    pub partial: bool,
 }
 
 impl Answer {
@@ -50,6 +52,12 @@ impl Api {
             .max_idle_connections_per_host(16)
             .build();
         Self { url: url.to_owned(), tenant: tenant.to_owned(), agent: ureq::Agent::new_with_config(config) }
+    }
+
+    /// GET that takes an answer which lacks what cannot be asked.
+    pub fn get_partial(&self, path: &str) -> Result<Answer, ureq::Error> {
+        let request = self.agent.get(format!("{}{path}", self.url)).header("X-Scope-OrgID", &self.tenant);
+        read(request.header("X-Hearth-Allow-Partial", "true").call()?)
     }
 
     /// GET.
@@ -164,6 +172,7 @@ fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::
     let status = response.status().as_u16();
     let inexact = response.headers().get("x-hearth-inexact");
     let inexact = inexact.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let partial = response.headers().get("x-hearth-partial").is_some_and(|value| value == "true");
     let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
-    Ok(Answer { status, body, inexact })
+    Ok(Answer { status, body, inexact, partial })
 }

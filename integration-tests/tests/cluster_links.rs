@@ -4,11 +4,12 @@
 
 use std::net::{Ipv6Addr, TcpListener};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hearth_integration_tests::Cluster;
+use hearth_integration_tests::api::{Answer, CPU};
 use hearth_integration_tests::cluster::{Plan, Role};
 use hearth_integration_tests::load::{Sending, go_on, turn, under_load, until};
+use hearth_integration_tests::{Cluster, profile};
 use hearth_testkit::certificates::{Authority, Files};
 
 const NAME: &str = "hearth-cluster";
@@ -139,4 +140,44 @@ fn a_cluster_works_over_ipv6() {
     });
     let ring = cluster.ring("distributor-0");
     assert!(ring.to_string().contains("[::1]:"), "{ring:#}");
+}
+
+#[test]
+fn a_query_fails_without_a_cell_unless_it_allows_what_is_missing() {
+    let _turn = turn();
+    let mut cluster = Cluster::start(Plan { factor: 1, queriers: 1, ..Plan::default() });
+    let lenient = cluster.add(Role::Querier, 7);
+    cluster.set_args(&lenient, &["--querier.allow-partial"]);
+    cluster.launch(&lenient);
+    cluster.wait_ready(&lenient);
+    let base_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64;
+    for n in 0..30 {
+        let service = format!("service-{n}");
+        let labels = [("__name__", "process_cpu"), ("service_name", service.as_str())];
+        let body = profile::cpu(base_ns + n, &[(&["main"], 1)]);
+        assert_eq!(cluster.api("distributor-0", "t").push(&labels, &body).unwrap().status, 200);
+    }
+    let path = format!("/pyroscope/render?query={CPU}%7B%7D&from=now-1h&until=now&format=json");
+    let total = |answer: &Answer| answer.json()["flamebearer"]["numTicks"].as_i64().unwrap();
+    let (strict, lenient) = (cluster.api("querier-0", "t"), cluster.api(&lenient, "t"));
+    let whole = strict.get(&path).unwrap();
+    assert_eq!((total(&whole), whole.partial, whole.inexact), (30, false, None));
+
+    cluster.kill("ingester-1");
+    let refused = strict.get(&path).unwrap();
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.text().contains("cell ingester-1"), "{}", refused.text());
+    for part in [strict.get_partial(&path).unwrap(), lenient.get(&path).unwrap()] {
+        assert_eq!((part.status, part.partial), (200, true), "{}", part.text());
+        assert!((1..30).contains(&total(&part)), "{}", part.text());
+        let mark = part.inexact.unwrap();
+        assert!(mark.contains("cell ingester-1 was left out"), "{mark}");
+    }
+    cluster.restart("ingester-1");
+    until(
+        "it is whole again",
+        || strict.get_partial(&path).is_ok_and(|answer| answer.status == 200 && !answer.partial),
+        || "still partial".to_owned(),
+    );
+    assert_eq!(total(&strict.get(&path).unwrap()), 30);
 }

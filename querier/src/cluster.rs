@@ -53,7 +53,8 @@ pub struct ClusterHeadsOptions {
     /// `reject_older_than` of any tenant and the longest time that publishing may take. Counts in clusters of more than 64
     /// cells.
     pub window: Duration,
-    /// Cells that cannot be had are left out, and the answer says so. Otherwise the query fails.
+    /// Cells that cannot be had are left out of every query, and the answer says so. Otherwise a query fails that does not
+    /// allow it itself.
     pub allow_partial: bool,
 }
 
@@ -119,13 +120,14 @@ fn obligations(view: &View, tenant: &TenantId, from: TimestampNs) -> BTreeSet<Ce
 
 #[async_trait]
 impl Heads for ClusterHeads {
-    async fn ask(&self, request: FetchRequest) -> Result<Beyond, HeadsError> {
+    async fn ask(&self, request: FetchRequest, allow_partial: bool) -> Result<Beyond, HeadsError> {
         // A little less than all of it: an error that names the cell is to be had before the query's own time is over.
         let reserve = RESERVE_MAX.min(request.timeout / 10);
         let deadline = Instant::now() + request.timeout.saturating_sub(reserve);
         let mut view = self.view()?;
         let mut wanted = self.obligations(&view, &request.tenant);
-        let mut asking = Asking::new(self, &request, &view, deadline);
+        let allow_partial = allow_partial || self.options.allow_partial;
+        let mut asking = Asking::new(self, &request, &view, deadline, allow_partial);
         asking.add(&wanted, &view);
         for _ in 0..ROSTERS_MAX {
             if let Some(journal) = asking.run().await? {

@@ -46,8 +46,40 @@ pub(crate) struct Answered {
     pub(crate) blocks: Answer,
     /// From ingesters.
     pub(crate) heads: Answer,
-    /// Why it may miss something.
-    pub(crate) inexact: Vec<String>,
+    /// What it may miss.
+    pub(crate) marks: Marks,
+}
+
+/// What an answer may miss.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// In words; empty = it is exact.
+    pub inexact: Vec<String>,
+    /// Something was left out because the asker allows it.
+    pub partial: bool,
+}
+
+impl Marks {
+    /// Takes those of another part of the answer.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.inexact.extend(other.inexact);
+        self.partial |= other.partial;
+    }
+}
+
+/// How long a question may take, and what its answer may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Time.
+    pub timeout: Duration,
+    /// Cells that cannot be asked are left out, and the answer is marked; otherwise there is no answer.
+    pub allow_partial: bool,
+}
+
+impl From<Duration> for Terms {
+    fn from(timeout: Duration) -> Self {
+        Self { timeout, allow_partial: false }
+    }
 }
 
 /// Why a round came to no end.
@@ -71,7 +103,7 @@ impl Engine {
         &self,
         tenant: &TenantId,
         question: &Question,
-        timeout: Duration,
+        terms: Terms,
     ) -> Result<Answered, QueryError> {
         let mut max_age = ROOT_AGE;
         let mut unreadable: Option<(u64, QueryError)> = None;
@@ -87,7 +119,7 @@ impl Engine {
             {
                 return Err(error);
             }
-            match self.round(tenant, question, &view, timeout).await {
+            match self.round(tenant, question, &view, terms).await {
                 Ok(answered) => return Ok(answered),
                 Err(Round::Failed(error)) => return Err(error),
                 Err(Round::Unreadable(error)) => unreadable = Some((view.version(), error)),
@@ -107,11 +139,11 @@ impl Engine {
         tenant: &TenantId,
         question: &Question,
         view: &RootView,
-        timeout: Duration,
+        terms: Terms,
     ) -> Result<Answered, Round> {
-        let (blocks, (partials, mut inexact)) = try_join(
+        let (blocks, (partials, mut marks)) = try_join(
             self.ask_blocks(tenant, question, &view.blocks),
-            self.ask_heads(tenant, question, view, timeout),
+            self.ask_heads(tenant, question, view, terms),
         )
         .await?;
         let mut heads = Answer::empty(question);
@@ -119,9 +151,9 @@ impl Engine {
             heads = heads.join(partial)?;
         }
         if !view.root.tombstones.is_empty() {
-            inexact.push("deletions that blocks have not applied yet are not taken out".to_owned());
+            marks.inexact.push("deletions that blocks have not applied yet are not taken out".to_owned());
         }
-        Ok(Answered { blocks, heads, inexact })
+        Ok(Answered { blocks, heads, marks })
     }
 
     async fn ask_heads(
@@ -129,8 +161,8 @@ impl Engine {
         tenant: &TenantId,
         question: &Question,
         view: &RootView,
-        timeout: Duration,
-    ) -> Result<(Vec<Answer>, Vec<String>), Round> {
+        terms: Terms,
+    ) -> Result<(Vec<Answer>, Marks), Round> {
         let coverage: BTreeMap<JournalId, Position> =
             view.root.coverage.positions().map(|(journal, upto)| (journal.clone(), upto)).collect();
         let request = FetchRequest {
@@ -139,10 +171,10 @@ impl Engine {
             root_version: view.version(),
             coverage,
             drained: view.root.coverage.drained().map(|(owner, upto)| (owner.to_owned(), upto)).collect(),
-            timeout,
+            timeout: terms.timeout,
         };
-        match self.heads.ask(request).await? {
-            Beyond::Complete { partials, inexact } => Ok((partials, inexact)),
+        match self.heads.ask(request, terms.allow_partial).await? {
+            Beyond::Complete { partials, inexact, partial } => Ok((partials, Marks { inexact, partial })),
             Beyond::Stale(journal) => Err(Round::Stale(journal)),
         }
     }

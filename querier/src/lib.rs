@@ -32,6 +32,7 @@ use tokio::sync::Semaphore;
 use blocks::Blocks;
 pub use cluster::{ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions};
 use engine::{Answered, Engine};
+pub use engine::{Marks, Terms};
 pub use error::QueryError;
 pub use local::LocalHeads;
 use metrics::Metrics;
@@ -126,21 +127,22 @@ impl Querier {
         api::routes(self)
     }
 
-    /// Answers a question over all tenants named. The second value says why the answer may miss something.
+    /// Answers a question over all tenants named. The second value says what the answer may miss.
     pub async fn ask(
         &self,
         tenants: &[TenantId],
         question: &Question,
-        timeout: Duration,
-    ) -> Result<(Answer, Vec<String>), QueryError> {
+        terms: impl Into<Terms>,
+    ) -> Result<(Answer, Marks), QueryError> {
+        let terms = terms.into();
         let mut answer = Answer::empty(question);
-        let mut inexact = Vec::new();
+        let mut marks = Marks::default();
         for tenant in tenants {
-            let part = self.ask_one(tenant, question, timeout).await?;
+            let part = self.ask_one(tenant, question, terms).await?;
             answer = answer.join(part.blocks)?.join(part.heads)?;
-            inexact.extend(part.inexact);
+            marks.join(part.marks);
         }
-        Ok((answer, inexact))
+        Ok((answer, marks))
     }
 
     /// Blocks and heads apart.
@@ -148,15 +150,19 @@ impl Querier {
         &self,
         tenant: &TenantId,
         question: &Question,
-        timeout: Duration,
+        terms: Terms,
     ) -> Result<Answered, QueryError> {
-        let asked = self.0.engine.ask(tenant, question, timeout);
+        let asked = self.0.engine.ask(tenant, question, terms);
+        let timeout = terms.timeout;
         let answered =
             tokio::time::timeout(timeout, asked).await.map_err(|_| QueryError::Deadline(timeout))??;
-        if !answered.inexact.is_empty() {
+        if answered.marks.partial {
+            self.0.engine.metrics.partial.inc();
+        }
+        if !answered.marks.inexact.is_empty() {
             self.0.engine.metrics.inexact.inc();
             if !self.0.warned.swap(true, Ordering::Relaxed) {
-                let why = answered.inexact.join("; ");
+                let why = answered.marks.inexact.join("; ");
                 tracing::warn!(%tenant, why, "an answer may miss data; later ones are only counted");
             }
         }

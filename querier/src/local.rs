@@ -20,7 +20,7 @@ impl LocalHeads {
 
 #[async_trait]
 impl Heads for LocalHeads {
-    async fn ask(&self, request: FetchRequest) -> Result<Beyond, HeadsError> {
+    async fn ask(&self, request: FetchRequest, _allow_partial: bool) -> Result<Beyond, HeadsError> {
         let answers = join_all(self.0.iter().map(|head| head.fetch(request.clone()))).await;
         judge(&request, answers)
     }

@@ -35,6 +35,7 @@ pub(crate) struct Metrics {
     pub(crate) replans: Counter,
     /// Answers that may miss something.
     pub(crate) inexact: Counter,
+    pub(crate) partial: Counter,
     /// Bytes of open blocks.
     pub(crate) open_bytes: Gauge,
 }
@@ -50,6 +51,7 @@ impl Metrics {
             rows: Counter::default(),
             replans: Counter::default(),
             inexact: Counter::default(),
+            partial: Counter::default(),
             open_bytes: Gauge::default(),
         }
     }
@@ -62,6 +64,8 @@ impl Metrics {
         registry.register("block_bytes_fetched", "Bytes fetched from blocks", self.bytes.clone());
         registry.register("block_rows_decoded", "Rows of blocks that were decoded", self.rows.clone());
         registry.register("replans", "Times a query was planned anew on a newer root", self.replans.clone());
+        let help = "Answers that lack cells which could not be asked, as the client allowed";
+        registry.register("partial_answers", help, self.partial.clone());
         registry.register("inexact_answers", "Answers marked as inexact", self.inexact.clone());
         registry.register("open_block_bytes", "Memory of open blocks", self.open_bytes.clone());
     }

@@ -20,7 +20,11 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
         cells: Arc::clone(membership.cells()),
         clock: Arc::clone(&node.clock),
         random: Arc::clone(&node.rng),
-        options: ClusterHeadsOptions { window, ..ClusterHeadsOptions::default() },
+        options: ClusterHeadsOptions {
+            window,
+            allow_partial: node.settings.querier.allow_partial,
+            ..ClusterHeadsOptions::default()
+        },
     });
     heads.register_metrics(&mut node.registry);
     Ok(Running::stateless(querier(node, Arc::new(heads)).routes()))

@@ -26,8 +26,8 @@ fn tree() -> Question {
 }
 
 async fn total(world: &World) -> Result<i64, QueryError> {
-    let (answer, inexact) = world.querier.ask(&[tenant()], &tree(), 5 * SECOND).await?;
-    assert!(inexact.is_empty());
+    let (answer, marks) = world.querier.ask(&[tenant()], &tree(), 5 * SECOND).await?;
+    assert!(marks.inexact.is_empty() && !marks.partial);
     let Answer::Tree(tree) = answer else { panic!("{answer:?}") };
     Ok(tree.checked_total()?)
 }

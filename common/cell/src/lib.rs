@@ -43,5 +43,6 @@ pub use replica::{Change, Proposed, Replica};
 pub use rids::Rids;
 pub use status::{PeerStatus, Status};
 pub use types::{
-    Base, Body, Entry, EntryKind, EntryMeta, Life, Mark, Membership, Pledge, Positions, Probe, Saved, Term, WriteNo,
+    Base, Body, Entry, EntryKind, EntryMeta, Life, Mark, Membership, Pledge, Positions, Probe, Saved, Term,
+    WriteNo,
 };

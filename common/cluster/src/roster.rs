@@ -21,7 +21,7 @@ pub use chain::{Version, expired_versions};
 pub use change::{Change, InvalidChange, apply};
 pub use error::RosterError;
 pub use hearth_common::LogId;
-pub use homes::{Homes, LOOSE_AHEAD, Placed};
+pub use homes::{Homes, LOOSE_AHEAD, PlaceKey, Placed, service_key};
 pub use json::{decode_roster, encode_roster};
 pub use plan::{Plan, plan};
 pub use sight::{Note, PlanOptions, Presence, Seen, Sight};

@@ -84,19 +84,16 @@ pub enum TlsError {
     },
     /// The other processes would refuse the certificate.
     #[error(
-        "the certificate in {} cannot serve as {side} of a cluster named '{name}' under the authorities in {}: {source}",
-        cert.display(), ca.display()
+        "the certificate in {} cannot serve as {side} of a cluster named '{}' under the authorities in {}",
+        files.cert.display(), files.name, files.ca.display()
     )]
     Refused {
-        /// The certificate's file.
-        cert: PathBuf,
-        /// The authorities' file.
-        ca: PathBuf,
+        /// Where all of it is.
+        files: Box<TlsFiles>,
         /// `server` or `client`.
         side: &'static str,
-        /// What it has to carry.
-        name: String,
         /// Why.
+        #[source]
         source: rustls::Error,
     },
     /// The library refuses the settings.
@@ -312,15 +309,8 @@ fn prove(
 ) -> Result<(), TlsError> {
     let seconds = u64::try_from(now.0 / 1_000_000_000).unwrap_or(0);
     let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-    let refused = |side: &'static str| {
-        move |source| TlsError::Refused {
-            cert: files.cert.clone(),
-            ca: files.ca.clone(),
-            side,
-            name: files.name.clone(),
-            source,
-        }
-    };
+    let refused =
+        |side: &'static str| move |source| TlsError::Refused { files: Box::new(files.clone()), side, source };
     let (own, between) = chain.split_first().expect("certificates() gives at least one");
     servers.verify_server_cert(own, between, name, &[], now).map_err(refused("server"))?;
     clients.verify_client_cert(own, between, now).map_err(refused("client"))?;

@@ -98,6 +98,9 @@ pub struct RoleArgs {
     /// IP address that others reach this process under [default: the one of --listen, or of the route to the seeds]
     #[arg(long = "cluster.advertise", value_name = "IP", help_heading = "Cluster")]
     pub cluster_advertise: Option<String>,
+    /// Queries leave out what no ingester answers for, and say so, in place of failing (queriers)
+    #[arg(long = "querier.allow-partial", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Cluster")]
+    pub querier_allow_partial: Option<String>,
     /// Certificates on all calls between roles, both ways; the same in all processes
     #[arg(long = "cluster.tls.enabled", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Cluster")]
     pub cluster_tls_enabled: Option<String>,
@@ -166,6 +169,7 @@ impl RoleArgs {
             ("--cluster.id", "cluster.id", self.cluster_id.clone()),
             ("--cluster.listen", "cluster.listen", self.cluster_listen.clone()),
             ("--cluster.advertise", "cluster.advertise", self.cluster_advertise.clone()),
+            ("--querier.allow-partial", "querier.allow_partial", self.querier_allow_partial.clone()),
             ("--cluster.tls.enabled", "cluster.tls.enabled", self.cluster_tls_enabled.clone()),
             ("--cluster.tls.cert-file", "cluster.tls.cert_file", self.cluster_tls_cert_file.clone()),
             ("--cluster.tls.key-file", "cluster.tls.key_file", self.cluster_tls_key_file.clone()),

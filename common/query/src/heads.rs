@@ -73,8 +73,9 @@ impl Classify for HeadsError {
 /// Everything that holds rows beyond the roots' coverage: the ingesters of this process, or the cells of a cluster.
 #[async_trait]
 pub trait Heads: Send + Sync + std::fmt::Debug {
-    /// Asks for exactly what lies beyond the request's coverage, within its timeout.
-    async fn ask(&self, request: FetchRequest) -> Result<Beyond, HeadsError>;
+    /// Asks for exactly what lies beyond the request's coverage, within its timeout. What cannot be had is left out only if
+    /// the asker allows it, and then the answer names it; else there is no answer.
+    async fn ask(&self, request: FetchRequest, allow_partial: bool) -> Result<Beyond, HeadsError>;
 
     /// How many ingesters or cells there are, for people.
     fn count(&self) -> usize;
@@ -89,6 +90,8 @@ pub enum Beyond {
         partials: Vec<Answer>,
         /// Why the answer may miss something.
         inexact: Vec<String>,
+        /// Whether something was left out because the asker allows it.
+        partial: bool,
     },
     /// The root is too old for this journal: plan anew on the newest one.
     Stale(JournalId),
@@ -154,7 +157,11 @@ pub fn judge_cells(
             return Err(HeadsError::Cell { cell: cell.clone(), why: "it was not asked".to_owned() });
         }
     }
-    Ok(sum.beyond())
+    let mut beyond = sum.beyond();
+    if let Beyond::Complete { partial, .. } = &mut beyond {
+        *partial = !left_out.is_empty();
+    }
+    Ok(beyond)
 }
 
 /// Answers so far.
@@ -191,7 +198,7 @@ impl Sum {
 
     fn beyond(self) -> Beyond {
         let Self { partials, inexact, stale, .. } = self;
-        stale.map_or(Beyond::Complete { partials, inexact }, Beyond::Stale)
+        stale.map_or(Beyond::Complete { partials, inexact, partial: false }, Beyond::Stale)
     }
 }
 
@@ -280,7 +287,7 @@ mod tests {
             set(left_out).into_iter().map(|cell| (cell, "gone".to_owned())).collect();
         let answers = answers.iter().map(answer).collect();
         let got = match judge_cells(&request(), &set("a b"), &left_out, answers) {
-            Ok(Beyond::Complete { partials, inexact }) => Ok(partials.len() + 10 * inexact.len()),
+            Ok(Beyond::Complete { partials, inexact, .. }) => Ok(partials.len() + 10 * inexact.len()),
             Ok(Beyond::Stale(journal)) => Err(format!("stale {}", journal.cell.0)),
             Err(HeadsError::Cell { cell, .. }) => Err(format!("cell {}", cell.0)),
             Err(HeadsError::CellTwice(cell)) => Err(format!("twice {}", cell.0)),

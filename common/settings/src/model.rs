@@ -147,6 +147,9 @@ pub struct Querier {
     pub timeout: GoDuration,
     /// Blocks that are computed at once, over all queries; 0 is one a core.
     pub threads: usize,
+    /// Cells that nobody answers for are left out of every query, and answers say so. Otherwise such a query fails, unless
+    /// its header `X-Hearth-Allow-Partial: true` allows it.
+    pub allow_partial: bool,
 }
 
 impl Default for Querier {
@@ -156,6 +159,7 @@ impl Default for Querier {
             query_bytes_max: ByteSize::mib(4 << 10),
             timeout: GoDuration::from_secs(120),
             threads: 0,
+            allow_partial: false,
         }
     }
 }

@@ -168,6 +168,8 @@ impl ClusterPush {
                 self.cells.leads(cell, member);
                 Said::Later
             }
+            // It leads: where records belong is what it knows better.
+            RetryWhy::OldRoster => Said::Later,
             _ => {
                 self.cells.leads_not(cell, member);
                 let other = retry.leader.filter(|leader| leader != member);

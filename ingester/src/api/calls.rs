@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::join_all;
 use hearth_cell::{Role, Status};
 use hearth_cluster::PushError;
+use hearth_cluster::roster::{Homes, Roster};
 use hearth_common::ErrorKind;
 use hearth_internode::api::{
     CellStatus, ControlError, Fetch, FetchOutcome, Fetched, IngesterApi, MemberStatus, NotReady, Outcome,
@@ -14,8 +16,10 @@ use hearth_internode::api::{
 };
 use hearth_model::Answer;
 use hearth_query::{FetchAnswer, FetchError};
+use parking_lot::RwLock;
 use tokio::sync::Notify;
 
+use super::placement::misplaced;
 use crate::host::Cell;
 use crate::lead::Lead;
 use crate::service::{Elsewhere, Ingester};
@@ -25,6 +29,8 @@ pub struct Member {
     ingester: Arc<Ingester>,
     cluster_id: String,
     roster_version: AtomicU64,
+    /// Where that roster places records.
+    homes: RwLock<Option<Arc<Homes>>>,
     leave: Notify,
 }
 
@@ -37,12 +43,46 @@ impl std::fmt::Debug for Member {
 impl Member {
     /// Serves an ingester in a cluster of that name.
     pub fn new(ingester: Arc<Ingester>, cluster_id: String) -> Arc<Self> {
-        Arc::new(Self { ingester, cluster_id, roster_version: AtomicU64::new(0), leave: Notify::new() })
+        Arc::new(Self {
+            ingester,
+            cluster_id,
+            roster_version: AtomicU64::new(0),
+            homes: RwLock::default(),
+            leave: Notify::new(),
+        })
     }
 
-    /// The version of the roster that this member acts on.
-    pub fn set_roster_version(&self, version: u64) {
-        self.roster_version.fetch_max(version, Ordering::Relaxed);
+    /// The roster that this member acts on from now on.
+    pub fn set_roster(&self, roster: &Roster) {
+        match Homes::new(roster) {
+            Ok(homes) => *self.homes.write() = Some(Arc::new(homes)),
+            // A roster that places nothing was refused when it was read.
+            Err(error) => tracing::error!(version = roster.version, %error, "the roster places no records"),
+        }
+        self.roster_version.fetch_max(roster.version, Ordering::Relaxed);
+    }
+
+    /// Takes the records that belong to the cell; the others are sent back, to be placed by a newer roster than the sender's.
+    async fn push_placed(&self, lead: &Lead, push: &Push) -> Result<Vec<Outcome>, PushError> {
+        let homes = self.homes.read().clone().filter(|homes| homes.version() > push.roster_version);
+        let now = self.ingester.now();
+        let apart = homes.map(|homes| misplaced(&homes, &push.cell, &push.records, now));
+        let Some(apart) = apart.filter(|apart| apart.contains(&true)) else {
+            return Ok(lead.push(&push.records).await?.into_iter().map(Outcome::Done).collect());
+        };
+        let right = push.records.iter().zip(&apart).filter(|(_, elsewhere)| !**elsewhere);
+        let right: Vec<Bytes> = right.map(|(record, _)| record.clone()).collect();
+        let mut done = lead.push(&right).await?.into_iter();
+        let message = format!(
+            "version {} of the roster places it in another cell than {}",
+            self.roster_version(),
+            push.cell.0
+        );
+        let old = Outcome::Retry(Retry { why: RetryWhy::OldRoster, message, leader: None });
+        let outcome =
+            |elsewhere: bool| if elsewhere { Some(old.clone()) } else { done.next().map(Outcome::Done) };
+        let outcomes: Option<Vec<Outcome>> = apart.into_iter().map(outcome).collect();
+        outcomes.ok_or_else(|| PushError::Malformed("a record has no outcome".to_owned()))
     }
 
     /// Returns when somebody wishes that this member leaves the cluster for good.
@@ -77,8 +117,8 @@ impl IngesterApi for Member {
         let count = push.records.len();
         let outcomes = match self.ingester.lead_of(&push.cell) {
             Err(elsewhere) => all_again(count, elsewhere),
-            Ok(lead) => match lead.push(&push.records).await {
-                Ok(outcomes) => outcomes.into_iter().map(Outcome::Done).collect(),
+            Ok(lead) => match self.push_placed(&lead, &push).await {
+                Ok(outcomes) => outcomes,
                 Err(PushError::Unavailable(message)) => match self.ingester.lead_of(&push.cell) {
                     Ok(again) if again.term == lead.term => {
                         let retry = Retry { why: RetryWhy::Full, message, leader: None };

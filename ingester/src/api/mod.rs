@@ -4,6 +4,7 @@
 
 mod calls;
 mod links;
+mod placement;
 
 pub use calls::Member;
 pub use links::{Links, Neighbours};

@@ -176,7 +176,9 @@ fn put_pledge(pledge: &Pledge, out: &mut Vec<u8>) {
     out.extend_from_slice(&pledge.term.0.to_le_bytes());
     out.extend_from_slice(&pledge.life.0.to_le_bytes());
     out.push(u8::from(pledge.damaged));
-    out.push(u8::from(pledge.vote.is_some()) * HAS_VOTE | u8::from(pledge.left.is_some()) * HAS_LEFT);
+    let vote = if pledge.vote.is_some() { HAS_VOTE } else { 0 };
+    let left = if pledge.left.is_some() { HAS_LEFT } else { 0 };
+    out.push(vote | left);
     if let Some(vote) = &pledge.vote {
         put_member(vote, out);
     }

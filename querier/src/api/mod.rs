@@ -12,7 +12,6 @@ mod stats;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hearth_common::{TenantId, TenantLimits, TimestampNs};
 use hearth_model::{Answer, NameTree, Question};
@@ -24,7 +23,10 @@ use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Querier, QueryError};
+use crate::{Querier, QueryError, Terms};
+
+/// The header by which a client takes an answer that lacks what cannot be asked at the moment.
+const ALLOW_PARTIAL: &str = "x-hearth-allow-partial";
 
 /// Everything.
 pub(crate) fn routes(querier: &Querier) -> Routes {
@@ -101,7 +103,7 @@ impl Api {
             querier: self.querier.clone(),
             limits: tenants::strictest(&all),
             now: inner.clock.now(),
-            timeout,
+            terms: Terms { timeout, allow_partial: allows_partial(&context) },
             context,
         }
     }
@@ -127,14 +129,17 @@ struct Call {
     context: RequestContext,
     limits: Arc<TenantLimits>,
     now: TimestampNs,
-    timeout: Duration,
+    terms: Terms,
 }
 
 impl Call {
     async fn ask(&self, question: &Question) -> Result<Answer, RpcError> {
-        let (answer, inexact) = self.querier.ask(self.context.tenants.all(), question, self.timeout).await?;
-        if !inexact.is_empty() {
-            self.context.set_response_header("x-hearth-inexact", &inexact.join("; "));
+        let (answer, marks) = self.querier.ask(self.context.tenants.all(), question, self.terms).await?;
+        if !marks.inexact.is_empty() {
+            self.context.set_response_header("x-hearth-inexact", &marks.inexact.join("; "));
+        }
+        if marks.partial {
+            self.context.set_response_header("x-hearth-partial", "true");
         }
         Ok(answer)
     }
@@ -163,6 +168,12 @@ impl Call {
     fn tenant(&self) -> Result<&TenantId, RpcError> {
         self.context.tenants.single()
     }
+}
+
+/// Whether the client takes an answer that lacks what cannot be asked at the moment.
+fn allows_partial(context: &RequestContext) -> bool {
+    let said = context.headers.get(ALLOW_PARTIAL).and_then(|value| value.to_str().ok());
+    said.is_some_and(|said| matches!(said.trim(), "true" | "1"))
 }
 
 /// An answer to another question than was asked: a defect.

@@ -46,7 +46,7 @@ pub(super) async fn analyze_query(
     }
     let Some(asked) = asked else { return Ok(wire::AnalyzeQueryResponse::default()) };
     let question = Question::Estimate { range: asked.into(), selector };
-    let answered = call.querier.ask_one(tenant, &question, call.timeout).await?;
+    let answered = call.querier.ask_one(tenant, &question, call.terms).await?;
     let (Answer::Estimate(heads), Answer::Estimate(blocks)) = (answered.heads, answered.blocks) else {
         return Err(wrong_kind());
     };

@@ -84,6 +84,7 @@ pub(super) struct Asking<'a> {
     events: FuturesUnordered<BoxFuture<'a, Event>>,
     answers: Vec<CellsAnswer>,
     left_out: BTreeMap<CellId, String>,
+    allow_partial: bool,
     /// The newest version of the roster that an answer spoke of.
     pub(super) newest_roster: u64,
 }
@@ -94,9 +95,11 @@ impl<'a> Asking<'a> {
         request: &'a FetchRequest,
         view: &Arc<View>,
         deadline: Instant,
+        allow_partial: bool,
     ) -> Self {
         Self {
             heads,
+            allow_partial,
             request,
             deadline,
             begun: Instant::now(),
@@ -209,7 +212,7 @@ impl<'a> Asking<'a> {
         let Some(pending) = self.pending.remove(cell) else { return Ok(()) };
         let seconds = self.begun.elapsed().as_secs_f64();
         let why = format!("{} (asked for {seconds:.1} s)", pending.trail.words());
-        if !self.heads.options.allow_partial {
+        if !self.allow_partial {
             return Err(HeadsError::Cell { cell: cell.clone(), why });
         }
         self.left_out.insert(cell.clone(), why);

@@ -273,13 +273,13 @@ impl Cluster {
             drained: BTreeMap::new(),
             timeout: Duration::from_secs(60),
         };
-        self.heads.ask(request).await
+        self.heads.ask(request, false).await
     }
 
     /// Rows by cell and what is not exact, as text: `a=10 b=4 (why)`.
     pub(crate) async fn rows(&self, covered: Option<(&str, u64)>) -> String {
         match self.ask(covered).await {
-            Ok(Beyond::Complete { partials, inexact }) => {
+            Ok(Beyond::Complete { partials, inexact, .. }) => {
                 let mut sum: BTreeMap<String, i64> = BTreeMap::new();
                 for partial in partials {
                     let Answer::Tree(tree) = partial else { panic!("a tree was sent") };

@@ -69,6 +69,39 @@ impl Homes {
     }
 }
 
+/// What of a record says where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlaceKey {
+    /// Hash of the service's name.
+    pub service_hash: u64,
+    /// Hash of the series' labels.
+    pub series_hash: u64,
+    /// Time of the profile.
+    pub profile_time: TimestampNs,
+}
+
+/// The name under which a schedule knows a service: the hash of its name, as the headers of records have it, in 16 hex
+/// digits. Whoever gives a service several shards names it by this.
+pub fn service_key(service_hash: u64) -> String {
+    format!("{service_hash:016x}")
+}
+
+impl Homes {
+    /// The cell of a record. A function of its header and the schedule but for records dated ahead or older than the
+    /// schedule, which `now` places. A series stays in one shard, so that its rows meet in one head.
+    pub fn place_record(&self, tenant: &TenantId, key: PlaceKey, now: TimestampNs) -> Placed {
+        let service = service_key(key.service_hash);
+        let placed_at = |time: TimestampNs| {
+            let shards = self.schedule.entry_at(time).shards(tenant, &service);
+            let shard = (key.series_hash % u64::from(shards)) as u32;
+            self.place(tenant, &service, shard, key.profile_time, now)
+        };
+        let placed = placed_at(key.profile_time);
+        // Entries may have different numbers of shards, so the one that places counts.
+        if placed.loose { placed_at(now) } else { placed }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

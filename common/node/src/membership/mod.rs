@@ -22,9 +22,9 @@ use hearth_cluster::roster::{
     MemberState, Note, Plan, PlanOptions, Roster, RosterError, RosterParts, RosterStore, Seen, Sight, plan,
 };
 use hearth_common::{Clock, DiskId, InstanceId, LogId, MemberId, TimestampNs};
-use hearth_internode::{Pool, Tls};
 use hearth_internode::api::MemberStatus;
 use hearth_internode::cells::{Cells, CellsParts};
+use hearth_internode::{Pool, Tls};
 use hearth_objstore::Store;
 use hearth_telemetry::{Gate, Readiness};
 use parking_lot::Mutex;
