@@ -57,6 +57,8 @@ pub struct TenantLimits {
     pub max_global_series_per_tenant: usize,
     /// How far back a query may look.
     pub max_query_lookback: GoDuration,
+    /// Cells that take the tenant's profiles; 0 is all of the cluster.
+    pub ingestion_tenant_shard_size: u32,
     /// How long a range a query may ask for.
     pub max_query_length: GoDuration,
     /// Sub-queries at once.
@@ -100,6 +102,7 @@ impl Default for TenantLimits {
             sample_type_relabeling_rules: Vec::new(),
             max_local_series_per_tenant: 0,
             max_global_series_per_tenant: 5000,
+            ingestion_tenant_shard_size: 0,
             max_query_lookback: GoDuration::from_secs(7 * 86_400),
             max_query_length: GoDuration::from_secs(86_400),
             max_query_parallelism: 0,

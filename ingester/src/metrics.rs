@@ -16,6 +16,7 @@ pub(crate) struct IngesterMetrics {
     pub(crate) values: Counter,
     pub(crate) duplicates: Counter,
     pub(crate) series_refused: Counter,
+    pub(crate) services_unmeasured: Counter,
     pub(crate) wal_refused: Counter,
     pub(crate) damaged: Counter,
     pub(crate) cuts: Counter,
@@ -41,6 +42,11 @@ impl IngesterMetrics {
             ),
             ("hearth_ingester_duplicates", "Pushed records that had been taken before", &self.duplicates),
             ("hearth_ingester_series_refused", "Records refused by the series limit", &self.series_refused),
+            (
+                "hearth_ingester_services_unmeasured",
+                "Records of services beyond the number of which volumes are measured",
+                &self.services_unmeasured,
+            ),
             (
                 "hearth_ingester_wal_refused",
                 "Records that the write-ahead log did not take",

@@ -4,7 +4,7 @@
 
 use std::net::{Ipv6Addr, TcpListener};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hearth_integration_tests::api::{Answer, CPU};
 use hearth_integration_tests::cluster::{Plan, Role};
@@ -180,4 +180,37 @@ fn a_query_fails_without_a_cell_unless_it_allows_what_is_missing() {
         || "still partial".to_owned(),
     );
     assert_eq!(total(&strict.get(&path).unwrap()), 30);
+}
+
+/// The newest roster, as it lies in the store.
+fn roster(cluster: &Cluster) -> String {
+    let folder = cluster.store().join("cluster/roster");
+    let mut versions: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    versions.sort();
+    String::from_utf8_lossy(&std::fs::read(versions.last().unwrap()).unwrap()).into_owned()
+}
+
+#[test]
+fn a_loud_service_is_spread_over_cells_without_losing_or_doubling() {
+    let _turn = turn();
+    let mut cluster = Cluster::prepare(Plan::default());
+    for name in cluster.names(Role::Ingester) {
+        let sets = ["--set", "cluster.shard_bytes_per_second=1KiB", "--set", "cluster.shards_every=1s"];
+        cluster.set_args(&name, &sets);
+    }
+    cluster.launch_all();
+    under_load(&mut cluster, "spread over shards", Sending::Retrying, |cluster, checker| {
+        let since = Instant::now();
+        while !roster(cluster).contains("\"shards\":{\"t\":{") {
+            assert!(since.elapsed() < Duration::from_secs(90), "no shards: {}", roster(cluster));
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        // Until the entry holds, and beyond.
+        std::thread::sleep(Duration::from_secs(65));
+        go_on(checker, 200);
+        cluster.kill("ingester-1");
+        go_on(checker, 50);
+        cluster.restart("ingester-1");
+    });
 }

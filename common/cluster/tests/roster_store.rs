@@ -397,8 +397,14 @@ async fn those_who_tend_agree() {
         }
         let seen: Vec<_> = world.seen.values().cloned().collect();
         let begun = TimestampNs(BEGIN.0 + 1_000_000_000);
-        let sight =
-            Sight { seen: &seen, watching_since: Duration::ZERO, now: world.now, wall: begun, drained: &[] };
+        let sight = Sight {
+            seen: &seen,
+            watching_since: Duration::ZERO,
+            now: world.now,
+            wall: begun,
+            drained: &[],
+            volumes: None,
+        };
         let (a, b) = tokio::join!(
             spawnable(tend(&one, &sight, &world.options, &random)),
             spawnable(tend(&two, &sight, &world.options, &random))

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use hearth_cluster::roster::Volume;
 use hearth_cluster::{PushError, PushOutcome};
 use hearth_common::{CellId, Classify, ErrorKind, InstanceId, JournalId, LogId, MemberId, Position};
 use hearth_model::Answer;
@@ -153,6 +154,8 @@ pub struct MemberStatus {
     pub state: String,
     /// The cells that it keeps.
     pub cells: Vec<CellStatus>,
+    /// What is pushed of services in the cells that it leads, the loudest first.
+    pub volumes: Vec<Volume>,
 }
 
 /// How one cell is, as one member sees it.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hearth_cluster::gossip::{GossipOptions, Role};
 use hearth_cluster::roster::PlanOptions;
-use hearth_common::InstanceId;
-use hearth_settings::Settings;
+use hearth_common::{InstanceId, TenantId};
+use hearth_settings::{Settings, TenantOverrides};
 use tokio::net::{UdpSocket, lookup_host};
 
 use crate::error::NodeError;
@@ -35,6 +35,7 @@ pub(crate) async fn membership(
     role: Role,
     settings: &Settings,
     ingestion_window: Duration,
+    limits: &TenantOverrides,
 ) -> Result<MembershipOptions, NodeError> {
     let listen = resolve("listen", &settings.listen).await?;
     let gossip = GossipOptions {
@@ -46,6 +47,16 @@ pub(crate) async fn membership(
     };
     let plan = PlanOptions {
         replace_after: settings.cluster.replace_after.0,
+        shard_bytes_per_second: settings.cluster.shard_bytes_per_second.0,
+        shards_every: settings.cluster.shards_every.0,
+        shuffle_size: limits.default_limits().ingestion_tenant_shard_size,
+        shuffle_sizes: limits
+            .named()
+            .filter_map(|(tenant, limits)| {
+                Some((TenantId::parse(tenant).ok()?, limits.ingestion_tenant_shard_size))
+            })
+            .filter(|(_, size)| *size != limits.default_limits().ingestion_tenant_shard_size)
+            .collect(),
         ..PlanOptions::new(&settings.cluster.id, settings.replication_factor, ingestion_window)
     };
     Ok(MembershipOptions {

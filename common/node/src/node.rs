@@ -137,7 +137,7 @@ impl Node {
             let internode = hearth_internode::Metrics::new(&mut registry);
             let tls = certificates::open(&settings, &clock, &internode)?;
             let window = open::ingestion_window(&overrides);
-            let options = address::membership(role, &settings, window).await?;
+            let options = address::membership(role, &settings, window, &overrides).await?;
             let deps = crate::membership::MembershipDeps {
                 store: store.clone(),
                 clock: Arc::clone(&clock),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::model::Settings;
+use crate::size::ByteSize;
 
 /// Longest name of an instance, a zone or a cluster, in bytes.
 const NAME_MAX_BYTES: usize = 100;
@@ -28,6 +29,11 @@ pub struct Cluster {
     pub advertise: String,
     /// How long an ingester is away before others take its places.
     pub replace_after: GoDuration,
+    /// A service of which more is pushed is spread over several cells: one for so many bytes of records a second, over all of
+    /// its profiles. 0: a service is always in one cell.
+    pub shard_bytes_per_second: ByteSize,
+    /// The least time between two changes of that.
+    pub shards_every: GoDuration,
     /// Certificates between roles.
     pub tls: ClusterTls,
 }
@@ -68,6 +74,8 @@ impl Default for Cluster {
             listen: String::new(),
             advertise: String::new(),
             replace_after: GoDuration::from_secs(10 * 60),
+            shard_bytes_per_second: ByteSize::mib(8),
+            shards_every: GoDuration::from_secs(10 * 60),
             tls: ClusterTls::default(),
         }
     }

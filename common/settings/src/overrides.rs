@@ -31,6 +31,16 @@ impl TenantOverrides {
         Self { default: Arc::new(default), tenants: BTreeMap::new() }
     }
 
+    /// The limits of tenants that are not named.
+    pub fn default_limits(&self) -> &TenantLimits {
+        &self.default
+    }
+
+    /// The tenants that are named, and their limits.
+    pub fn named(&self) -> impl Iterator<Item = (&str, &TenantLimits)> {
+        self.tenants.iter().map(|(tenant, limits)| (tenant.as_str(), &**limits))
+    }
+
     /// All limits that are in force for somebody.
     pub fn all(&self) -> impl Iterator<Item = &TenantLimits> {
         std::iter::once(&*self.default).chain(self.tenants.values().map(|limits| &**limits))

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use hearth_cell::{Role, Status};
 use hearth_cluster::PushError;
-use hearth_cluster::roster::{Homes, Roster};
+use hearth_cluster::roster::{Homes, Roster, Volume};
 use hearth_common::ErrorKind;
 use hearth_internode::api::{
     CellStatus, ControlError, Fetch, FetchOutcome, Fetched, IngesterApi, MemberStatus, NotReady, Outcome,
@@ -23,6 +23,9 @@ use super::placement::misplaced;
 use crate::host::Cell;
 use crate::lead::Lead;
 use crate::service::{Elsewhere, Ingester};
+
+/// Services that a status names.
+const VOLUMES_MAX: usize = 1_000;
 
 /// An ingester as a member of a cluster.
 pub struct Member {
@@ -189,6 +192,7 @@ impl IngesterApi for Member {
             roster_version: self.roster_version(),
             state,
             cells: cells.iter().map(|cell| cell_status(cell)).collect(),
+            volumes: loudest(self.ingester.leads().iter().flat_map(|lead| lead.volumes()).collect()),
         })
     }
 
@@ -201,6 +205,13 @@ impl IngesterApi for Member {
         self.leave.notify_one();
         Ok(())
     }
+}
+
+/// As many as a status may name.
+fn loudest(mut volumes: Vec<Volume>) -> Vec<Volume> {
+    volumes.sort_by(|a, b| b.bytes_per_second.cmp(&a.bytes_per_second).then_with(|| a.cmp(b)));
+    volumes.truncate(VOLUMES_MAX);
+    volumes
 }
 
 fn cell_status(cell: &Cell) -> CellStatus {

@@ -10,6 +10,7 @@ mod push;
 mod rebuild;
 mod steer;
 mod tenant;
+mod volume;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use hearth_cell::Term;
+use hearth_cluster::roster::Volume;
 use hearth_common::{Position, TenantId, TimestampNs};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -27,6 +29,9 @@ use crate::host::Cell;
 
 pub(crate) use rebuild::Progress;
 pub(crate) use tenant::Tenant;
+
+/// Services of one tenant of which the planner is told.
+const LOUDEST_MAX: usize = 64;
 
 /// One term in which this member leads a cell.
 #[derive(Debug)]
@@ -93,6 +98,19 @@ impl Lead {
         self.tenants.read().values().map(Arc::clone).collect()
     }
 
+    /// What is pushed of services in this cell, the loudest of each tenant.
+    pub(crate) fn volumes(&self) -> Vec<Volume> {
+        let mut volumes = Vec::new();
+        for tenant in self.all_tenants() {
+            let mut rates: Vec<(u64, u64)> = tenant.volumes.lock().rates().collect();
+            rates.sort_unstable_by_key(|(service, rate)| (std::cmp::Reverse(*rate), *service));
+            volumes.extend(rates.into_iter().take(LOUDEST_MAX).map(|(service_hash, bytes_per_second)| {
+                Volume { tenant: tenant.id.clone(), service_hash, bytes_per_second }
+            }));
+        }
+        volumes
+    }
+
     fn find(&self, id: &TenantId) -> Option<Arc<Tenant>> {
         self.tenants.read().get(id).map(Arc::clone)
     }
@@ -125,8 +143,10 @@ impl Lead {
             return false;
         }
         let now = self.common.now();
+        let passed = self.common.deps.clock.monotonic();
         let mut published = false;
         for tenant in self.all_tenants() {
+            tenant.volumes.lock().tick(passed);
             let pending = !tenant.state.read().sealed.is_empty();
             if !pending && (pressed || self.is_due(&tenant, now)) {
                 self.seal(&tenant);

@@ -95,6 +95,9 @@ impl Lead {
                 Ok(Taken::At(position))
             }
             Proposed::New(position) => {
+                if !tenant.volumes.lock().add(header.service_hash, bytes.len()) {
+                    self.common.metrics.services_unmeasured.inc();
+                }
                 let head = Arc::clone(&state.live);
                 if self.build(&tenant, &head, position, header, record, scratch) {
                     return Ok(Taken::At(position));

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use hearth_common::{Position, TenantId, TimestampNs};
 use parking_lot::{Mutex, RwLock};
 
+use super::volume::Volumes;
 use crate::head::{Filter, Head};
 
 /// A series counts as active for this long after its last profile.
@@ -50,6 +51,7 @@ pub(crate) struct Tenant {
     /// First and last place in the live head.
     pub(crate) live: Mutex<Option<(Position, Position)>>,
     active: Mutex<Active>,
+    pub(crate) volumes: Mutex<Volumes>,
     /// It was looked up how much of it is published.
     known: AtomicBool,
     /// Only one publication of a tenant at a time.
@@ -85,6 +87,7 @@ impl Tenant {
             state: RwLock::new(state),
             live: Mutex::default(),
             active: Mutex::default(),
+            volumes: Mutex::default(),
             known: AtomicBool::new(false),
             publishing: tokio::sync::Mutex::new(()),
         }

@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hearth_common::{CellId, InstanceId, LogId, MemberId, TimestampNs};
+use hearth_ring::ServiceShards;
 
 use super::change::Change;
 use super::seats::{Seating, Step, zones};
+use super::shards::shards;
 use super::sight::{Note, PlanOptions, Presence, Seen, Sight};
 use super::types::{Cell, CellState, Member, MemberState, Roster, ScheduleEntry};
 
@@ -99,8 +101,11 @@ impl<'a> Planner<'a> {
             let (id, log) = (CellId(home.id.instance.clone()), LogId((self.random)()));
             cells.push(Cell { id, log, wanted: founders.clone(), founders, state: CellState::Open });
         }
-        let entry =
-            ScheduleEntry::new(TimestampNs(i64::MIN), cells.iter().map(|cell| cell.id.clone()).collect());
+        let entry = ScheduleEntry {
+            shuffle_size: self.options.shuffle_size,
+            shuffle_sizes: self.options.shuffle_sizes.clone(),
+            ..ScheduleEntry::new(TimestampNs(i64::MIN), cells.iter().map(|cell| cell.id.clone()).collect())
+        };
         Some(Change::Begin(Box::new(Roster {
             version: 1,
             nonce: 0,
@@ -271,11 +276,28 @@ impl<'a> Planner<'a> {
             self.notes.push(Note::NobodyToPlaceOn);
             return None;
         }
-        if last.cells == cells || last.effective > self.sight.wall {
+        if last.effective > self.sight.wall {
             return None;
         }
         let effective = plus(self.sight.wall, self.options.entry_ahead);
-        Some(Change::AddEntry(ScheduleEntry { effective, cells, ..last.clone() }))
+        let shards = self.shards(last, cells.len());
+        let (shuffle_size, shuffle_sizes) = (self.options.shuffle_size, self.options.shuffle_sizes.clone());
+        let next = ScheduleEntry { effective, cells, shuffle_size, shuffle_sizes, shards };
+        // An entry may be in force for long: that it holds from another time on is no reason for another one.
+        let same = ScheduleEntry { effective: last.effective, ..next.clone() } == *last;
+        (!same).then_some(Change::AddEntry(next))
+    }
+
+    /// The shards that services should have from now on.
+    fn shards(&self, last: &ScheduleEntry, cells: usize) -> ServiceShards {
+        let rests = self.sight.wall < plus(last.effective, self.options.shards_every);
+        match self.sight.volumes {
+            _ if self.options.shard_bytes_per_second == 0 => ServiceShards::new(),
+            Some(volumes) if !rests => {
+                shards(&last.shards, volumes, cells, self.options.shard_bytes_per_second)
+            }
+            _ => last.shards.clone(),
+        }
     }
 
     /// A cell is drained when no entry places records on it any more and its leader says that all are published.

@@ -1,8 +1,11 @@
 //! What the planner of the roster sees, and what it says. Pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hearth_common::{InstanceId, LogId, MemberId, TimestampNs};
+use hearth_common::{InstanceId, LogId, MemberId, TenantId, TimestampNs};
+
+use super::shards::Volume;
 
 /// What is planned for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,14 @@ pub struct PlanOptions {
     pub ingestion_window: Duration,
     /// How much longer old schedule entries, and cells that leave, are kept.
     pub window_margin: Duration,
+    /// Bytes of records a second for which a service gets a shard; 0: no service has several.
+    pub shard_bytes_per_second: u64,
+    /// The least time between two changes of shards.
+    pub shards_every: Duration,
+    /// Cells that each tenant uses; 0 is all.
+    pub shuffle_size: u32,
+    /// Tenants with another number of cells.
+    pub shuffle_sizes: BTreeMap<TenantId, u32>,
 }
 
 impl PlanOptions {
@@ -37,6 +48,10 @@ impl PlanOptions {
             entry_ahead: Duration::from_secs(60),
             ingestion_window,
             window_margin: Duration::from_secs(600),
+            shard_bytes_per_second: 0,
+            shards_every: Duration::from_secs(600),
+            shuffle_size: 0,
+            shuffle_sizes: BTreeMap::new(),
         }
     }
 }
@@ -80,6 +95,8 @@ pub struct Sight<'a> {
     pub wall: TimestampNs,
     /// Logs whose leader says that all records are published and released.
     pub drained: &'a [LogId],
+    /// What is pushed of services, as the leaders of all open cells say; `None` if not all were heard.
+    pub volumes: Option<&'a [Volume]>,
 }
 
 /// What is worth telling people. Display is the sentence.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hearth_cluster::roster::Volume;
 use hearth_cluster::roster::{
     Cell, CellState, Change, LogId, MemberState, Note, Plan, PlanOptions, Presence, Roster, Seen, Sight,
     apply, plan,
@@ -35,6 +36,7 @@ pub struct World {
     pub now: Duration,
     pub seen: BTreeMap<MemberId, Seen>,
     pub drained: Vec<LogId>,
+    pub volumes: Option<Vec<Volume>>,
     pub roster: Option<Roster>,
     /// All rosters, oldest first.
     pub history: Vec<Roster>,
@@ -50,6 +52,7 @@ impl World {
             now: Duration::from_secs(1000),
             seen: BTreeMap::new(),
             drained: Vec::new(),
+            volumes: None,
             roster: None,
             history: Vec::new(),
             changes: Vec::new(),
@@ -98,6 +101,7 @@ impl World {
             now: self.now,
             wall: self.wall(),
             drained: &self.drained,
+            volumes: self.volumes.as_deref(),
         };
         let random = &mut self.random;
         plan(self.roster.as_ref(), &sight, &self.options, &mut || {

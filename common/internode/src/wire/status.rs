@@ -1,6 +1,7 @@
 //! How a member is.
 
-use hearth_common::{LogId, Position};
+use hearth_cluster::roster::Volume;
+use hearth_common::{LogId, Position, TenantId};
 
 use super::{Malformed, cell, cell_text, id, id_bytes, member, member_to, must, pb, short};
 use crate::api::{CellStatus, MemberStatus, PeerStatus};
@@ -12,18 +13,35 @@ pub(crate) fn encode(status: &MemberStatus) -> pb::StatusResponse {
         roster_version: status.roster_version,
         state: status.state.clone(),
         cells: status.cells.iter().map(cell_status_to).collect(),
+        volumes: status.volumes.iter().map(volume_to).collect(),
     }
 }
 
 pub(crate) fn decode(status: pb::StatusResponse) -> Result<MemberStatus, Malformed> {
     short(status.cells.len(), "cells")?;
+    short(status.volumes.len(), "services")?;
     Ok(MemberStatus {
         cluster_id: status.cluster_id,
         member: member(&must(status.member, "member")?)?,
         roster_version: status.roster_version,
         state: status.state,
         cells: status.cells.into_iter().map(cell_status).collect::<Result<_, _>>()?,
+        volumes: status.volumes.iter().map(volume).collect::<Result<_, _>>()?,
     })
+}
+
+fn volume_to(volume: &Volume) -> pb::ServiceVolume {
+    pb::ServiceVolume {
+        tenant: volume.tenant.as_str().to_owned(),
+        service_hash: volume.service_hash,
+        bytes_per_second: volume.bytes_per_second,
+    }
+}
+
+fn volume(volume: &pb::ServiceVolume) -> Result<Volume, Malformed> {
+    let tenant = TenantId::parse(&volume.tenant).map_err(|error| Malformed(error.to_string()))?;
+    let pb::ServiceVolume { service_hash, bytes_per_second, .. } = *volume;
+    Ok(Volume { tenant, service_hash, bytes_per_second })
 }
 
 fn cell_status_to(status: &CellStatus) -> pb::CellStatus {

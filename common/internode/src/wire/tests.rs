@@ -8,6 +8,7 @@ use hearth_cell::{
     SnapshotHead, Term, VoteKind, VoteReply, VoteRequest,
 };
 use hearth_cluster::PushOutcome;
+use hearth_cluster::roster::Volume;
 use hearth_common::{ErrorKind, Incarnation, LogId, Position, Rid, TenantId, TimeRange, TimestampNs};
 use hearth_model::question::Stats;
 use hearth_model::spans::SpanFilter;
@@ -389,6 +390,7 @@ proptest! {
             roster_version,
             state: "active".to_owned(),
             cells: vec![cell; cells],
+            volumes: vec![Volume { tenant: TenantId::anonymous(), service_hash: 7, bytes_per_second: 9 }; cells],
         };
         let wire = status::encode(&status);
         prop_assert_eq!(status::decode(over_the_wire(&wire)).expect("valid"), status);

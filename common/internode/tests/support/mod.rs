@@ -100,6 +100,7 @@ impl IngesterApi for Nothing {
             roster_version: 4,
             state: "active".to_owned(),
             cells: Vec::new(),
+            volumes: Vec::new(),
         })
     }
 

@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use hearth_cluster::gossip::{Announcement, Gossip, GossipError, GossipOptions, PeerState, Peers, Role};
 use hearth_cluster::roster::{
-    MemberState, Note, Plan, PlanOptions, Roster, RosterError, RosterParts, RosterStore, Seen, Sight, plan,
+    MemberState, Note, Plan, PlanOptions, Roster, RosterError, RosterParts, RosterStore, Seen, Sight, Volume,
+    plan,
 };
 use hearth_common::{Clock, DiskId, InstanceId, LogId, MemberId, TimestampNs};
 use hearth_internode::api::MemberStatus;
@@ -116,6 +117,8 @@ pub struct Membership {
     metrics: Metrics,
     /// Logs of cells on their way out whose leader says that all is published.
     drained: Mutex<Vec<LogId>>,
+    /// What is pushed of services, if all open cells have leaders that said so.
+    volumes: Mutex<Option<Vec<Volume>>>,
     /// Whether it was heard of enough ingesters to reach all cells; once it was, it stays so: a cell that is lost later is no
     /// reason to refuse what goes to others.
     heard: AtomicBool,
@@ -166,6 +169,7 @@ impl Membership {
             pool: Pool::new(Arc::clone(&clock), tls, internode),
             metrics: Metrics::default(),
             drained: Mutex::default(),
+            volumes: Mutex::default(),
             heard: AtomicBool::new(false),
             joined: Mutex::default(),
             options,
@@ -284,6 +288,7 @@ impl Membership {
             now: self.clock.monotonic(),
             wall: self.clock.now(),
             drained: self.drained.lock().clone(),
+            volumes: self.volumes.lock().clone(),
         }
     }
 
@@ -386,12 +391,14 @@ struct Sighting {
     now: Duration,
     wall: TimestampNs,
     drained: Vec<LogId>,
+    volumes: Option<Vec<Volume>>,
 }
 
 impl Sighting {
     fn sight(&self) -> Sight<'_> {
-        let Self { seen, watching_since, now, wall, drained } = self;
-        Sight { seen, watching_since: *watching_since, now: *now, wall: *wall, drained }
+        let Self { seen, watching_since, now, wall, drained, volumes } = self;
+        let (watching_since, now, wall) = (*watching_since, *now, *wall);
+        Sight { seen, watching_since, now, wall, drained, volumes: volumes.as_deref() }
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_cluster::gossip::Role;
-use hearth_cluster::roster::{CellState, Roster, RosterError, tend};
+use hearth_cluster::roster::{CellState, Roster, RosterError, Volume, tend};
 use hearth_common::InstanceId;
 use hearth_common::error::chain;
 
-use super::Membership;
+use super::{Asked, Membership};
 
 /// How long the next in line waits for the one before it.
 const TURN: Duration = Duration::from_secs(3);
@@ -17,6 +17,8 @@ const TURN: Duration = Duration::from_secs(3);
 const RANK_MAX: u32 = 5;
 /// How often leaders of cells that are on their way out are asked whether all is published.
 const DRAINED_EVERY: Duration = Duration::from_secs(10);
+/// How often leaders are asked what is pushed of services.
+const VOLUMES_EVERY: Duration = Duration::from_secs(20);
 
 /// Since when a version of the roster is to be changed.
 #[derive(Debug, Default)]
@@ -40,11 +42,12 @@ impl Turn {
 
 impl Membership {
     pub(super) async fn plan_on(self: Arc<Self>) {
-        let (mut turn, mut asked, mut failing) = (Turn::default(), None, false);
+        let (mut turn, mut asked, mut listened, mut failing) = (Turn::default(), None, None, false);
         loop {
             tokio::time::sleep(self.options.plan_every).await;
             let roster = self.store.known();
             self.look_for_drained(roster.as_deref(), &mut asked).await;
+            self.listen_for_volumes(roster.as_deref(), &mut listened).await;
             let plan = self.plan_now(roster.as_deref());
             self.metrics.noted(plan.notes);
             if plan.changes.is_empty() {
@@ -104,6 +107,28 @@ impl Membership {
         });
         *self.drained.lock() = drained.map(|cell| cell.log).collect();
     }
+
+    /// Remembers what is pushed of services. Only those do so whose turn comes first: everybody asks everybody.
+    async fn listen_for_volumes(&self, roster: Option<&Roster>, listened: &mut Option<Duration>) {
+        let now = self.clock.monotonic();
+        let Some(roster) = roster.filter(|_| self.options.plan.shard_bytes_per_second > 0) else { return };
+        if self.rank() > 1 || listened.is_some_and(|at| now.saturating_sub(at) < VOLUMES_EVERY) {
+            return;
+        }
+        *listened = Some(now);
+        let statuses = self.ask_all().await;
+        *self.volumes.lock() = volumes(roster, &statuses);
+    }
+}
+
+/// What is pushed of services, if each open cell has a leader among those that answered: a part of it would take shards
+/// from services that need them.
+fn volumes(roster: &Roster, statuses: &Asked) -> Option<Vec<Volume>> {
+    let said = || statuses.values().flatten();
+    let leads =
+        |log| said().any(|status| status.cells.iter().any(|cell| cell.log == log && cell.role == "leader"));
+    let mut open = roster.cells.iter().filter(|cell| cell.state == CellState::Open);
+    open.all(|cell| leads(cell.log)).then(|| said().flat_map(|status| status.volumes.clone()).collect())
 }
 
 fn rank_of<'a>(me: &InstanceId, ingesters: impl Iterator<Item = &'a InstanceId>) -> u32 {

@@ -336,6 +336,7 @@ mod tests {
             roster_version: 2,
             state: "active".to_owned(),
             cells: vec![cell],
+            volumes: Vec::new(),
         }
     }
 

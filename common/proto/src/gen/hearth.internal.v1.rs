@@ -461,6 +461,18 @@ pub struct StatusResponse {
     pub state: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "5")]
     pub cells: ::prost::alloc::vec::Vec<CellStatus>,
+    /// What is pushed of services in the cells that it leads, the loudest first.
+    #[prost(message, repeated, tag = "6")]
+    pub volumes: ::prost::alloc::vec::Vec<ServiceVolume>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceVolume {
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub service_hash: u64,
+    #[prost(uint64, tag = "3")]
+    pub bytes_per_second: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CellStatus {
