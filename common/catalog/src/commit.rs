@@ -28,7 +28,7 @@ const PAUSE_FIRST: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// What became of one attempt.
-enum Fate<T> {
+pub(crate) enum Fate<T> {
     Committed(T),
     /// Another root is at that version.
     Lost,
@@ -163,7 +163,7 @@ impl Catalog {
         Ok(())
     }
 
-    async fn write_page(
+    pub(crate) async fn write_page(
         &self,
         tenant: &TenantId,
         day: i32,
@@ -190,7 +190,7 @@ impl Catalog {
     }
 
     /// Puts the root and finds out what became of it. "Failed" is never concluded from an error.
-    async fn put_root(
+    pub(crate) async fn put_root(
         &self,
         tenant: &TenantId,
         base: &RootView,

@@ -35,6 +35,15 @@ pub fn page_key(tenant: &TenantId, day: i32, unique: u128) -> String {
     format!("{}/{day}-{unique:032x}", pages(tenant))
 }
 
+/// Day and unique part of a page's key.
+pub(crate) fn parse_page_key(tenant: &TenantId, key: &str) -> Option<(i32, u128)> {
+    let name = key.strip_prefix(&pages(tenant))?.strip_prefix('/')?;
+    // Days before 1970 begin with a sign.
+    let (day, unique) = name.rsplit_once('-')?;
+    let unique = hearth_common::BlockId::from_hex(unique)?.0;
+    Some((day.parse().ok()?, unique))
+}
+
 /// A block's folder with a slash at its end: the form in which blocks are condemned.
 pub fn block_path(tenant: &TenantId, block: &BlockEntry) -> String {
     format!("{}/", block.folder(tenant))

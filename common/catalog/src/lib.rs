@@ -4,6 +4,7 @@
 //! elsewhere; here a decision becomes true exactly once, or not at all. Must not know journals' contents, how blocks are
 //! written or read, queries, or which process it runs in.
 
+mod audit;
 mod cache;
 mod collect;
 mod commit;
@@ -14,6 +15,7 @@ mod json;
 mod keys;
 mod load;
 mod plan;
+mod rebuild;
 mod root;
 mod view;
 
@@ -22,12 +24,14 @@ use std::sync::Arc;
 use hearth_common::{Clock, TenantId};
 use hearth_objstore::Store;
 
+pub use audit::{Audit, Finding};
 pub use collect::{StoredPath, Version, expired_versions};
 pub use coverage::Coverage;
 pub use error::CatalogError;
 pub use hearth_block::{BlockEntry, ObjectEntry, SourceRange};
 pub use keys::{block_path, page_key, root_key};
 pub use plan::{BlockRef, Commit, Edit, Publication};
+pub use rebuild::Rebuilt;
 pub use root::{Condemned, PageRef, ROOT_FORMAT, Root, Tombstone};
 pub use view::RootView;
 

@@ -191,7 +191,7 @@ impl Catalog {
         Ok(RootView::new(root, pages, root_bytes))
     }
 
-    async fn read_page(&self, tenant: &TenantId, day: i32, page: &PageRef) -> Result<Page, Miss> {
+    pub(crate) async fn read_page(&self, tenant: &TenantId, day: i32, page: &PageRef) -> Result<Page, Miss> {
         let key = page_key(tenant, day, page.unique);
         let object = match self.store.get(&key, OBJECT_MAX_BYTES).await {
             Ok(object) => object,

@@ -1,0 +1,263 @@
+//! Makes a root again from what the store still holds, when the newest one or a page of it is damaged or lost.
+//!
+//! The base is the newest version that can be read. Pages are immutable and say all of their blocks, so pages that were
+//! written later tell what was published later. Of a day the newest page counts, and of older ones the blocks whose journal
+//! entries no chosen block holds: replaced blocks stay out, because their entries lie in what replaced them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hearth_block::{BlockEntry, SourceRange};
+use hearth_common::{TenantId, TimestampNs};
+use hearth_objstore::ObjectInfo;
+
+use crate::audit::{Finding, is_damage};
+use crate::commit::Fate;
+use crate::error::CatalogError;
+use crate::json::{decode_page, encode_root};
+use crate::keys::{block_path, blocks, condemned_path, page_key, pages, parse_page_key, root_key};
+use crate::load::{Miss, OBJECT_MAX_BYTES};
+use crate::root::Root;
+use crate::view::{Page, RootView};
+use crate::{Catalog, Version};
+
+/// A root as it would be, or was, made again.
+#[derive(Debug, Clone, Default)]
+pub struct Rebuilt {
+    /// The version that was written, or would be.
+    pub version: u64,
+    /// The version that it starts from; `None`: no version can be read.
+    pub base: Option<u64>,
+    /// Blocks by it.
+    pub blocks: u64,
+    /// Profiles in them.
+    pub profiles: u64,
+    /// What cannot be brought back.
+    pub lost: Vec<Finding>,
+    /// Whether it is written.
+    pub written: bool,
+}
+
+/// A page with the time of its writing.
+struct Dated {
+    written: TimestampNs,
+    page: Page,
+}
+
+/// What a rebuild starts from.
+struct Base {
+    root: Root,
+    /// When the root was written; `None`: there is no readable root.
+    written: Option<TimestampNs>,
+}
+
+impl Catalog {
+    /// Plans a new root from what can be read, and writes it if `write` says so. Refuses when the newest root and all its
+    /// pages are sound. No other process may publish meanwhile, and all must be started anew afterwards: what they
+    /// remember leads to the damaged version.
+    pub async fn rebuild(&self, tenant: &TenantId, write: bool) -> Result<Rebuilt, CatalogError> {
+        let versions = self.versions(tenant).await?;
+        let newest = versions.last().map_or(0, |v| v.version);
+        let mut rebuilt = Rebuilt { version: newest + 1, ..Rebuilt::default() };
+        let base = self.newest_readable(tenant, &versions, &mut rebuilt).await?;
+        let sound = rebuilt.lost.is_empty() && base.written.is_some();
+        let dated = self.dated_pages(tenant).await?;
+        if sound && self.pages_are_sound(tenant, &base.root).await? {
+            let version = base.root.version;
+            return Err(CatalogError::Invalid(format!(
+                "version {version} and its pages are sound: there is nothing to rebuild"
+            )));
+        }
+        let stored: Vec<ObjectInfo> = self.store.list(&blocks(tenant)).await?;
+        let days = choose(tenant, &base, dated, &stored, &mut rebuilt.lost);
+        report_strangers(tenant, &base.root, &days, &stored, &mut rebuilt.lost);
+        let all = || days.values().flatten();
+        rebuilt.blocks = all().count() as u64;
+        rebuilt.profiles = all().map(|block| block.profiles).sum();
+        if write {
+            self.write_rebuilt(tenant, newest, base.root, days).await?;
+            rebuilt.written = true;
+        }
+        Ok(rebuilt)
+    }
+
+    async fn newest_readable(
+        &self,
+        tenant: &TenantId,
+        versions: &[Version],
+        rebuilt: &mut Rebuilt,
+    ) -> Result<Base, CatalogError> {
+        for version in versions.iter().rev() {
+            match self.read_root(tenant, version.version).await {
+                Ok(Some((root, _))) => {
+                    rebuilt.base = Some(root.version);
+                    return Ok(Base { root, written: Some(version.written) });
+                }
+                Ok(None) => {}
+                // To overwrite what a newer version said would lose what this one does not know.
+                Err(error @ CatalogError::NewerFormat { .. }) => return Err(error),
+                Err(error) if is_damage(&error) => {
+                    let path = root_key(tenant, version.version);
+                    rebuilt.lost.push(Finding { path, what: error.to_string() });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Base { root: Root::empty(), written: None })
+    }
+
+    async fn pages_are_sound(&self, tenant: &TenantId, root: &Root) -> Result<bool, CatalogError> {
+        for (day, page) in &root.pages {
+            match self.read_page(tenant, *day, page).await {
+                Ok(_) => {}
+                Err(Miss::Gone) => return Ok(false),
+                Err(Miss::Error(error)) if is_damage(&error) => return Ok(false),
+                Err(Miss::Error(error)) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// All pages in the store that can be read.
+    async fn dated_pages(&self, tenant: &TenantId) -> Result<Vec<Dated>, CatalogError> {
+        let mut dated = Vec::new();
+        for object in self.store.list(&pages(tenant)).await? {
+            let Some((day, unique)) = parse_page_key(tenant, &object.key) else { continue };
+            let bytes = match self.store.get(&object.key, OBJECT_MAX_BYTES).await {
+                Ok(bytes) => bytes,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            match decode_page(&object.key, unique, &bytes) {
+                Ok(page) if page.day == day => dated.push(Dated { written: object.modified, page }),
+                Ok(_) => {}
+                Err(error @ CatalogError::NewerFormat { .. }) => return Err(error),
+                // The page is passed over; what only it named is reported as blocks that no page describes.
+                Err(_) => {}
+            }
+        }
+        Ok(dated)
+    }
+
+    async fn write_rebuilt(
+        &self,
+        tenant: &TenantId,
+        newest: u64,
+        mut root: Root,
+        days: BTreeMap<i32, Vec<Arc<BlockEntry>>>,
+    ) -> Result<(), CatalogError> {
+        let parent = if root.version == newest { root.nonce } else { 0 };
+        root.pages.clear();
+        for (day, blocks) in days {
+            for source in blocks.iter().flat_map(|block| &block.sources) {
+                root.coverage.raise(&source.journal, source.upto);
+            }
+            let (page_ref, _) = self.write_page(tenant, day, blocks).await?;
+            root.pages.insert(day, page_ref);
+        }
+        let coverage = &root.coverage;
+        root.voids.retain(|journal, positions| {
+            let upto = coverage.of(journal);
+            positions.retain(|position| *position > upto);
+            !positions.is_empty()
+        });
+        (root.version, root.parent, root.nonce) = (newest + 1, parent, (self.rng)());
+        let object = Bytes::from(encode_root(&root)?);
+        // Only the version of the base is looked at: it must still be there when the new root is.
+        let mut base = RootView::empty();
+        base.root.version = newest;
+        match self.put_root(tenant, &base, &root, &object).await? {
+            Fate::Committed(()) => Ok(()),
+            Fate::Lost | Fate::Void => Err(CatalogError::Contended { attempts: 1 }),
+        }
+    }
+}
+
+/// The blocks of each day by the rule of the module. Pure.
+fn choose(
+    tenant: &TenantId,
+    base: &Base,
+    dated: Vec<Dated>,
+    stored: &[ObjectInfo],
+    lost: &mut Vec<Finding>,
+) -> BTreeMap<i32, Vec<Arc<BlockEntry>>> {
+    let mut by_day: BTreeMap<i32, Vec<Dated>> = BTreeMap::new();
+    for page in dated {
+        by_day.entry(page.page.day).or_default().push(page);
+    }
+    for (day, page) in &base.root.pages {
+        let known = by_day.get(day).is_some_and(|of_day| of_day.iter().any(|d| d.page.unique == page.unique));
+        if !known {
+            let path = page_key(tenant, *day, page.unique);
+            let what = "the root names it, and it cannot be read; older pages of its day are used".to_owned();
+            lost.push(Finding { path, what });
+        }
+    }
+    let sizes: BTreeMap<&str, u64> = stored.iter().map(|o| (o.key.as_str(), o.bytes)).collect();
+    let mut days = BTreeMap::new();
+    for (day, mut of_day) in by_day {
+        let named = base.root.pages.get(&day).map(|page| page.unique);
+        let from = of_day.iter().find(|d| Some(d.page.unique) == named).map(|d| d.written);
+        // The base knows the day: what is older than its page was replaced. It knew the day to be empty: what is older
+        // than the base was removed. Its page cannot be read: all pages of the day tell something.
+        let from = if named.is_some() { from } else { base.written };
+        of_day.retain(|d| from.is_none_or(|from| d.written >= from));
+        of_day.sort_by_key(|d| (std::cmp::Reverse(d.written), Some(d.page.unique) != named, d.page.unique));
+        let mut chosen: Vec<Arc<BlockEntry>> = Vec::new();
+        for page in of_day.iter().map(|d| &d.page) {
+            // Blocks of one page may share entries: parts of one that was too large.
+            let newer = chosen.len();
+            for block in &page.blocks {
+                let path = block_path(tenant, block);
+                let replaced = |c: &Arc<BlockEntry>| c.id == block.id || overlap(&c.sources, &block.sources);
+                if chosen[..newer].iter().any(replaced) || base.root.condemned.contains_key(&path) {
+                    continue;
+                }
+                if is_whole(tenant, block, &sizes) {
+                    chosen.push(Arc::clone(block));
+                } else if !lost.iter().any(|finding| finding.path == path) {
+                    let what = "a page names this block, and its objects are not all in the store".to_owned();
+                    lost.push(Finding { path, what });
+                }
+            }
+        }
+        if !chosen.is_empty() {
+            chosen.sort_by_key(|block| (block.min_time, block.id));
+            days.insert(day, chosen);
+        }
+    }
+    days
+}
+
+fn is_whole(tenant: &TenantId, block: &BlockEntry, sizes: &BTreeMap<&str, u64>) -> bool {
+    let folder = block.folder(tenant);
+    block.objects.iter().all(|o| sizes.get(format!("{folder}/{}", o.name).as_str()) == Some(&o.bytes))
+}
+
+fn overlap(one: &[SourceRange], other: &[SourceRange]) -> bool {
+    let meets =
+        |a: &SourceRange, b: &SourceRange| a.journal == b.journal && a.after < b.upto && b.after < a.upto;
+    one.iter().any(|a| other.iter().any(|b| meets(a, b)))
+}
+
+/// Blocks in the store that the new root does not name and that are not condemned. They may be replaced ones; without a
+/// page nothing tells.
+fn report_strangers(
+    tenant: &TenantId,
+    root: &Root,
+    days: &BTreeMap<i32, Vec<Arc<BlockEntry>>>,
+    stored: &[ObjectInfo],
+    lost: &mut Vec<Finding>,
+) {
+    let mut strangers: std::collections::BTreeSet<String> =
+        stored.iter().filter_map(|o| condemned_path(tenant, &o.key)).collect();
+    for block in days.values().flatten() {
+        strangers.remove(&block_path(tenant, block));
+    }
+    strangers.retain(|path| {
+        !root.condemned.contains_key(path) && !lost.iter().any(|finding| finding.path == *path)
+    });
+    let what = "it is in the store and not in the new root: replaced, never published, or its page is lost";
+    lost.extend(strangers.into_iter().map(|path| Finding { path, what: what.to_owned() }));
+}
