@@ -8,6 +8,7 @@
 mod decide;
 mod metrics;
 pub mod process;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, Retry, TenantId};
 use prometheus_client::registry::Registry;
 
 pub use metrics::Metrics;
+pub use verify::verify_block;
 
 /// When things go.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -66,6 +66,14 @@ pub(crate) async fn store(
     Ok(store)
 }
 
+/// The catalog of a store that other processes may be using: for commands that look at it from outside.
+pub fn bucket(settings: &Settings) -> Result<Arc<Catalog>, NodeError> {
+    let store =
+        Store::open(&settings.object_store_url(), StoreOptions::default()).map_err(NodeError::Store)?;
+    let clock = Arc::new(hearth_common::SystemClock::default());
+    Ok(Arc::new(Catalog::new(store, Arc::new(random), clock, CatalogOptions::default())))
+}
+
 pub(crate) fn catalog(
     role: Role,
     settings: &Settings,

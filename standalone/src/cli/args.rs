@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Query(QueryArgs),
     /// Measure pushes and queries with real profiles
     Bench(BenchArgs),
+    /// Look after a store: list, check, repair
+    Admin(super::admin_args::AdminArgs),
     /// Print the settings that would be in force, with all keys
     Config(ConfigArgs),
 }

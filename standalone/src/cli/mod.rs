@@ -1,6 +1,8 @@
 //! The command line: which commands there are, what they are called with, and how a failure is said.
 
+mod admin_args;
 mod args;
+mod bucket;
 mod config;
 mod flame_bars;
 mod flame_svg;
@@ -16,6 +18,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::{bench, serve};
+use admin_args::AdminCommand;
 use args::{Cli, Command};
 
 /// Runs the command line of this process.
@@ -39,6 +42,9 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Push(args)) => push::run(&args),
         Some(Command::Query(args)) => query::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Admin(args)) => match &args.command {
+            AdminCommand::Bucket(args) => bucket::run(args),
+        },
         Some(Command::Config(args)) => config::run(&args),
     }
 }

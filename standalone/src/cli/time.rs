@@ -64,9 +64,33 @@ fn days_from_epoch(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468
 }
 
+/// A day, counted from 1970-01-01, as `2026-01-31`.
+pub(crate) fn date(day: i32) -> String {
+    let days = i64::from(day) + 719_468;
+    // Eras of 400 years, which all have equally many days.
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{:02}", of_year - (153 * march_month + 2) / 5 + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_are_printed_as_they_are_read() {
+        for day in (-1000..60_000).chain([365 * 8000]) {
+            let text = date(day);
+            if day >= 0 {
+                assert_eq!(date_ms(&text), Some(i64::from(day) * 86_400_000), "{text}");
+            }
+        }
+        assert_eq!((date(0), date(-1)), ("1970-01-01".to_owned(), "1969-12-31".to_owned()));
+    }
 
     #[test]
     fn instants_are_read_in_all_notations() {
