@@ -8,20 +8,20 @@ use hearth_catalog::{Catalog, CatalogError, Finding};
 use hearth_common::TenantId;
 use hearth_objstore::StoreError;
 
-/// Blocks up to this size are held in memory and checked to the last row; of larger ones the checksums of their objects.
-const WHOLE_MAX_BYTES: u64 = 1 << 30;
-/// Larger ones are read in parts of this size.
+/// Larger blocks are read in parts of this size.
 const PART_BYTES: u64 = 8 << 20;
 
-/// Checks a block; `None`: it is sound. A store that fails is an error, an object that is bad or missing a finding.
+/// Checks a block; `None`: it is sound. A store that fails is an error, an object that is bad or missing a finding. Blocks up
+/// to `whole_max_bytes` are held in memory and checked to the last row; of larger ones the checksums of their objects.
 pub async fn verify_block(
     catalog: &Catalog,
     tenant: &TenantId,
     entry: &Arc<BlockEntry>,
+    whole_max_bytes: u64,
 ) -> Result<Option<Finding>, CatalogError> {
     let folder = entry.folder(tenant);
     let found = |what: String| Ok(Some(Finding { path: format!("{folder}/"), what }));
-    let is_large = entry.bytes() > WHOLE_MAX_BYTES;
+    let is_large = entry.bytes() > whole_max_bytes;
     let mut objects: Vec<(String, Bytes)> = Vec::new();
     for object in &entry.objects {
         let key = format!("{folder}/{}", object.name);

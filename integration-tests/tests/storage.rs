@@ -108,10 +108,13 @@ fn damage_is_found_a_lost_root_is_made_again_and_the_bucket_alone_is_enough() {
             !success && text.matches("DAMAGED").count() == 1 && text.contains(folder),
             "{object:?}: {text}"
         );
+        let (success, text) = bucket(&store, &["verify", "--block-memory", "1kB"]);
+        assert!(!success && text.contains("does not have its checksum") && text.contains(folder), "{text}");
         assert!(sound(&store, &["verify", "--quick"]).contains("sound"), "a listing does not see it");
         spoil(object);
     }
     assert!(sound(&store, &["verify"]).contains("sound"));
+    assert!(sound(&store, &["verify", "--block-memory", "1kB"]).contains("sound"), "read in parts");
 
     let root = newest_root(&store);
     spoil(&root);

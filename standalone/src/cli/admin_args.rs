@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use hearth_settings::ByteSize;
 
 #[derive(Debug, Args)]
 pub(crate) struct AdminArgs {
@@ -70,6 +71,9 @@ pub(crate) struct VerifyArgs {
     /// Roots, pages and the listing only; do not read blocks
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Blocks up to this size are held in memory and checked to the last row; of larger ones only checksums are
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = ByteSize::parse)]
+    pub(crate) block_memory: ByteSize,
 }
 
 #[derive(Debug, Args)]

@@ -179,7 +179,7 @@ async fn verify(args: &VerifyArgs) -> Result<()> {
     for tenant in tenants(&catalog, args.store.tenant.as_deref()).await? {
         let mut audit = catalog.audit(&tenant).await?;
         if !args.quick {
-            verify_blocks(&catalog, &tenant, &mut audit).await?;
+            verify_blocks(&catalog, &tenant, &mut audit, args.block_memory.0).await?;
         }
         settle(&catalog, &tenant, &mut audit).await;
         print(&about_audit(&tenant, &audit, args.quick)?)?;
@@ -191,13 +191,18 @@ async fn verify(args: &VerifyArgs) -> Result<()> {
     Ok(())
 }
 
-async fn verify_blocks(catalog: &Catalog, tenant: &TenantId, audit: &mut Audit) -> Result<()> {
+async fn verify_blocks(
+    catalog: &Catalog,
+    tenant: &TenantId,
+    audit: &mut Audit,
+    whole_max_bytes: u64,
+) -> Result<()> {
     let bar = term::bar(audit.blocks.len() as u64, "blocks");
     for block in audit.blocks.clone() {
         let folder = format!("{}/", block.folder(tenant));
         let is_known = audit.findings.iter().any(|finding| finding.path.starts_with(&folder));
         // What is missing or has another length needs no reading.
-        if !is_known && let Some(finding) = verify_block(catalog, tenant, &block).await? {
+        if !is_known && let Some(finding) = verify_block(catalog, tenant, &block, whole_max_bytes).await? {
             audit.findings.push(finding);
         }
         bar.inc(1);
