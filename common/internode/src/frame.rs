@@ -45,6 +45,19 @@ impl Frame {
         };
         FRAME_OVERHEAD_BYTES + content
     }
+
+    /// Whether it carries nothing that grows: a vote, a sign of life, an answer.
+    pub fn is_short(&self) -> bool {
+        match &self.message {
+            Message::Append { entries, .. } => entries.is_empty(),
+            Message::Snapshot { .. } => false,
+            Message::AppendReply(_)
+            | Message::Vote(_)
+            | Message::VoteReply(_)
+            | Message::TimeoutNow { .. }
+            | Message::Removed { .. } => true,
+        }
+    }
 }
 
 fn weight_bytes(entry: &Entry) -> usize {

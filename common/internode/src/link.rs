@@ -1,7 +1,8 @@
 //! Links: the streams on which members of cells speak. This file has the seam to the shell of the cells, and what both
 //! sides of a stream share; `link::dial` is the side that connects, `server::cell` the side that accepts.
 //!
-//! A link may lose frames (its stream broke, its queue was full) and never repeats or reorders them within a stream.
+//! A link may lose frames (its stream broke, its queue was full) and never repeats those of a stream, nor reorders
+//! those of one cell. Short frames may overtake entries of other cells ([`crate::outbox`]).
 
 mod dial;
 
@@ -11,7 +12,6 @@ use async_trait::async_trait;
 use futures::stream::{self, Stream, StreamExt};
 use hearth_common::MemberId;
 use hearth_proto::hearth::internal::v1 as pb;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
@@ -21,7 +21,7 @@ pub use crate::outbox::{Outbox, SendError};
 use crate::frame::{Frame, Hello, PROTOCOL};
 use crate::limits::HELLO_TIMEOUT;
 use crate::metrics::{LinkMetrics, Stranger};
-use crate::outbox::Queued;
+use crate::outbox::Feed;
 use crate::wire::{self, frame::Received};
 
 /// What takes the frames of all links of a process, whichever side opened them.
@@ -106,13 +106,13 @@ pub(crate) async fn hello(frames: &mut Streaming<pb::Frame>) -> Result<Hello, (S
 /// What is sent: a Hello, then what the queue holds, until `end`. Dropping it cancels `end`.
 pub(crate) fn outgoing(
     local: &Hello,
-    feed: mpsc::Receiver<Queued>,
+    feed: Feed,
     end: &CancellationToken,
     metrics: LinkMetrics,
 ) -> impl Stream<Item = pb::Frame> + Send + use<> {
     let state = (feed, end.clone().drop_guard(), metrics);
     let frames = stream::unfold(state, |(mut feed, guard, metrics)| async move {
-        let frame = feed.recv().await?.into_frame();
+        let frame = feed.recv().await?;
         metrics.sent.inc();
         metrics.sent_bytes.inc_by(frame.weight_bytes() as u64);
         Some((wire::frame::frame_to(frame), (feed, guard, metrics)))
