@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hearth_cell::Message;
 use hearth_cluster::roster::{MemberState, Roster};
+use hearth_common::error::chain;
 use hearth_common::{BoxError, CellId, InstanceId, LogId, MemberId};
 use hearth_node::{
     Flush, Internal, Keep, Membership, Node, Routes, Running, keeps, neighbours, publishes_last,
@@ -47,7 +48,7 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
     let following = tokio::spawn(follower.follow());
     let publishing = tokio::spawn(publish_last(Arc::clone(&ingester), Arc::clone(&membership)));
     let leaving = tokio::spawn(leave_when_wished(Arc::clone(&member), membership));
-    let flush = flush(&ingester);
+    let flush = flush(&ingester, node.settings.ingester.flush_timeout.0);
     let internal = Internal { member: me, api: member, links: Arc::<Links>::clone(&links) };
     let stop = Box::pin(async move {
         // Links stay up meanwhile: leadership is handed over.
@@ -82,13 +83,31 @@ pub fn ingester(
     Ok(ingester)
 }
 
-/// Publishes all heads.
-pub fn flush(ingester: &Arc<Ingester>) -> Flush {
+/// Publishes all heads, or says what is not published within the limit: that stays in the log and is tried again.
+pub fn flush(ingester: &Arc<Ingester>, limit: Duration) -> Flush {
     let ingester = Arc::clone(ingester);
     Arc::new(move || {
         let ingester = Arc::clone(&ingester);
-        Box::pin(async move { ingester.flush().await })
+        Box::pin(async move {
+            match tokio::time::timeout(limit, ingester.flush()).await {
+                Ok(flushed) => flushed,
+                Err(_) => Err(late(&ingester, limit)),
+            }
+        })
     })
+}
+
+/// What a flush has not published in time, for people.
+fn late(ingester: &Ingester, limit: Duration) -> String {
+    let limit = format!("not within {limit:?} (ingester.flush_timeout)");
+    if ingester.host_now().is_none() {
+        return format!("{limit}: the write-ahead log is still being read");
+    }
+    let open: Vec<String> = ingester.leads().iter().filter_map(|lead| lead.unpublished()).collect();
+    match open.is_empty() {
+        true => format!("{limit}: what is published is still in the log"),
+        false => format!("{limit}: {}. It stays in the log and is published later", open.join("; ")),
+    }
 }
 
 fn options(settings: &Settings, instance: InstanceId, cells: Cells) -> IngesterOptions {
@@ -125,7 +144,11 @@ async fn watch_ready(ingester: Arc<Ingester>, gate: Gate) {
 async fn leave_when_wished(member: Arc<Member>, membership: Arc<Membership>) {
     member.leave_wished().await;
     tracing::info!("asked to leave the cluster for good");
-    membership.leave();
+    let kept = tokio::task::spawn_blocking(move || membership.leave()).await;
+    match kept.map_err(|error| error.to_string()).and_then(|kept| kept.map_err(|error| chain(&error))) {
+        Ok(()) => {}
+        Err(error) => tracing::error!(error, "not leaving"),
+    }
 }
 
 /// Publishes what is left of cells to which no record can come any more, so that the planner can let them go.

@@ -22,6 +22,7 @@ pub use args::{About, CommonArgs, RoleArgs};
 pub use error::NodeError;
 pub use hearth_cluster::gossip::Role;
 pub use hearth_rpc::Routes;
+pub use membership::WishError;
 pub use membership::{
     Endpoints, Keep, Membership, MembershipDeps, MembershipOptions, keeps, neighbours, publishes_last,
 };

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::future::BoxFuture;
+use hearth_common::error::chain;
 use hearth_settings::Settings;
 use hearth_telemetry::{Metrics, Readiness};
 
@@ -88,7 +89,14 @@ async fn leave(State(web): State<Web>) -> Response {
         return (StatusCode::NOT_FOUND, "this process belongs to no cluster\n").into_response();
     };
     tracing::info!("asked to leave the cluster for good by a request");
-    membership.leave();
+    let membership = Arc::clone(membership);
+    let kept = match tokio::task::spawn_blocking(move || membership.leave()).await {
+        Ok(kept) => kept.map_err(|error| chain(&error)),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(why) = kept {
+        return (StatusCode::INTERNAL_SERVER_ERROR, format!("not leaving: {why}\n")).into_response();
+    }
     let text = "leaving: others take its places; /ring says when it has left, then it may be stopped\n";
     (StatusCode::ACCEPTED, text).into_response()
 }

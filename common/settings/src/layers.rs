@@ -166,6 +166,9 @@ fn check(settings: &Settings) -> Result<(), Error> {
             "it is above 0 and at most ingester.cut_age_max",
         );
     }
+    if ingester.flush_timeout.is_zero() {
+        return invalid("ingester.flush_timeout", &ingester.flush_timeout, "it is above 0");
+    }
     if ingester.cut_bytes.0 < 1 << 20 {
         return invalid(
             "ingester.cut_bytes",

@@ -121,6 +121,8 @@ pub struct Ingester {
     pub cut_age_max: GoDuration,
     /// How long the identity of a pushed profile is known after its first arrival: a retry within it counts once.
     pub remember_pushes: GoDuration,
+    /// `POST /flush` answers after this long at the latest, and says what is not published by then.
+    pub flush_timeout: GoDuration,
 }
 
 impl Default for Ingester {
@@ -131,6 +133,7 @@ impl Default for Ingester {
             cut_min_bytes: ByteSize::mib(1),
             cut_age_max: GoDuration::from_secs(3600),
             remember_pushes: GoDuration::from_secs(45 * 60),
+            flush_timeout: GoDuration::from_secs(60),
         }
     }
 }

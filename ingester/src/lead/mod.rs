@@ -30,6 +30,9 @@ use crate::host::Cell;
 pub(crate) use rebuild::Progress;
 pub(crate) use tenant::Tenant;
 
+/// Tenants that are named to people; of the others the number is said.
+const NAMED_MAX: usize = 8;
+
 /// Services of one tenant of which the planner is told.
 const LOUDEST_MAX: usize = 64;
 
@@ -134,6 +137,30 @@ impl Lead {
         }
         self.release();
         Ok(())
+    }
+
+    /// What is in memory and not published, for people; none if everything is.
+    pub(crate) fn unpublished(&self) -> Option<String> {
+        let cell = &self.cell.id.0;
+        if let Progress { done: false, entries, .. } = *self.progress.borrow() {
+            return Some(format!("cell {cell}: its log is being replayed, {entries} records so far"));
+        }
+        let mut open = Vec::new();
+        for tenant in self.all_tenants() {
+            let state = tenant.state.read();
+            let heads = state.sealed.iter().map(|sealed| &sealed.head).chain([&state.live]);
+            let records: u64 = heads.map(|head| head.sizes().records as u64).sum();
+            if records > 0 {
+                open.push((records, tenant.id.to_string()));
+            }
+        }
+        open.sort_unstable_by(|a, b| b.cmp(a));
+        let named = open.iter().take(NAMED_MAX).map(|(records, id)| format!("{records} records of tenant {id}"));
+        let mut said: Vec<String> = named.collect();
+        if let more @ 1.. = open.len().saturating_sub(NAMED_MAX) {
+            said.push(format!("{more} more tenants"));
+        }
+        (!said.is_empty()).then(|| format!("cell {cell}: {}", said.join(", ")))
     }
 
     /// Cuts the tenants that are due, and publishes what is cut; `pressed`: all of them, since the log fills up. Whether

@@ -22,7 +22,7 @@ pub(super) fn start(node: &mut Node) -> Result<Running> {
     let heads = LocalHeads::new(vec![Arc::<Ingester>::clone(&ingester)]);
     let querier = hearth_querier::process::querier(node, Arc::new(heads));
     let routes = distributor.routes().merge(querier.routes());
-    let flush = hearth_ingester::process::flush(&ingester);
+    let flush = hearth_ingester::process::flush(&ingester, node.settings.ingester.flush_timeout.0);
     let stop = Box::pin(async move {
         upkeep.stop().await?;
         // Publishes all heads and closes the log.

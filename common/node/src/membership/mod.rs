@@ -10,6 +10,7 @@ mod planner;
 mod statuses;
 #[cfg(test)]
 mod tests;
+mod wish;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use hearth_cluster::roster::{
     MemberState, Note, Plan, PlanOptions, Roster, RosterError, RosterParts, RosterStore, Seen, Sight, Volume,
     plan,
 };
+use hearth_common::error::chain;
 use hearth_common::{Clock, DiskId, InstanceId, LogId, MemberId, TimestampNs};
 use hearth_internode::api::MemberStatus;
 use hearth_internode::cells::{Cells, CellsParts};
@@ -35,6 +37,7 @@ use tokio::task::JoinHandle;
 
 pub use keep::{Keep, keeps, neighbours, publishes_last};
 pub(crate) use statuses::Asked;
+pub use wish::WishError;
 
 use crate::node::Random;
 use keep::unheard;
@@ -187,6 +190,17 @@ impl Membership {
         let Endpoints { disk, api_addr, cluster_addr } = endpoints;
         let MembershipOptions { role, instance, zone, gossip, .. } = &self.options;
         let roster_version = self.store.known().map_or(0, |roster| roster.version);
+        let leaves = match (&self.options.folder, disk) {
+            (Some(folder), Some(disk)) => wish::is_kept(folder, disk).unwrap_or_else(|error| {
+                tracing::error!(error = %chain(&error), "it is not known whether this process was asked to leave");
+                false
+            }),
+            _ => false,
+        };
+        if leaves {
+            tracing::info!("this process was asked to leave the cluster for good before it was restarted");
+            self.leaving.send_replace(true);
+        }
         let said = Announcement {
             role: *role,
             instance: instance.clone(),
@@ -194,7 +208,7 @@ impl Membership {
             zone: zone.clone(),
             api_addr,
             cluster_addr,
-            state: PeerState::Joining,
+            state: if leaves { PeerState::Leaving } else { PeerState::Joining },
             roster_version,
         };
         let gossip = Gossip::start(gossip.clone(), said, Arc::clone(&self.clock)).await?;
@@ -228,9 +242,15 @@ impl Membership {
         }
     }
 
-    /// Says that this process leaves the cluster for good: others take its places, and it serves on meanwhile.
-    pub fn leave(&self) {
+    /// Says that this process leaves the cluster for good: others take its places, and it serves on meanwhile. On `Ok` the
+    /// wish outlives a restart. Writes a small file: blocks for a moment.
+    pub fn leave(&self) -> Result<(), WishError> {
+        let disk = self.endpoints().and_then(|endpoints| endpoints.disk);
+        if let (Some(folder), Some(disk)) = (&self.options.folder, disk) {
+            wish::keep(folder, disk)?;
+        }
         self.leaving.send_replace(true);
+        Ok(())
     }
 
     /// The settings of this membership.

@@ -140,7 +140,7 @@ async fn one_that_leaves_says_so_and_gets_no_new_records() {
     let mut b = one(dir.path(), Role::Ingester, "b", Some(2), vec![seed]);
     b.join().await;
     a.roster(|roster| cell_names(roster) == ["a", "b"]).await;
-    b.membership.leave();
+    b.membership.leave().expect("kept");
     let leaving = |roster: &Roster| {
         roster.member(&b.member()).is_some_and(|member| member.state == MemberState::Leaving)
             && roster.cells.iter().any(|cell| cell.state == CellState::Lingering)
@@ -149,6 +149,37 @@ async fn one_that_leaves_says_so_and_gets_no_new_records() {
     assert_eq!(keeps(&roster, &b.member()).len(), 1, "it keeps what it has until all is published");
     a.membership.stop().await;
     b.membership.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_does_not_take_back_the_wish_to_leave_and_a_new_disk_does() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut a = one(dir.path(), Role::Ingester, "a", Some(1), Vec::new());
+    let seed = a.join().await;
+    let mut b = one(dir.path(), Role::Ingester, "b", Some(2), vec![seed.clone()]);
+    b.join().await;
+    a.roster(|roster| cell_names(roster) == ["a", "b"]).await;
+    b.membership.leave().expect("kept");
+    // At once: neither the others nor the roster need have heard of the wish.
+    b.membership.stop().await;
+    let state_of = |peers: &Peers, disk: u128| {
+        let said = peers.alive().map(|peer| &peer.said);
+        said.filter(|said| &*said.instance.0 == "b" && said.disk == Some(DiskId(disk)))
+            .map(|said| said.state)
+            .last()
+    };
+    let mut again = one(dir.path(), Role::Ingester, "b", Some(2), vec![seed.clone()]);
+    again.join().await;
+    let member = again.member();
+    a.roster(|roster| roster.member(&member).is_some_and(|b| b.state == MemberState::Leaving)).await;
+    a.peers(|peers| state_of(peers, 2) == Some(PeerState::Leaving)).await;
+    again.membership.stop().await;
+    let mut other = one(dir.path(), Role::Ingester, "b", Some(3), vec![seed]);
+    other.join().await;
+    a.peers(|peers| state_of(peers, 3).is_some_and(|state| state != PeerState::Leaving)).await;
+    assert!(!*other.membership.leaving.borrow(), "another disk was never asked to leave");
+    a.membership.stop().await;
+    other.membership.stop().await;
 }
 
 #[test]
