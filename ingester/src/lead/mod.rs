@@ -149,13 +149,14 @@ impl Lead {
         for tenant in self.all_tenants() {
             let state = tenant.state.read();
             let heads = state.sealed.iter().map(|sealed| &sealed.head).chain([&state.live]);
-            let records: u64 = heads.map(|head| head.sizes().records as u64).sum();
+            let records: u64 = heads.map(|head| head.sizes().records).sum();
             if records > 0 {
                 open.push((records, tenant.id.to_string()));
             }
         }
         open.sort_unstable_by(|a, b| b.cmp(a));
-        let named = open.iter().take(NAMED_MAX).map(|(records, id)| format!("{records} records of tenant {id}"));
+        let named =
+            open.iter().take(NAMED_MAX).map(|(records, id)| format!("{records} records of tenant {id}"));
         let mut said: Vec<String> = named.collect();
         if let more @ 1.. = open.len().saturating_sub(NAMED_MAX) {
             said.push(format!("{more} more tenants"));
