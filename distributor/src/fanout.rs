@@ -24,7 +24,7 @@ use hearth_internode::cells::{Cells, View};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
-pub use place::{place, service_key};
+pub use place::place;
 
 use batch::{Batch, Sent};
 use metrics::Metrics;

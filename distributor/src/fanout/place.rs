@@ -1,6 +1,5 @@
 //! From the header of a record to the cell that takes it. Pure.
 
-pub use hearth_cluster::roster::service_key;
 use hearth_cluster::roster::{Homes, PlaceKey, Placed};
 use hearth_common::{TenantId, TimestampNs};
 use hearth_formats::record::RecordHeader;
