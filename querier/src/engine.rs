@@ -10,7 +10,8 @@ use futures::future::try_join;
 use futures::{StreamExt, TryStreamExt};
 use hearth_block::{BlockEntry, BlockError};
 use hearth_catalog::{Catalog, RootView};
-use hearth_common::{JournalId, Position, TenantId};
+use hearth_common::work::away;
+use hearth_common::{JournalId, Position, TenantId, Workers};
 use hearth_model::{Answer, Question};
 use hearth_query::FetchRequest;
 use hearth_query::heads::{Beyond, Heads, HeadsError, ROUNDS_MAX};
@@ -28,15 +29,21 @@ const FETCHES_AT_ONCE: usize = 8;
 const ROOT_AGE: Duration = Duration::from_secs(5);
 
 /// Answers questions.
-#[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) heads: Arc<dyn Heads>,
     pub(crate) blocks: Blocks,
     /// One permit a thread that computes.
     pub(crate) threads: Arc<Semaphore>,
+    pub(crate) workers: Workers,
     pub(crate) query_bytes_max: u64,
     pub(crate) metrics: Metrics,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("heads", &self.heads).finish_non_exhaustive()
+    }
 }
 
 /// The answer to one question of one tenant.
@@ -223,7 +230,7 @@ impl Engine {
             return Err(QueryError::Bytes { limit: self.query_bytes_max }.into());
         }
         let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| QueryError::Worker)?;
-        let worked = tokio::task::spawn_blocking(move || {
+        let worked = away(&self.workers, move || {
             let _permit = permit;
             let answer = prepared.run()?;
             gather.add(answer)?;

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hearth_catalog::Catalog;
-use hearth_common::{Clock, LimitsSource, TenantId};
+use hearth_common::{Clock, LimitsSource, TenantId, Workers};
 use hearth_model::{Answer, Question};
 use hearth_objstore::Store;
 use hearth_query::heads::Heads;
@@ -39,7 +39,6 @@ use metrics::Metrics;
 use tenant_settings::TenantSettings;
 
 /// What a querier is made of.
-#[derive(Debug)]
 pub struct QuerierDeps {
     /// Which blocks exist. Shared with whoever publishes in this process.
     pub catalog: Arc<Catalog>,
@@ -51,8 +50,16 @@ pub struct QuerierDeps {
     pub limits: Arc<dyn LimitsSource>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Computes answers of blocks.
+    pub workers: Workers,
     /// Sizes and times.
     pub options: QuerierOptions,
+}
+
+impl std::fmt::Debug for QuerierDeps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QuerierDeps").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 /// Sizes and times of a querier.
@@ -96,7 +103,7 @@ struct Inner {
 impl Querier {
     /// A querier; nothing is read yet.
     pub fn new(deps: QuerierDeps) -> Self {
-        let QuerierDeps { catalog, store, heads, limits, clock, options } = deps;
+        let QuerierDeps { catalog, store, heads, limits, clock, workers, options } = deps;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cores() } else { options.threads };
         let engine = Engine {
@@ -104,6 +111,7 @@ impl Querier {
             heads,
             blocks: Blocks::new(store.clone(), options.cache_bytes),
             threads: Arc::new(Semaphore::new(threads)),
+            workers,
             query_bytes_max: options.query_bytes_max,
             metrics: Metrics::new(),
         };

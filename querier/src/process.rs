@@ -39,6 +39,7 @@ pub fn querier(node: &mut Node, heads: Arc<dyn Heads>) -> Querier {
         heads,
         limits: Arc::clone(&node.limits),
         clock: Arc::clone(&node.clock),
+        workers: hearth_node::workers(),
         options: QuerierOptions {
             cache_bytes: settings.cache_bytes.0,
             query_bytes_max: settings.query_bytes_max.0,

@@ -150,6 +150,7 @@ impl World {
         let heads = Arc::new(LocalHeads::new(vec![Arc::clone(&head) as Arc<dyn HeadSource>]));
         let limits = Arc::new(Arc::new(limits));
         let deps = QuerierDeps {
+            workers: Arc::new(|job| drop(tokio::task::spawn_blocking(job))),
             catalog: Arc::clone(&catalog),
             store: store.clone(),
             heads,
