@@ -42,7 +42,7 @@ pub struct Ingester {
     /// Who should keep each cell, home first.
     wanted: RwLock<BTreeMap<CellId, Vec<MemberId>>>,
     me: MemberId,
-    failed: Mutex<Option<String>>,
+    pub(crate) failed: Mutex<Option<String>>,
     pub(crate) closed: AtomicBool,
     pub(crate) stop: watch::Sender<bool>,
 }

@@ -88,6 +88,12 @@ impl Process {
         }
     }
 
+    /// Whether the log takes nothing more.
+    pub fn has_failed(&self) -> bool {
+        self.ingester.failed.lock().is_some()
+            || self.ingester.host_now().is_some_and(|host| host.failure().is_some())
+    }
+
     /// Ends without a word to anybody and without writing anything, as a killed process does.
     pub fn abandon(&self) {
         self.tasks.iter().for_each(JoinHandle::abort);
