@@ -21,8 +21,8 @@ pub use crate::process::Ways;
 use crate::process::{Follower, watch_ready};
 use crate::service::Ingester;
 
-/// Most milliseconds between two writes.
-const WRITE_MS_MAX: u128 = 10;
+/// Milliseconds between two writes: 3, and at most so many more.
+const WRITE_MS_MAX: u128 = 12;
 
 /// What a simulated process is made of.
 pub struct Parts {
@@ -108,7 +108,7 @@ impl Process {
 pub(crate) async fn write_log(ingester: Weak<Ingester>) {
     loop {
         let Some(ingester) = ingester.upgrade().filter(|ingester| !*ingester.stop.borrow()) else { return };
-        let wait_ms = 1 + (ingester.common.deps.rng)() % WRITE_MS_MAX;
+        let wait_ms = 3 + (ingester.common.deps.rng)() % WRITE_MS_MAX;
         if let Some(host) = ingester.host_now() {
             host.shared.wal.write_queued();
         }

@@ -98,8 +98,11 @@ impl Lead {
         Some(Arc::clone(tenants.entry(id.clone()).or_insert_with(make)))
     }
 
+    /// In the order of their names.
     pub(crate) fn all_tenants(&self) -> Vec<Arc<Tenant>> {
-        self.tenants.read().values().map(Arc::clone).collect()
+        let mut all: Vec<Arc<Tenant>> = self.tenants.read().values().map(Arc::clone).collect();
+        all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        all
     }
 
     /// What is pushed of services in this cell, the loudest of each tenant.
