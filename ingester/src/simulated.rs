@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use hearth_cell::Message;
+use hearth_cell::{Message, Status};
 use hearth_common::{CellId, LogId, MemberId};
 use hearth_node::Membership;
 use hearth_telemetry::Readiness;
@@ -88,10 +88,16 @@ impl Process {
         }
     }
 
-    /// Whether the log takes nothing more.
-    pub fn has_failed(&self) -> bool {
-        self.ingester.failed.lock().is_some()
-            || self.ingester.host_now().is_some_and(|host| host.failure().is_some())
+    /// Why the log takes nothing more, if so.
+    pub fn failure(&self) -> Option<String> {
+        let failed = self.ingester.failed.lock().clone();
+        failed.or_else(|| self.ingester.host_now()?.failure().map(|why| why.to_string()))
+    }
+
+    /// How its copies of cells are.
+    pub fn cells(&self) -> Vec<(CellId, Status)> {
+        let cells = self.ingester.host_now().map_or_else(Vec::new, |host| host.cells());
+        cells.iter().map(|cell| (cell.id.clone(), cell.status())).collect()
     }
 
     /// Ends without a word to anybody and without writing anything, as a killed process does.

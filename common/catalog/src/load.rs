@@ -58,13 +58,14 @@ impl Catalog {
         Ok(self.look(tenant, slot.known()).await?.view)
     }
 
-    /// Without asking the store, if possible: for a commit, which finds out by itself whether its base is the newest.
+    /// Without asking the store, if possible: for a commit, which finds out by itself whether its base is the newest. Not one
+    /// that was seen long ago: the versions behind it may be collected, and a root put there is void.
     pub(crate) async fn likely_newest(
         &self,
         tenant: &TenantId,
     ) -> Result<Option<Arc<RootView>>, CatalogError> {
         match self.cache.slot(tenant).known() {
-            Some(Known { view: Some(view), .. }) => Ok(Some(view)),
+            Some(known) if known.view.is_some() && self.confirmed_lately(&known) => Ok(known.view),
             _ => self.newest(tenant, Duration::ZERO).await,
         }
     }

@@ -275,15 +275,7 @@ impl Host {
                 damage.push(format!("{lost} records of cell {} are lost", id.0));
             }
             let (mut saved, slots) = cell.into_parts();
-            // Only their segments have them: they must be in a list before those go.
-            let unsaved: Vec<u128> = saved.remembered.iter().map(|(rid, _)| rid.0).collect();
-            let older = if planted.has(Bug::RidsNotLoaded) {
-                Vec::new()
-            } else {
-                shared.dir.load_ids(number.0, since)
-            };
-            let older = older.into_iter().flat_map(|(_, ids)| ids);
-            saved.remembered = older.map(|id| (Rid(id), Position(0))).chain(saved.remembered).collect();
+            let unsaved = host.remember(number, since, &mut saved);
             shared.checkpoint.lock().insert(
                 number,
                 CheckpointCell {
@@ -306,6 +298,17 @@ impl Host {
         }
         host.spawn_disk_sends(disk_sends_in);
         Ok((host, FoundDamage { what: damage, others }))
+    }
+
+    /// Adds what lists say was pushed lately. What only segments say: it must be in a list before those go.
+    fn remember(&self, number: CellNumber, since: TimestampNs, saved: &mut Saved) -> Vec<u128> {
+        let unsaved = saved.remembered.iter().map(|(rid, _)| rid.0).collect();
+        if !self.planted.has(Bug::RidsNotLoaded) {
+            let older = self.shared.dir.load_ids(number.0, since).into_iter().flat_map(|(_, ids)| ids);
+            let older = older.map(|id| (Rid(id), Position(0)));
+            saved.remembered = older.chain(saved.remembered.drain(..)).collect();
+        }
+        unsaved
     }
 
     fn options(&self, alone: bool) -> Options {

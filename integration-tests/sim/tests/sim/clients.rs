@@ -137,7 +137,8 @@ pub(crate) async fn ask(world: &World, tries: u32) -> Result<Option<Heard>, Stri
         let acked_before = world.truth.lock().acked.clone();
         let at = world.any_front();
         let terms = Terms::from(Duration::from_secs(12));
-        let asked = call(world, at, async |front| Some(front.querier.ask(&tenants, &question(), terms).await)).await;
+        let asked =
+            call(world, at, async |front| Some(front.querier.ask(&tenants, &question(), terms).await)).await;
         match asked {
             Some(Ok((Answer::Tree(tree), marks))) => {
                 let mut counts = Counts::new();

@@ -30,7 +30,8 @@ pub(crate) struct SimVoice {
 impl SimVoice {
     fn change(&self, change: impl FnOnce(&mut Announcement)) {
         let Some(world) = self.world.upgrade() else { return };
-        if let Some((_, said)) = world.said(self.at).lock().as_mut().filter(|said| said.0 == self.generation) {
+        if let Some((_, said)) = world.said(self.at).lock().as_mut().filter(|said| said.0 == self.generation)
+        {
             change(said);
         }
     }
@@ -47,7 +48,12 @@ impl Voice for SimVoice {
 }
 
 /// Listens for the process at `at` until nobody wants to know any more.
-pub(crate) async fn listen(world: Weak<World>, at: usize, clock: Arc<dyn Clock>, heard: watch::Sender<Arc<Peers>>) {
+pub(crate) async fn listen(
+    world: Weak<World>,
+    at: usize,
+    clock: Arc<dyn Clock>,
+    heard: watch::Sender<Arc<Peers>>,
+) {
     let mut known: BTreeMap<usize, (Instant, u64, Announcement)> = BTreeMap::new();
     let mut peers = Peers::begin(clock.monotonic());
     loop {

@@ -111,9 +111,13 @@ fn each_acknowledged_record_counts_once_whatever_goes_wrong() {
             }
             true
         }
-        Err(why) => panic!("{why}\nHEARTH_SIM_SEED={seed} cargo test -p hearth-sim -- --nocapture tries it again"),
+        Err(why) => {
+            panic!("{why}\nHEARTH_SIM_SEED={seed} cargo test -p hearth-sim -- --nocapture tries it again")
+        }
     });
-    eprintln!("{count} seeds from {first}: {records} records, {answers} answers, {inexact} of the last inexact");
+    eprintln!(
+        "{count} seeds from {first}: {records} records, {answers} answers, {inexact} of the last inexact"
+    );
     assert!(answers > 0 && records > 0, "nothing happened");
 }
 

@@ -80,7 +80,12 @@ impl Reach for SimReach {
         let Some(to) = to else {
             return Err(CallError::Unreachable { peer: address.to_owned(), why: "no such place".to_owned() });
         };
-        Ok(Arc::new(SimCalls { world: Weak::clone(&self.world), from: self.from, to, peer: address.to_owned() }))
+        Ok(Arc::new(SimCalls {
+            world: Weak::clone(&self.world),
+            from: self.from,
+            to,
+            peer: address.to_owned(),
+        }))
     }
 }
 
@@ -210,13 +215,7 @@ impl Post for SimLinks {
     }
 }
 
-fn deliver(
-    life: &Life,
-    (from, to): (&MemberId, &MemberId),
-    cell: &CellId,
-    log: LogId,
-    message: Message,
-) {
+fn deliver(life: &Life, (from, to): (&MemberId, &MemberId), cell: &CellId, log: LogId, message: Message) {
     let Some((process, links)) = life.ingester() else { return };
     // A link says Hello first: another disk is another member.
     if links.me != *to {

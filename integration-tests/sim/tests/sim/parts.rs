@@ -117,7 +117,12 @@ pub(crate) struct Weather {
 
 impl Default for Weather {
     fn default() -> Self {
-        Self { percent: AtomicU64::new(0), away: watch::Sender::new(false), written: Mutex::default(), clock: SimClock::new() }
+        Self {
+            percent: AtomicU64::new(0),
+            away: watch::Sender::new(false),
+            written: Mutex::default(),
+            clock: SimClock::new(),
+        }
     }
 }
 

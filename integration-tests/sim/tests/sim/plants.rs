@@ -69,13 +69,14 @@ fn found(plant: Plant, seeds: u64) -> Option<(u64, String)> {
 #[test]
 fn planted_bugs_are_found() {
     let seeds = number("HEARTH_SIM_PLANTS").map_or(PLANT_SEEDS, |seeds| seeds.min(PLANT_SEEDS));
-    let quick = [Plant::NewIdentity, Plant::CoverageNotSent, Plant::DiskLies, Plant::Role(Bug::RebuildSkipped)];
+    let quick =
+        [Plant::NewIdentity, Plant::CoverageNotSent, Plant::DiskLies, Plant::Role(Bug::RebuildSkipped)];
     let plants = if number("HEARTH_SIM_PLANTS").is_some() { &ALL[..] } else { &quick[..] };
     let mut missed = Vec::new();
     for plant in plants {
         match found(*plant, seeds) {
             Some((seed, why)) => {
-                let why = why.lines().next().unwrap_or_default();
+                let why = why.lines().find(|line| !line.is_empty()).unwrap_or_default();
                 eprintln!("{plant:?} is found by seed {seed}: {why}");
             }
             None => missed.push(plant),

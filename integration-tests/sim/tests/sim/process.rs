@@ -17,7 +17,9 @@ use hearth_ingester::{Cells, IngesterDeps, IngesterOptions};
 use hearth_internode::Reach;
 use hearth_node::{Endpoints, Membership, MembershipDeps, MembershipOptions};
 use hearth_objstore::Store;
-use hearth_querier::{ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions, Querier, QuerierDeps, QuerierOptions};
+use hearth_querier::{
+    ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions, Querier, QuerierDeps, QuerierOptions,
+};
 use hearth_telemetry::Readiness;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -122,9 +124,17 @@ impl Life {
         }
     }
 
-    /// Whether its log takes nothing more.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.ingester().is_some_and(|(process, _)| process.has_failed())
+    /// Why its log takes nothing more.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.ingester().and_then(|(process, _)| process.failure())
+    }
+
+    /// Publishes what it has, lets others lead, closes its log.
+    pub(crate) async fn stop(&self) {
+        if let Does::Ingest(process, _) = &self.does {
+            // What is not published is in the logs of others.
+            _ = process.ingester.stop().await;
+        }
     }
 
     /// Asks to leave the cluster for good.

@@ -59,9 +59,9 @@ fn live_once(seed: u64, plant: Plant) -> Result<Done, String> {
     runtime.expect("a runtime").block_on(async {
         let world = World::new(seed, plant, dir.path());
         let lived = live(&world).await;
-        let states = if lived.is_err() { world.states().await } else { String::new() };
+        let states = if lived.is_err() { world.states() } else { String::new() };
         if show && lived.is_ok() {
-            println!("{}", world.trace.tail());
+            eprintln!("{}", world.trace.tail());
         }
         lived.map_err(|why| format!("seed {seed}: {why}\n{}{states}", world.trace.tail()))
     })

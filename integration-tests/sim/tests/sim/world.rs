@@ -1,5 +1,6 @@
 //! A cluster of a few processes, and what goes wrong with it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use hearth_catalog::CatalogOptions;
 use hearth_cluster::roster::PlanOptions;
-use hearth_common::{DiskId, InstanceId};
-use hearth_internode::IngesterApi;
+use hearth_common::{DiskId, InstanceId, MemberId};
+use hearth_cell::Status;
 use hearth_objstore::{Store, StoreOptions};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -17,11 +18,13 @@ use crate::Plant;
 use crate::checker::Truth;
 use crate::disk::FaultyDisk;
 use crate::gossip::Said;
-pub(crate) use crate::process::Life;
-use crate::process::{Kind, Node, kill, start};
 use crate::net::{CLIENTS, Net};
 use crate::parts::{Dice, SimClock, Trace, Weather};
+pub(crate) use crate::process::Life;
+use crate::process::{Kind, Node, kill, start};
 
+/// A process that does not stop by then is killed.
+const STOP_MAX: Duration = Duration::from_secs(10);
 const NS_PER_S: i64 = 1_000_000_000;
 
 /// What is chosen once for a world.
@@ -193,7 +196,11 @@ impl World {
     pub(crate) fn kill(&self, at: usize, power_cut: bool) {
         let node = &self.nodes[at];
         if kill(node, power_cut) {
-            self.trace.note(&format!("{} is killed{}", node.name, if power_cut { " by a power cut" } else { "" }));
+            self.trace.note(&format!(
+                "{} is killed{}",
+                node.name,
+                if power_cut { " by a power cut" } else { "" }
+            ));
         }
     }
 
@@ -212,7 +219,7 @@ impl World {
 
     /// One thing goes wrong, or gets better.
     pub(crate) fn trouble(self: &Arc<Self>) {
-        match self.dice.below(16) {
+        match self.dice.below(18) {
             0 | 1 => self.kill(self.any_ingester(), self.dice.chance(60)),
             2 => self.kill(self.any(), self.dice.chance(60)),
             3 => self.start_all(),
@@ -248,13 +255,16 @@ impl World {
             }
             11 => {
                 let at = self.any();
-                let step_s = self.dice.below(2 * self.rules.clock_off_s as u64 + 1) as i64 - self.rules.clock_off_s;
+                let step_s =
+                    self.dice.below(2 * self.rules.clock_off_s as u64 + 1) as i64 - self.rules.clock_off_s;
                 self.trace.note(&format!("the wall clock of {} is {step_s} s off", self.nodes[at].name));
                 self.nodes[at].clock.step(step_s * NS_PER_S);
             }
             12 => self.pause(),
             13 => self.grow_or_shrink(),
             14 => self.lose_disk(),
+            15 => self.isolate(),
+            16 => self.stop(self.any_ingester()),
             _ => self.fill_disk(),
         }
     }
@@ -270,6 +280,32 @@ impl World {
         if both {
             net.cut.insert((other, at));
         }
+    }
+
+    /// An ingester is seen by clients and by no other ingester.
+    fn isolate(&self) {
+        let at = self.any_ingester();
+        self.trace.note(&format!("{} is cut off from the other ingesters", self.nodes[at].name));
+        let mut net = self.net.lock();
+        for other in (0..INGESTERS).filter(|other| *other != at) {
+            net.cut.extend([(at, other), (other, at)]);
+        }
+    }
+
+    /// A process is told to stop, and started again, as when all are brought to a new version.
+    fn stop(self: &Arc<Self>, at: usize) {
+        let Some(life) = self.life(at) else { return };
+        self.trace.note(&format!("{} is told to stop", self.nodes[at].name));
+        let world = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = life.dead() => return,
+                _ = tokio::time::timeout(STOP_MAX, life.stop()) => {}
+            }
+            world.kill(at, false);
+            world.start(at);
+        });
     }
 
     fn pause(&self) {
@@ -301,6 +337,28 @@ impl World {
         }
         let at = self.any_ingester();
         self.kill(at, true);
+        if self.dice.chance(50) {
+            self.trace.note(&format!("a bit of the log of {} flips", self.nodes[at].name));
+            return self.flip(&self.nodes[at].machine.lock().disk);
+        }
+        self.replace_disk(at);
+    }
+
+    fn flip(&self, disk: &FaultyDisk) {
+        let names = disk.names();
+        if names.is_empty() {
+            return;
+        }
+        let name = &names[self.dice.below(names.len() as u64) as usize];
+        let mut bytes = disk.bytes(name);
+        if !bytes.is_empty() {
+            let at = self.dice.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << self.dice.below(8);
+            disk.plant(name, bytes);
+        }
+    }
+
+    fn replace_disk(&self, at: usize) {
         self.trace.note(&format!("{} loses its disk", self.nodes[at].name));
         let empty = FaultyDisk::new(self.seed.wrapping_mul(37).wrapping_add(at as u64) << 1);
         let mut machine = self.nodes[at].machine.lock();
@@ -314,7 +372,11 @@ impl World {
     fn fill_disk(&self) {
         let at = self.any_ingester();
         let full = self.dice.chance(60);
-        self.trace.note(&format!("the disk of {} is {}", self.nodes[at].name, if full { "full" } else { "empty" }));
+        self.trace.note(&format!(
+            "the disk of {} is {}",
+            self.nodes[at].name,
+            if full { "full" } else { "empty" }
+        ));
         self.nodes[at].machine.lock().disk.set_free(if full { 0 } else { u64::MAX / 2 });
     }
 
@@ -326,8 +388,11 @@ impl World {
         self.weather.away.send_replace(false);
         for (at, node) in self.nodes.iter().enumerate() {
             // As whoever looks after it does: a log that failed takes nothing more until the process is started anew.
-            if self.life(at).is_some_and(|life| life.has_failed()) {
+            if let Some(why) = self.life(at).and_then(|life| life.failure()) {
                 self.kill(at, false);
+                if why.contains("move this data folder away") {
+                    self.replace_disk(at);
+                }
             }
             node.clock.step(0);
             *node.paused_until.lock() = None;
@@ -335,7 +400,6 @@ impl World {
         }
         self.start_all();
     }
-
 }
 
 impl World {
@@ -346,17 +410,33 @@ impl World {
 }
 
 impl World {
-    /// How all ingesters say they are, for people.
-    pub(crate) async fn states(&self) -> String {
+    /// How all copies of cells are, for people.
+    pub(crate) fn states(&self) -> String {
         let mut text = String::new();
         for at in 0..self.size() {
             let Some(life) = self.life(at) else { continue };
-            let Some(member) = life.member() else { continue };
-            let ready = life.ingester().map(|(process, _)| process.ingester.ready());
-            text.push_str(&format!("{}: {ready:?}\n", self.nodes[at].name));
-            let status = member.status().await.expect("it says how it is");
-            for cell in status.cells {
-                text.push_str(&format!("    {cell:?}\n"));
+            let Some((process, _)) = life.ingester() else { continue };
+            text.push_str(&format!("{}: {:?}\n", self.nodes[at].name, process.ingester.ready()));
+            for (cell, status) in process.cells() {
+                let names = |members: &BTreeSet<MemberId>| {
+                    let name = |member: &MemberId| format!("{}/{}", member.instance, &member.disk.to_string()[..4]);
+                    members.iter().map(name).collect::<Vec<_>>().join(" ")
+                };
+                let Status { role, term, base, released, commit, durable_end, end, damaged, .. } = &status;
+                text.push_str(&format!(
+                    "    cell {}: {role:?} in term {}, {} <= {} <= {} <= {} <= {}, voters {}, learners {}{}, waits for '{}'\n",
+                    cell.0,
+                    term.0,
+                    base.0,
+                    released.0,
+                    commit.0,
+                    durable_end.0,
+                    end.0,
+                    names(&status.membership.voters),
+                    names(&status.membership.learners),
+                    if *damaged { ", damaged" } else { "" },
+                    status.waits_for
+                ));
             }
         }
         text
