@@ -124,8 +124,8 @@ fn questions_while_leadership_changes() {
 #[test]
 fn a_member_is_replaced() {
     let start = Small::new(3, 1, None);
-    check("replacement", &start, REPLACEMENT, 10);
-    check("replacement and a crash", &start, REPLACEMENT_CRASH, 8);
+    check("replacement", &start, REPLACEMENT, 12);
+    check("replacement and a crash", &start, REPLACEMENT_CRASH, 10);
 }
 
 #[test]
@@ -135,8 +135,8 @@ fn deeper() {
     check("two more terms", &three, ELECTIONS, 18);
     check("two more terms and a crash", &three, CRASH, 11);
     check("questions", &three, READS, 16);
-    check("replacement", &four, REPLACEMENT, 12);
-    check("replacement and a crash", &four, REPLACEMENT_CRASH, 9);
+    check("replacement", &four, REPLACEMENT, 15);
+    check("replacement and a crash", &four, REPLACEMENT_CRASH, 12);
 }
 
 #[test]
