@@ -234,12 +234,7 @@ impl Catalog {
     /// The root exists. It counts only if its base does: else versions up to it were collected and it was made anew where
     /// nobody looks (design: replication A22). Versions are deleted in ascending order, so the base tells; by its nonce, for
     /// what is there may have been made anew itself.
-    async fn confirm(
-        &self,
-        tenant: &TenantId,
-        base: BaseIs,
-        root: &Root,
-    ) -> Result<Fate<()>, CatalogError> {
+    async fn confirm(&self, tenant: &TenantId, base: BaseIs, root: &Root) -> Result<Fate<()>, CatalogError> {
         let mut last_error = None;
         for ask in 0..PUTS_MAX {
             let follows = match base {

@@ -1,4 +1,4 @@
-//! A simulated cell of ingesters; everything lies in `tests/sim`, so that what tests switch on stays out of the binaries.
+//! Simulated clusters; everything lies in `tests/sim`, so that what tests switch on stays out of the binaries.
 //!
-//! - `HEARTH_SIM_SEEDS=500 cargo test -p hearth-sim` tries so many seeds.
-//! - `HEARTH_SIM_SEED=7 cargo test -p hearth-sim` tries one, and shows what happened.
+//! - `cargo xtask sim --seeds 500` tries so many seeds.
+//! - `cargo xtask sim --seed 7` tries one, and shows what happened; `--plants 2000` puts bugs in that must be found.

@@ -76,7 +76,7 @@ fn planted_bugs_are_found() {
     for plant in plants {
         match found(*plant, seeds) {
             Some((seed, why)) => {
-                let why = why.lines().find(|line| !line.is_empty()).unwrap_or_default();
+                let why = why.lines().find(|line| line.starts_with("seed ")).unwrap_or_default();
                 eprintln!("{plant:?} is found by seed {seed}: {why}");
             }
             None => missed.push(plant),

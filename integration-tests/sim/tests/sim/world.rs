@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hearth_catalog::CatalogOptions;
+use hearth_cell::Status;
 use hearth_cluster::roster::PlanOptions;
 use hearth_common::{DiskId, InstanceId, MemberId};
-use hearth_cell::Status;
 use hearth_objstore::{Store, StoreOptions};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -419,7 +419,8 @@ impl World {
             text.push_str(&format!("{}: {:?}\n", self.nodes[at].name, process.ingester.ready()));
             for (cell, status) in process.cells() {
                 let names = |members: &BTreeSet<MemberId>| {
-                    let name = |member: &MemberId| format!("{}/{}", member.instance, &member.disk.to_string()[..4]);
+                    let name =
+                        |member: &MemberId| format!("{}/{}", member.instance, &member.disk.to_string()[..4]);
                     members.iter().map(name).collect::<Vec<_>>().join(" ")
                 };
                 let Status { role, term, base, released, commit, durable_end, end, damaged, .. } = &status;
