@@ -1,9 +1,9 @@
 //! `profiles.parquet`: one row for each profile and type that has a value.
 
-use bytes::Bytes;
 use hearth_model::Labels;
 use parquet::data_type::ByteArray;
 
+use super::outgoing::Outgoing;
 use super::table::{Column, GroupLayout, Table};
 use crate::PROFILES;
 use crate::error::BlockError;
@@ -40,6 +40,9 @@ pub(crate) mod column {
     pub(crate) const ID: usize = 2;
     pub(crate) const TOTAL: usize = 3;
     pub(crate) const SAMPLES: usize = 4;
+    pub(crate) const DURATION: usize = 6;
+    pub(crate) const PERIOD: usize = 7;
+    pub(crate) const FLAGS: usize = 8;
     pub(crate) const COUNT: usize = 9;
 }
 
@@ -198,7 +201,12 @@ impl ProfileTable {
         self.table.append(count, columns)
     }
 
-    pub(crate) fn finish(mut self) -> Result<(Bytes, Vec<GroupLayout>), BlockError> {
+    /// See [`Table::out`].
+    pub(crate) fn out(&mut self) -> Result<&mut Outgoing, BlockError> {
+        self.table.out()
+    }
+
+    pub(crate) fn finish(mut self) -> Result<(Outgoing, Vec<GroupLayout>), BlockError> {
         self.flush()?;
         self.table.finish()
     }

@@ -265,8 +265,12 @@ impl Head {
     }
 
     pub fn write(&self) -> Result<EncodedBlock, BlockError> {
+        self.write_as(&spec())
+    }
+
+    pub fn write_as(&self, spec: &BlockSpec) -> Result<EncodedBlock, BlockError> {
         let units: Vec<&dyn UnitSource> = self.0.values().map(|unit| unit as &dyn UnitSource).collect();
-        write_block(&spec(), &units, &WriteOptions { attempt: "0".to_owned() })
+        write_block(spec, &units, &WriteOptions { attempt: "0".to_owned() })
     }
 }
 

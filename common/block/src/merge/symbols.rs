@@ -1,0 +1,321 @@
+//! Merges symbols, unit after unit: first what each unit uses, so that ids are known, then its region of the index.
+//!
+//! Holds all distinct strings and functions of the output, the locations of one unit, and the maps of stacks.
+
+use super::bits::{Bits, StackMap};
+use super::error::{MergeError, OfBlock};
+use super::intern::{Interner, Numbers, Table};
+use super::plan::Part;
+use super::sink::{self, BlockSink};
+use super::trees::{TreeWalk, merge_trees, used_locations};
+use crate::INDEX;
+use crate::frame::{Frame, IndexWriter, NO_UNIT, section};
+use crate::read::fetch::{Fetched, Wanted};
+use crate::read::{BlockReader, SharedSymbols, UnitSymbols};
+use crate::write::canon::{CanonFunction, CanonLocation, CanonMapping, UNUSED};
+use crate::write::symbols;
+
+/// An input that has a unit.
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    /// Which input.
+    pub(super) input: usize,
+    /// The unit's number there.
+    pub(super) unit: u32,
+    /// Stacks that rows which stay use; `None` = all.
+    pub(super) used: Option<Bits>,
+}
+
+/// What the rows of a unit need to know of its symbols.
+#[derive(Debug)]
+pub(super) struct UnitStacks {
+    /// Stacks of the output.
+    pub(super) count: u32,
+    /// Parallel to the unit's members.
+    pub(super) maps: Vec<StackMap>,
+}
+
+/// The shared symbols of an input, and their numbers in the interner.
+struct Input {
+    shared: SharedSymbols,
+    strings: Vec<u32>,
+    functions: Vec<u32>,
+}
+
+/// What two passes over all units share.
+pub(super) struct SymbolMerge<'a> {
+    blocks: &'a [&'a BlockReader],
+    inputs: Vec<Input>,
+    interner: Interner,
+}
+
+/// The symbols of one unit of one input, and the numbers of its own strings and functions.
+struct Decoded {
+    unit: UnitSymbols,
+    strings: Vec<u32>,
+    functions: Vec<u32>,
+}
+
+impl<'a> SymbolMerge<'a> {
+    /// Reads what the units of each input share.
+    pub(super) async fn new(blocks: &'a [&'a BlockReader]) -> Result<Self, MergeError> {
+        let mut merge = Self { blocks, inputs: Vec::new(), interner: Interner::default() };
+        for block in blocks {
+            let meta = block.meta();
+            let fetched = fetch(block, &meta.frames[meta.shared.clone()]).await?;
+            let stored = |frame: &Frame| block.stored_frame(frame, &fetched);
+            let shared = SharedSymbols::decode(meta, stored).of(block)?;
+            let text = |at| merge.interner.strings.intern(shared.strings.get(at).unwrap_or_default());
+            let strings: Vec<u32> = (0..meta.shared_strings).map(text).collect();
+            let function = |f: &crate::read::symbols::Function| {
+                let string = |id: u32| strings[id as usize];
+                merge.interner.functions.intern(CanonFunction {
+                    name: string(f.name),
+                    system_name: string(f.system_name),
+                    file: string(f.file),
+                    start_line: f.start_line,
+                })
+            };
+            let functions = shared.functions.iter().map(function).collect();
+            merge.inputs.push(Input { shared, strings, functions });
+        }
+        Ok(merge)
+    }
+
+    /// First pass: learns what a unit of the output uses.
+    pub(super) async fn learn(&mut self, unit: u32, members: &[Member]) -> Result<(), MergeError> {
+        for member in members {
+            let block = self.blocks[member.input];
+            let decoded = self.decode(member).await?;
+            let used = match &member.used {
+                Some(used) => {
+                    Some(used_locations(block, member.unit, decoded.unit.location_count(), used).await?)
+                }
+                None => None,
+            };
+            for location in 0..decoded.unit.location_count() {
+                if used.as_ref().is_some_and(|used| !used.has(u64::from(location))) {
+                    continue;
+                }
+                for line in decoded.unit.lines(location) {
+                    let function = self.function(member.input, &decoded, decoded.unit.line_functions[line]);
+                    self.interner.use_function(function, unit);
+                }
+                if let Some(mapping) = decoded.unit.mapping_plus_1[location as usize].checked_sub(1) {
+                    let mapping = decoded.unit.mappings[mapping as usize];
+                    for string in [mapping.file, mapping.build_id] {
+                        let string = self.string(member.input, &decoded, string);
+                        self.interner.use_string(string, unit);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the first pass.
+    pub(super) fn number(&self, units: u32) -> Result<Numbers, MergeError> {
+        Ok(self.interner.number(units)?)
+    }
+
+    /// Second pass: writes the region of a unit.
+    pub(super) async fn write_unit(
+        &mut self,
+        unit: u32,
+        members: &[Member],
+        numbers: &Numbers,
+        index: &mut IndexWriter,
+    ) -> Result<UnitStacks, MergeError> {
+        let mut merged = Locations::default();
+        let mut maps = Vec::new();
+        for member in members {
+            maps.push(self.add_locations(member, numbers, &mut merged).await?);
+        }
+        let (mappings, locations, ranks) = merged.sorted();
+        for map in maps.iter_mut().flatten().filter(|at| **at != UNUSED) {
+            *map = ranks[*map as usize];
+        }
+        let interner = &self.interner;
+        let own_strings: Vec<&str> =
+            numbers.strings.own(unit).iter().map(|&at| interner.strings.get(at)).collect();
+        symbols::strings(unit, &own_strings, index)?;
+        let own_functions = numbers.functions.own(unit).iter();
+        let own_functions: Vec<CanonFunction> =
+            own_functions.map(|&at| interner.stored_function(at, numbers)).collect();
+        symbols::functions(unit, &own_functions, index)?;
+        // Mappings and locations name things by rank, which orders them; stored are ids.
+        symbols::mappings(unit, &mappings, |rank| numbers.strings.ids_by_rank[rank as usize], index)?;
+        let function = |rank: u32| {
+            let id = numbers.functions.ids_by_rank[rank as usize];
+            (numbers.functions.is_own(id), id)
+        };
+        symbols::locations(unit, &locations, function, index)?;
+        drop((mappings, locations, ranks));
+        let walks = members.iter().zip(&maps).map(|(member, map)| {
+            TreeWalk::new(self.blocks[member.input], member.unit, map, member.used.as_ref())
+        });
+        let stacks_of_part: Vec<Option<usize>> =
+            members.iter().map(|member| member.used.as_ref().map(Bits::len)).collect();
+        let (count, maps) = merge_trees(walks.collect(), &stacks_of_part, unit, index).await?;
+        Ok(UnitStacks { count, maps })
+    }
+
+    /// Writes what units share, behind all units.
+    pub(super) fn write_shared(&self, numbers: &Numbers, index: &mut IndexWriter) -> Result<(), MergeError> {
+        let interner = &self.interner;
+        let functions: Vec<CanonFunction> =
+            numbers.functions.shared().iter().map(|&at| interner.stored_function(at, numbers)).collect();
+        symbols::functions(NO_UNIT, &functions, index)?;
+        let strings: Vec<&str> =
+            numbers.strings.shared().iter().map(|&at| interner.strings.get(at)).collect();
+        symbols::strings(NO_UNIT, &strings, index)?;
+        Ok(())
+    }
+
+    /// Adds the locations of a member; gives their numbers among the merged, [`UNUSED`] for what nothing uses.
+    async fn add_locations(
+        &mut self,
+        member: &Member,
+        numbers: &Numbers,
+        merged: &mut Locations,
+    ) -> Result<Vec<u32>, MergeError> {
+        let block = self.blocks[member.input];
+        let decoded = self.decode(member).await?;
+        let count = decoded.unit.location_count();
+        let used = match &member.used {
+            Some(used) => Some(used_locations(block, member.unit, count, used).await?),
+            None => None,
+        };
+        let mut mappings = vec![UNUSED; decoded.unit.mappings.len()];
+        let mut map = vec![UNUSED; count as usize];
+        for location in 0..count {
+            if used.as_ref().is_some_and(|used| !used.has(u64::from(location))) {
+                continue;
+            }
+            let mapping = decoded.unit.mapping_plus_1[location as usize].checked_sub(1).map(|at| {
+                let known = &mut mappings[at as usize];
+                if *known == UNUSED {
+                    let m = decoded.unit.mappings[at as usize];
+                    let rank = |id| numbers.strings.ranks[self.string(member.input, &decoded, id) as usize];
+                    let (file, build_id) = (rank(m.file), rank(m.build_id));
+                    let row =
+                        CanonMapping { file, build_id, start: m.start, limit: m.limit, offset: m.offset };
+                    *known = merged.mappings.intern(row);
+                }
+                *known
+            });
+            let lines = decoded.unit.lines(location).map(|line| {
+                let function = self.function(member.input, &decoded, decoded.unit.line_functions[line]);
+                (numbers.functions.ranks[function as usize], decoded.unit.line_numbers[line])
+            });
+            let address = decoded.unit.addresses.get(&location).copied().unwrap_or_default();
+            let lines = lines.collect();
+            let row = CanonLocation { lines, mapping_plus_1: mapping.map_or(0, |at| at + 1), address };
+            map[location as usize] = merged.locations.intern(row);
+        }
+        Ok(map)
+    }
+
+    async fn decode(&mut self, member: &Member) -> Result<Decoded, MergeError> {
+        let block = self.blocks[member.input];
+        let meta = block.meta();
+        let frames = &meta.frames[meta.places[member.unit as usize].frames.clone()];
+        let without_tree: Vec<Frame> =
+            frames.iter().filter(|frame| frame.section != section::TREE).cloned().collect();
+        let fetched = fetch(block, &without_tree).await?;
+        let input = &self.inputs[member.input];
+        let stored = |frame: &Frame| block.stored_frame(frame, &fetched);
+        let unit = UnitSymbols::decode_without_tree(meta, member.unit, &input.shared, stored).of(block)?;
+        let interner = &mut self.interner;
+        let text = |at| interner.strings.intern(unit.strings.get(at).unwrap_or_default());
+        let strings: Vec<u32> = (0..unit.strings.count()).map(text).collect();
+        let mut decoded = Decoded { unit, strings, functions: Vec::new() };
+        for at in 0..decoded.unit.functions.len() {
+            let f = decoded.unit.functions[at];
+            let string = |id| self.string(member.input, &decoded, id);
+            let (name, system_name, file) = (string(f.name), string(f.system_name), string(f.file));
+            let row = CanonFunction { name, system_name, file, start_line: f.start_line };
+            decoded.functions.push(self.interner.functions.intern(row));
+        }
+        Ok(decoded)
+    }
+
+    /// The interner's number of a string; the reader has checked that the unit can use it.
+    fn string(&self, input: usize, decoded: &Decoded, id: u32) -> u32 {
+        match id.checked_sub(decoded.unit.place.strings.start) {
+            Some(own) => decoded.strings[own as usize],
+            None => self.inputs[input].strings[id as usize],
+        }
+    }
+
+    /// The interner's number of a function; the reader has checked that the unit can use it.
+    fn function(&self, input: usize, decoded: &Decoded, id: u32) -> u32 {
+        match id.checked_sub(decoded.unit.place.functions.start) {
+            Some(own) => decoded.functions[own as usize],
+            None => self.inputs[input].functions[id as usize],
+        }
+    }
+}
+
+/// The locations of one unit of all its members, with functions by rank and mappings by number.
+#[derive(Default)]
+struct Locations {
+    mappings: Table<CanonMapping>,
+    locations: Table<CanonLocation>,
+}
+
+impl Locations {
+    /// Sorted mappings and locations, and the rank of each location by its number.
+    fn sorted(self) -> (Vec<CanonMapping>, Vec<CanonLocation>, Vec<u32>) {
+        let (mappings, mapping_ranks) = sorted(self.mappings.rows);
+        let mut locations = self.locations.rows;
+        for location in &mut locations {
+            if let Some(at) = location.mapping_plus_1.checked_sub(1) {
+                location.mapping_plus_1 = mapping_ranks[at as usize] + 1;
+            }
+        }
+        let (locations, ranks) = sorted(locations);
+        (mappings, locations, ranks)
+    }
+}
+
+fn sorted<T: Ord>(rows: Vec<T>) -> (Vec<T>, Vec<u32>) {
+    let mut numbered: Vec<(T, u32)> = rows.into_iter().zip(0..).collect();
+    numbered.sort_unstable();
+    let mut ranks = vec![0; numbered.len()];
+    let mut rows = Vec::with_capacity(numbered.len());
+    for ((row, at), rank) in numbered.into_iter().zip(0..) {
+        ranks[at as usize] = rank;
+        rows.push(row);
+    }
+    (rows, ranks)
+}
+
+async fn fetch(block: &BlockReader, frames: &[Frame]) -> Result<Fetched, MergeError> {
+    let mut wanted = Wanted::default();
+    if block.meta().whole.is_none() {
+        frames.iter().for_each(|frame| wanted.add(INDEX, frame.range()));
+    }
+    block.fetch(wanted).await.of(block)
+}
+
+/// All units of a part, both passes.
+pub(super) async fn merge_symbols(
+    blocks: &[&BlockReader],
+    part: &Part,
+    index: &mut IndexWriter,
+    sink: &mut dyn BlockSink,
+) -> Result<Vec<UnitStacks>, MergeError> {
+    let mut merge = SymbolMerge::new(blocks).await?;
+    for (unit, of_unit) in (0..).zip(&part.units) {
+        merge.learn(unit, &of_unit.members).await?;
+    }
+    let numbers = merge.number(part.units.len() as u32)?;
+    let mut stacks = Vec::new();
+    for (unit, of_unit) in (0..).zip(&part.units) {
+        stacks.push(merge.write_unit(unit, &of_unit.members, &numbers, index).await?);
+        sink::drain(sink, INDEX, index.out()).await?;
+    }
+    merge.write_shared(&numbers, index)?;
+    Ok(stacks)
+}
