@@ -7,10 +7,10 @@ use hearth_model::Selector;
 
 use super::bits::Bits;
 use super::error::{MergeError, OfBlock};
-use super::window::TableReader;
+use super::window::{TableReader, copy};
 use crate::input::SourceRange;
 use crate::meta::datasets::{Dataset, Run};
-use crate::read::rows::{Dict, Table};
+use crate::read::rows::Table;
 use crate::read::select::View;
 use crate::read::{BlockReader, Meta};
 use crate::write::profiles::column;
@@ -130,16 +130,14 @@ impl Left {
     ) -> Result<(u64, (i64, i64)), MergeError> {
         let block = reader.block();
         let meta = block.meta();
-        let (mut time_dict, mut series_dict) = (Dict::default(), Dict::default());
         let (mut times, mut series) = (Vec::<i64>::new(), Vec::<u32>::new());
         let (mut kept, mut of_kept) = (0, (i64::MAX, i64::MIN));
         let mut of_series: Option<(u32, Vec<&Rule<'_>>)> = None;
         for (page, part, first) in reader.table().parts(run.profile_rows()) {
             reader.need(page).await?;
-            reader.load(column::TIME, page, &mut time_dict, &mut times).of(block)?;
-            reader.load(column::SERIES, page, &mut series_dict, &mut series).of(block)?;
-            for (row, at) in (first..).zip(part) {
-                let (time, id) = (times[at], series[at]);
+            copy(&mut times, reader.values(column::TIME, page, part.clone()).of(block)?);
+            copy(&mut series, reader.values(column::SERIES, page, part).of(block)?);
+            for ((row, &time), &id) in (first..).zip(&times).zip(&series) {
                 if of_series.as_ref().is_none_or(|(of, _)| *of != id) {
                     let view = known_series(meta, dataset, id).of(block)?;
                     let matching = rules.iter().filter(|rule| view.matches(rule.selector)).copied();

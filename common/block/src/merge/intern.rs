@@ -8,7 +8,7 @@ use std::ops::Range;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::error::BlockError;
-use crate::write::canon::CanonFunction;
+use crate::write::canon::{CanonFunction, CanonLocation};
 
 /// The unit that uses a thing, once one does.
 const NOBODY: u32 = u32::MAX;
@@ -75,6 +75,51 @@ fn text_of<'t>(text: &'t str, ends: &[usize], at: u32) -> &'t str {
     let at = at as usize;
     let start = if at == 0 { 0 } else { ends[at - 1] };
     &text[start..ends[at]]
+}
+
+/// Locations by number, each once; their lines lie one behind the other.
+#[derive(Debug, Default)]
+pub(super) struct LocationTable {
+    lines: Vec<(u32, i64)>,
+    /// Where the lines of each location end, its mapping + 1 and its address.
+    rows: Vec<(usize, u32, u64)>,
+    known: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl LocationTable {
+    pub(super) fn intern(&mut self, lines: &[(u32, i64)], mapping_plus_1: u32, address: u64) -> u32 {
+        let Self { lines: all, rows, known, hasher } = self;
+        let hash = hasher.hash_one((lines, mapping_plus_1, address));
+        let get = |at: u32| location_of(all, rows, at);
+        if let Some(&at) = known.find(hash, |&at| get(at) == (lines, mapping_plus_1, address)) {
+            return at;
+        }
+        let at = rows.len() as u32;
+        all.extend_from_slice(lines);
+        rows.push((all.len(), mapping_plus_1, address));
+        known.insert_unique(hash, at, |&at| hasher.hash_one(location_of(all, rows, at)));
+        at
+    }
+
+    pub(super) fn into_rows(self) -> Vec<CanonLocation> {
+        let row = |at: u32| {
+            let (lines, mapping_plus_1, address) = location_of(&self.lines, &self.rows, at);
+            CanonLocation { lines: lines.to_vec(), mapping_plus_1, address }
+        };
+        (0..self.rows.len() as u32).map(row).collect()
+    }
+}
+
+fn location_of<'l>(
+    lines: &'l [(u32, i64)],
+    rows: &[(usize, u32, u64)],
+    at: u32,
+) -> (&'l [(u32, i64)], u32, u64) {
+    let at = at as usize;
+    let start = if at == 0 { 0 } else { rows[at - 1].0 };
+    let (end, mapping_plus_1, address) = rows[at];
+    (&lines[start..end], mapping_plus_1, address)
 }
 
 /// Everything that the inputs name, and who uses it.

@@ -166,7 +166,7 @@ pub async fn merge(
 pub fn estimate_memory_bytes(blocks: &[&BlockReader], options: &MergeOptions) -> u64 {
     let all: Vec<Left> = blocks.iter().map(|block| keep_all(block)).collect();
     let units = plan::units(blocks, &all);
-    let largest = units.iter().map(|unit| plan::symbol_memory(blocks, unit)).max().unwrap_or_default();
+    let largest = units.iter().map(|unit| plan::symbol_memory(blocks, unit).sum()).max().unwrap_or_default();
     fixed_memory(blocks, &units, window_bytes(blocks.len(), options)) + largest
 }
 
@@ -188,7 +188,7 @@ fn fixed_memory(blocks: &[&BlockReader], units: &[PlanUnit], window_bytes: u64) 
     // Windows of three tables, and of each column a decoded page.
     let windows = inputs * (3 * window_bytes + DEALT_BYTES);
     let stacks: u64 = units.iter().map(|unit| plan::stack_map_bytes(blocks, unit)).sum();
-    WRITER_BYTES + windows + stacks
+    WRITER_BYTES + windows + stacks + plan::shared_memory(blocks)
 }
 
 /// How much memory the symbols of a part may take; an error if those of some unit need more.
@@ -199,7 +199,7 @@ fn check_memory(
     options: &MergeOptions,
 ) -> Result<u64, MergeError> {
     let fixed = fixed_memory(blocks, units, window_bytes);
-    let largest = units.iter().map(|unit| plan::symbol_memory(blocks, unit)).max().unwrap_or_default();
+    let largest = units.iter().map(|unit| plan::symbol_memory(blocks, unit).sum()).max().unwrap_or_default();
     let budget_bytes = options.memory_budget_bytes;
     let needed_bytes = fixed + largest;
     if needed_bytes > budget_bytes {

@@ -10,14 +10,15 @@ use super::bits::Bits;
 use super::error::{MergeError, OfBlock};
 use super::filter::Left;
 use super::symbols::Member;
-use super::window::TableReader;
+use super::window::{TableReader, copy};
 use crate::error::BlockError;
 use crate::frame::section;
 use crate::meta::series::SeriesRow;
 use crate::read::BlockReader;
 use crate::read::meta::sample_column;
-use crate::read::rows::{Dict, Table};
+use crate::read::rows::Table;
 use crate::write::canon::UNUSED;
+use crate::write::profiles::column;
 use crate::{PROFILES, SAMPLES};
 
 /// A unit of the output.
@@ -82,21 +83,46 @@ fn stored_bytes(blocks: &[&BlockReader], unit: &PlanUnit) -> u64 {
     unit.members.iter().map(of_member).sum()
 }
 
-/// Estimated memory that the symbols of a unit take while they are merged, but for its tree.
-pub(super) fn symbol_memory(blocks: &[&BlockReader], unit: &PlanUnit) -> u64 {
-    let of_member = |member: &Member| -> u64 {
-        let meta = blocks[member.input].meta();
-        let frames = meta.frames[meta.places[member.unit as usize].frames.clone()].iter();
-        frames.filter(|f| f.section != section::TREE).map(|f| u64::from(f.raw) * SYMBOL_SPREAD).sum()
-    };
-    // Inputs of one service have most symbols in common; what they have not is small, or they are few.
-    let sizes = unit.members.iter().map(of_member);
-    let (most, all) = sizes.fold((0, 0), |(most, all): (u64, u64), size| (most.max(size), all + size));
-    most + (all - most) / 4
+/// Estimated memory that the symbols of a unit take, but for its tree.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SymbolMemory {
+    /// Strings and functions: as long as symbols are merged.
+    pub(super) kept: u64,
+    /// Locations: while the unit is written.
+    pub(super) passing: u64,
 }
 
-/// How much larger symbols are in memory, with their hash tables, than inflated.
-const SYMBOL_SPREAD: u64 = 5;
+impl SymbolMemory {
+    /// That of two units, one written after the other.
+    fn with(self, other: Self) -> Self {
+        Self { kept: self.kept + other.kept, passing: self.passing.max(other.passing) }
+    }
+
+    pub(super) fn sum(self) -> u64 {
+        self.kept + self.passing
+    }
+}
+
+/// See [`SymbolMemory`].
+pub(super) fn symbol_memory(blocks: &[&BlockReader], unit: &PlanUnit) -> SymbolMemory {
+    let of_kinds = |spreads: &[(u32, u64)]| -> u64 {
+        let of_member = |member: &Member| -> u64 {
+            let meta = blocks[member.input].meta();
+            let frames = meta.frames[meta.places[member.unit as usize].frames.clone()].iter();
+            let spread =
+                |kind: u32| spreads.iter().find(|(of, _)| *of == kind).map_or(0, |(_, spread)| *spread);
+            frames.map(|frame| u64::from(frame.raw) * spread(frame.section)).sum()
+        };
+        // Inputs of one service have most symbols in common; what they have not is small, or they are few.
+        let sizes = unit.members.iter().map(of_member);
+        let (most, all) = sizes.fold((0, 0), |(most, all): (u64, u64), size| (most.max(size), all + size));
+        most + (all - most) / 4
+    };
+    SymbolMemory {
+        kept: of_kinds(&[(section::STRINGS, 2), (section::FUNCTIONS, 4)]),
+        passing: of_kinds(&[(section::MAPPINGS, 4), (section::LOCATIONS, 12)]),
+    }
+}
 
 /// Cuts sorted units into parts of about `target_bytes` (as the inputs have them) and at most `memory_bytes` of symbols.
 pub(super) fn cut(
@@ -106,13 +132,13 @@ pub(super) fn cut(
     memory_bytes: u64,
 ) -> Vec<Vec<PlanUnit>> {
     let mut parts: Vec<Vec<PlanUnit>> = Vec::new();
-    let (mut bytes, mut memory) = (0u64, 0u64);
+    let (mut bytes, mut memory) = (0u64, SymbolMemory::default());
     for unit in units {
         let (of_unit, needed) = (stored_bytes(blocks, &unit), symbol_memory(blocks, &unit));
         match parts.last_mut() {
-            Some(part) if bytes + of_unit <= target_bytes && memory + needed <= memory_bytes => {
+            Some(part) if bytes + of_unit <= target_bytes && memory.with(needed).sum() <= memory_bytes => {
                 part.push(unit);
-                (bytes, memory) = (bytes + of_unit, memory + needed);
+                (bytes, memory) = (bytes + of_unit, memory.with(needed));
             }
             _ => {
                 parts.push(vec![unit]);
@@ -179,7 +205,6 @@ async fn used_stacks(
     const COLUMNS: &[usize] = &[sample_column::PROFILE_ROW, sample_column::STACK];
     let meta = block.meta();
     let mut reader = TableReader::new(block, Table::samples(meta), COLUMNS, window_bytes)?;
-    let (mut row_dict, mut stack_dict) = (Dict::default(), Dict::default());
     let (mut rows, mut stacks) = (Vec::<u32>::new(), Vec::<u32>::new());
     let mut used = Bits::default();
     // The bytes of a tree bound its nodes, and these the stacks: a number from damaged bytes must not fill the memory.
@@ -190,9 +215,9 @@ async fn used_stacks(
     for run in of_unit.flat_map(|dataset| &dataset.slices).flat_map(|slice| &slice.runs) {
         for (page, part, _) in reader.table().parts(run.sample_rows()) {
             reader.need(page).await?;
-            reader.load(sample_column::PROFILE_ROW, page, &mut row_dict, &mut rows).of(block)?;
-            reader.load(sample_column::STACK, page, &mut stack_dict, &mut stacks).of(block)?;
-            for (&row, &stack) in rows[part.clone()].iter().zip(&stacks[part]) {
+            copy(&mut rows, reader.values(sample_column::PROFILE_ROW, page, part.clone()).of(block)?);
+            copy(&mut stacks, reader.values(sample_column::STACK, page, part).of(block)?);
+            for (&row, &stack) in rows.iter().zip(&stacks) {
                 if u64::from(stack) >= most {
                     let what = format!("stack {stack} in a tree of {most} nodes");
                     return Err(BlockError::damaged(SAMPLES, 0, what)).of(block);
@@ -260,14 +285,10 @@ pub(super) async fn count_records(
     let mut readers = HashMap::new();
     for (input, block) in blocks.iter().enumerate() {
         let table = Table::profiles(block.meta());
-        readers.insert(
-            input,
-            TableReader::new(block, table, &[crate::write::profiles::column::ID], window_bytes)?,
-        );
+        readers.insert(input, TableReader::new(block, table, &[column::ID], window_bytes)?);
     }
     let mut records = 0;
     let mut ids = Vec::new();
-    let mut page_ids: Vec<[u8; 16]> = Vec::new();
     for (unit, of_unit) in (0..).zip(&part.units) {
         let datasets: Vec<(usize, usize)> =
             part.datasets.iter().filter(|d| d.unit == unit).flat_map(|d| d.members.iter().copied()).collect();
@@ -282,9 +303,8 @@ pub(super) async fn count_records(
                 for run in block.meta().datasets[at].slices.iter().flat_map(|slice| &slice.runs) {
                     for (page, part, first) in reader.table().parts(run.profile_rows()) {
                         reader.need(page).await?;
-                        let column = crate::write::profiles::column::ID;
-                        reader.load16(column, page, &mut page_ids).of(block)?;
-                        for (row, id) in (first..).zip(&page_ids[part]) {
+                        let of_page = reader.values16(column::ID, page, part).of(block)?;
+                        for (row, id) in (first..).zip(of_page) {
                             let id = u128::from_be_bytes(*id);
                             if id % u128::from(shares) == u128::from(share) && !left[input].drops(row) {
                                 ids.push(id);
@@ -315,4 +335,15 @@ pub(super) fn stack_map_bytes(blocks: &[&BlockReader], unit: &PlanUnit) -> u64 {
     // A bit for each stack of the output and member; a third of all nodes, or less, end stacks.
     let stacks = (most + (all - most) / 4) / 3;
     stacks / 8 * unit.members.len() as u64
+}
+
+/// Estimated memory of what units share: decoded for each input, and once in the interner.
+pub(super) fn shared_memory(blocks: &[&BlockReader]) -> u64 {
+    let of_block = |block: &&BlockReader| -> u64 {
+        let meta = block.meta();
+        meta.frames[meta.shared.clone()].iter().map(|frame| u64::from(frame.raw)).sum()
+    };
+    let sizes = blocks.iter().map(of_block);
+    let (most, all) = sizes.fold((0, 0), |(most, all): (u64, u64), size| (most.max(size), all + size));
+    all + 3 * (most + (all - most) / 4)
 }

@@ -11,12 +11,10 @@ use super::Counts;
 use super::error::{MergeError, OfBlock};
 use super::filter::Left;
 use super::plan::{Part, PlanDataset};
-use super::window::TableReader;
+use super::window::{TableReader, copy};
 use crate::PROFILES;
 use crate::error::BlockError;
 use crate::meta::datasets::Run;
-use crate::pages::Word;
-use crate::read::rows::Dict;
 use crate::write::canon::UNUSED;
 use crate::write::profiles::{ProfileOut, column};
 use crate::write::runs::{RUN_ROWS, Tables};
@@ -32,35 +30,6 @@ pub(super) const COLUMNS: &[usize] = &[
     column::PERIOD,
     column::FLAGS,
 ];
-
-/// A part of a page of a column.
-#[derive(Debug)]
-pub(super) struct Loaded<T> {
-    dict: Dict<T>,
-    pub(super) values: Vec<T>,
-}
-
-impl<T> Default for Loaded<T> {
-    fn default() -> Self {
-        Self { dict: Dict::default(), values: Vec::new() }
-    }
-}
-
-impl<T: Word> Loaded<T> {
-    /// Replaces the values by a part of a page that is there.
-    pub(super) fn load(
-        &mut self,
-        reader: &mut TableReader<'_>,
-        column: usize,
-        page: usize,
-        part: &Range<usize>,
-    ) -> Result<(), BlockError> {
-        reader.load(column, page, &mut self.dict, &mut self.values)?;
-        self.values.truncate(part.end);
-        self.values.drain(..part.start);
-        Ok(())
-    }
-}
 
 /// Where the rows of one slice of one input go.
 #[derive(Debug)]
@@ -91,14 +60,14 @@ struct Cursor {
     /// The row at `at`.
     row: u64,
     before: Option<Key>,
-    time: Loaded<i64>,
-    series: Loaded<u32>,
+    time: Vec<i64>,
+    series: Vec<u32>,
     id: Vec<[u8; 16]>,
-    total: Loaded<i64>,
-    samples: Loaded<u32>,
-    duration: Loaded<i64>,
-    period: Loaded<i64>,
-    flags: Loaded<u32>,
+    total: Vec<i64>,
+    samples: Vec<u32>,
+    duration: Vec<i64>,
+    period: Vec<i64>,
+    flags: Vec<u32>,
 }
 
 impl Cursor {
@@ -110,14 +79,14 @@ impl Cursor {
             left: rows,
             at: 0,
             before: None,
-            time: Loaded::default(),
-            series: Loaded::default(),
+            time: Vec::new(),
+            series: Vec::new(),
             id: Vec::new(),
-            total: Loaded::default(),
-            samples: Loaded::default(),
-            duration: Loaded::default(),
-            period: Loaded::default(),
-            flags: Loaded::default(),
+            total: Vec::new(),
+            samples: Vec::new(),
+            duration: Vec::new(),
+            period: Vec::new(),
+            flags: Vec::new(),
         }
     }
 
@@ -131,7 +100,7 @@ impl Cursor {
         counts: &mut Counts,
     ) -> Result<Option<Key>, MergeError> {
         loop {
-            if self.at == self.time.values.len() {
+            if self.at == self.time.len() {
                 if self.left.is_empty() {
                     return Ok(None);
                 }
@@ -140,14 +109,14 @@ impl Cursor {
             if !left.drops(self.row) {
                 break;
             }
-            counts.samples_dropped += u64::from(self.samples.values[self.at]);
+            counts.samples_dropped += u64::from(self.samples[self.at]);
             self.pass();
         }
         let damaged = |what: &str| BlockError::damaged(PROFILES, 0, format!("row {}: {what}", self.row));
-        let id = self.series.values[self.at];
+        let id = self.series[self.at];
         let id = series.get(id as usize).copied().filter(|&id| id != UNUSED);
         let id = id.ok_or_else(|| damaged("its series is unknown")).of(reader.block())?;
-        let key = (id, self.time.values[self.at], self.id[self.at]);
+        let key = (id, self.time[self.at], self.id[self.at]);
         if self.before.is_some_and(|before| before > key) {
             return Err(damaged("it is out of order")).of(reader.block());
         }
@@ -162,16 +131,14 @@ impl Cursor {
         let (page, part, first) = parts.ok_or_else(missing).of(block)?;
         reader.need(page).await?;
         let mut load = || -> Result<(), BlockError> {
-            self.time.load(reader, column::TIME, page, &part)?;
-            self.series.load(reader, column::SERIES, page, &part)?;
-            self.total.load(reader, column::TOTAL, page, &part)?;
-            self.samples.load(reader, column::SAMPLES, page, &part)?;
-            self.duration.load(reader, column::DURATION, page, &part)?;
-            self.period.load(reader, column::PERIOD, page, &part)?;
-            self.flags.load(reader, column::FLAGS, page, &part)?;
-            reader.load16(column::ID, page, &mut self.id)?;
-            self.id.truncate(part.end);
-            self.id.drain(..part.start);
+            copy(&mut self.time, reader.values(column::TIME, page, part.clone())?);
+            copy(&mut self.series, reader.values(column::SERIES, page, part.clone())?);
+            copy(&mut self.total, reader.values(column::TOTAL, page, part.clone())?);
+            copy(&mut self.samples, reader.values(column::SAMPLES, page, part.clone())?);
+            copy(&mut self.duration, reader.values(column::DURATION, page, part.clone())?);
+            copy(&mut self.period, reader.values(column::PERIOD, page, part.clone())?);
+            copy(&mut self.flags, reader.values(column::FLAGS, page, part.clone())?);
+            copy(&mut self.id, reader.values16(column::ID, page, part.clone())?);
             Ok(())
         };
         load().of(block)?;
@@ -194,11 +161,11 @@ impl Cursor {
             time_ns: key.1,
             series: key.0,
             id: key.2,
-            total: self.total.values[self.at],
-            samples: self.samples.values[self.at],
-            duration_ns: self.duration.values[self.at],
-            period: self.period.values[self.at],
-            flags: self.flags.values[self.at],
+            total: self.total[self.at],
+            samples: self.samples[self.at],
+            duration_ns: self.duration[self.at],
+            period: self.period[self.at],
+            flags: self.flags[self.at],
             annotations: meta.annotations.of(row).cloned().collect(),
         }
     }

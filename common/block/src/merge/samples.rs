@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use super::bits::{StackMap, Walk};
 use super::error::{MergeError, OfBlock};
-use super::rows::{DatasetRows, Loaded, RowMap};
+use super::rows::{DatasetRows, RowMap};
 use super::sink::{self, BlockSink};
 use super::window::TableReader;
 use crate::SAMPLES;
@@ -38,6 +38,12 @@ impl Segment {
         u64::from(self.stacks[at]) << 32 | u64::from(self.rows[at])
     }
 
+    fn reserve(&mut self, rows: usize) {
+        self.rows.reserve(rows);
+        self.stacks.reserve(rows);
+        self.values.reserve(rows);
+    }
+
     fn push(&mut self, row: u32, stack: u32, value: i64) {
         self.rows.push(row);
         self.stacks.push(stack);
@@ -59,25 +65,13 @@ struct RunCursor<'m> {
     run: &'m Run,
     /// The lowest bits of the sum of all values so far.
     sum: u64,
-    before: Option<(u32, u32)>,
-    row_column: Loaded<u32>,
-    stack_column: Loaded<u32>,
-    value_column: Loaded<i64>,
+    /// The least that the next row's (stack, row) can be.
+    least: u64,
 }
 
 impl<'m> RunCursor<'m> {
     fn new(map: &'m RowMap, stacks: &'m StackMap, run: &'m Run) -> Self {
-        Self {
-            map,
-            stacks: Walk::new(stacks),
-            left: run.sample_rows(),
-            run,
-            sum: 0,
-            before: None,
-            row_column: Loaded::default(),
-            stack_column: Loaded::default(),
-            value_column: Loaded::default(),
-        }
+        Self { map, stacks: Walk::new(stacks), left: run.sample_rows(), run, sum: 0, least: 0 }
     }
 
     /// Appends what stays of the next page; `false` at the end.
@@ -104,33 +98,42 @@ impl<'m> RunCursor<'m> {
         first: u64,
         out: &mut Segment,
     ) -> Result<(), BlockError> {
-        self.row_column.load(reader, sample_column::PROFILE_ROW, page, part)?;
-        self.stack_column.load(reader, sample_column::STACK, page, part)?;
-        self.value_column.load(reader, sample_column::VALUE, page, part)?;
-        let columns = self.row_column.values.iter().zip(&self.stack_column.values);
-        self.sum =
-            self.value_column.values.iter().fold(self.sum, |sum, &value| sum.wrapping_add(value as u64));
+        reader.load::<u32>(sample_column::PROFILE_ROW, page)?;
+        reader.load::<u32>(sample_column::STACK, page)?;
+        reader.load::<i64>(sample_column::VALUE, page)?;
+        let in_rows: &[u32] = &reader.loaded(sample_column::PROFILE_ROW)[part.clone()];
+        let in_stacks: &[u32] = &reader.loaded(sample_column::STACK)[part.clone()];
+        let in_values: &[i64] = &reader.loaded(sample_column::VALUE)[part.clone()];
+        self.sum = in_values.iter().fold(self.sum, |sum, &value| sum.wrapping_add(value as u64));
         let profiles = self.run.profile_rows();
         let offset = profiles.start - self.map.first;
         let rows = &self.map.rows[offset as usize..(profiles.end - self.map.first) as usize];
-        let (mut open, mut open_to) = (None, UNUSED);
-        for (at, ((&row, &stack), &value)) in columns.zip(&self.value_column.values).enumerate() {
-            let to = u64::from(row).checked_sub(profiles.start).and_then(|at| rows.get(at as usize));
-            let wrong = |what: &str| {
-                let what = format!("row {}: {what}", first + at as u64);
-                Err(BlockError::damaged(SAMPLES, 0, what))
+        // Rows of a run were checked to fit in 32 bits.
+        let first_row = profiles.start as u32;
+        let wrong = |at: usize, what: &str| {
+            let what = format!("row {}: {what}", first + at as u64);
+            Err(BlockError::damaged(SAMPLES, 0, what))
+        };
+        out.reserve(in_rows.len());
+        let (mut open, mut open_to) = (UNUSED, UNUSED);
+        let columns = in_rows.iter().zip(in_stacks).zip(in_values);
+        for (at, ((&row, &stack), &value)) in columns.enumerate() {
+            let Some(&to) = rows.get(row.wrapping_sub(first_row) as usize) else {
+                return wrong(at, "its profile is of another run");
             };
-            let Some(&to) = to else { return wrong("its profile is of another run") };
-            if self.before >= Some((stack, row)) || value <= 0 {
-                return wrong("it is out of order or has no value");
+            let key = u64::from(stack) << 32 | u64::from(row);
+            if key < self.least || value <= 0 {
+                return wrong(at, "it is out of order or has no value");
             }
-            self.before = Some((stack, row));
+            self.least = key + 1;
             if to == UNUSED {
                 continue;
             }
-            if open != Some(stack) {
-                let Some(known) = self.stacks.get(stack) else { return wrong("its stack does not exist") };
-                (open, open_to) = (Some(stack), known);
+            if open != stack {
+                let Some(known) = self.stacks.get(stack) else {
+                    return wrong(at, "its stack does not exist");
+                };
+                (open, open_to) = (stack, known);
             }
             out.push(to, open_to, value);
         }
@@ -251,6 +254,7 @@ impl<'m, 'b> SampleMerge<'m, '_, 'b> {
             return Err(BlockError::index(0, what)).of(reader.block());
         }
         let mut all = Segment::default();
+        all.reserve(run.samples as usize);
         while cursor.next(reader, &mut all).await? {}
         let (Some(&least), Some(&most)) = (all.rows.iter().min(), all.rows.iter().max()) else {
             return Ok(());
@@ -283,7 +287,8 @@ impl<'m, 'b> SampleMerge<'m, '_, 'b> {
                 heap.push(source.segment.key(source.at), at as u32);
             }
         }
-        let mut total = 0u128;
+        // Two words of the sum: values have 63 bits.
+        let (mut total, mut carried) = (0u64, 0u64);
         while let Some((at, second)) = heap.first() {
             let source = &mut sources[at as usize];
             let (from, segment) = (source.at, &source.segment);
@@ -292,7 +297,10 @@ impl<'m, 'b> SampleMerge<'m, '_, 'b> {
                 to += 1;
             }
             let values = &segment.values[from..to];
-            total += values.iter().map(|&value| value as u128).sum::<u128>();
+            for &value in values {
+                let (sum, over) = total.overflowing_add(value as u64);
+                (total, carried) = (sum, carried + u64::from(over));
+            }
             table.extend(&segment.rows[from..to], &segment.stacks[from..to], values)?;
             source.at = to;
             if to < source.segment.stacks.len() {
@@ -305,7 +313,7 @@ impl<'m, 'b> SampleMerge<'m, '_, 'b> {
                 heap.remove_first();
             }
         }
-        Ok(total)
+        Ok(u128::from(carried) << 64 | u128::from(total))
     }
 
     /// Brings the next rows of a source; `false` at its end.

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use super::bits::StackMap;
 use super::error::{MergeError, OfBlock};
-use super::rows::{DatasetRows, Loaded, RowMap};
-use super::window::TableReader;
+use super::rows::{DatasetRows, RowMap};
+use super::window::{TableReader, copy};
 use crate::SPANS;
 use crate::error::BlockError;
 use crate::read::meta::span_column;
@@ -31,10 +31,10 @@ struct Cursor<'m> {
     left: Range<u64>,
     before: Option<SpanRow>,
     at: usize,
-    span: Loaded<u64>,
-    row: Loaded<u32>,
-    stack: Loaded<u32>,
-    value: Loaded<i64>,
+    span: Vec<u64>,
+    row: Vec<u32>,
+    stack: Vec<u32>,
+    value: Vec<i64>,
     trace: Vec<[u8; 16]>,
 }
 
@@ -56,15 +56,15 @@ impl Cursor<'_> {
             let at = self.at;
             self.at += 1;
             let damaged = |what: &str| BlockError::damaged(SPANS, 0, what);
-            let profile_row = self.map.get(u64::from(self.row.values[at]));
+            let profile_row = self.map.get(u64::from(self.row[at]));
             let profile_row = profile_row.ok_or_else(|| damaged("a span's profile is of another dataset"));
             let profile_row = profile_row.of(block)?;
             if profile_row == UNUSED {
                 continue;
             }
-            let stack = self.stacks.get(self.stack.values[at]);
+            let stack = self.stacks.get(self.stack[at]);
             let stack = stack.ok_or_else(|| damaged("a span's stack does not exist")).of(block)?;
-            let (span, value, trace) = (self.span.values[at], self.value.values[at], self.trace[at]);
+            let (span, value, trace) = (self.span[at], self.value[at], self.trace[at]);
             let row = SpanRow { span, profile_row, stack, trace, value };
             if self.before.is_some_and(|before| before > row) {
                 return Err(damaged("spans are out of order")).of(block);
@@ -80,13 +80,11 @@ impl Cursor<'_> {
         page: usize,
         part: &Range<usize>,
     ) -> Result<(), BlockError> {
-        self.span.load(reader, span_column::SPAN, page, part)?;
-        self.row.load(reader, span_column::PROFILE_ROW, page, part)?;
-        self.stack.load(reader, span_column::STACK, page, part)?;
-        self.value.load(reader, span_column::VALUE, page, part)?;
-        reader.load16(span_column::TRACE, page, &mut self.trace)?;
-        self.trace.truncate(part.end);
-        self.trace.drain(..part.start);
+        copy(&mut self.span, reader.values(span_column::SPAN, page, part.clone())?);
+        copy(&mut self.row, reader.values(span_column::PROFILE_ROW, page, part.clone())?);
+        copy(&mut self.stack, reader.values(span_column::STACK, page, part.clone())?);
+        copy(&mut self.value, reader.values(span_column::VALUE, page, part.clone())?);
+        copy(&mut self.trace, reader.values16(span_column::TRACE, page, part.clone())?);
         Ok(())
     }
 }
@@ -107,10 +105,10 @@ pub(super) async fn merge_spans(
             left: slice.span_rows(),
             before: None,
             at: 0,
-            span: Loaded::default(),
-            row: Loaded::default(),
-            stack: Loaded::default(),
-            value: Loaded::default(),
+            span: Vec::new(),
+            row: Vec::new(),
+            stack: Vec::new(),
+            value: Vec::new(),
             trace: Vec::new(),
         });
     }

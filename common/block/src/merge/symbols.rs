@@ -2,15 +2,19 @@
 //!
 //! Holds all distinct strings and functions of the output, the locations of one unit, and the maps of stacks.
 
+use hashbrown::HashMap;
+
 use super::bits::{Bits, StackMap};
 use super::error::{MergeError, OfBlock};
-use super::intern::{Interner, Numbers, Table};
+use super::intern::{Interner, LocationTable, Numbers, Table};
 use super::plan::Part;
 use super::sink::{self, BlockSink};
 use super::trees::{TreeWalk, merge_trees, used_locations};
 use crate::INDEX;
+use crate::error::BlockError;
 use crate::frame::{Frame, IndexWriter, NO_UNIT, section};
 use crate::read::fetch::{Fetched, Wanted};
+use crate::read::symbols::Function;
 use crate::read::{BlockReader, SharedSymbols, UnitSymbols};
 use crate::write::canon::{CanonFunction, CanonLocation, CanonMapping, UNUSED};
 use crate::write::symbols;
@@ -47,19 +51,24 @@ pub(super) struct SymbolMerge<'a> {
     blocks: &'a [&'a BlockReader],
     inputs: Vec<Input>,
     interner: Interner,
+    /// What the first pass learned of each member, for the second.
+    own: HashMap<(usize, u32), Own>,
 }
 
-/// The symbols of one unit of one input, and the numbers of its own strings and functions.
-struct Decoded {
-    unit: UnitSymbols,
+/// The interner's numbers of what a unit of an input has alone.
+#[derive(Debug, Default)]
+struct Own {
+    first_string: u32,
     strings: Vec<u32>,
+    first_function: u32,
     functions: Vec<u32>,
 }
 
 impl<'a> SymbolMerge<'a> {
     /// Reads what the units of each input share.
     pub(super) async fn new(blocks: &'a [&'a BlockReader]) -> Result<Self, MergeError> {
-        let mut merge = Self { blocks, inputs: Vec::new(), interner: Interner::default() };
+        let mut merge =
+            Self { blocks, inputs: Vec::new(), interner: Interner::default(), own: HashMap::new() };
         for block in blocks {
             let meta = block.meta();
             let fetched = fetch(block, &meta.frames[meta.shared.clone()]).await?;
@@ -67,7 +76,7 @@ impl<'a> SymbolMerge<'a> {
             let shared = SharedSymbols::decode(meta, stored).of(block)?;
             let text = |at| merge.interner.strings.intern(shared.strings.get(at).unwrap_or_default());
             let strings: Vec<u32> = (0..meta.shared_strings).map(text).collect();
-            let function = |f: &crate::read::symbols::Function| {
+            let function = |f: &Function| {
                 let string = |id: u32| strings[id as usize];
                 merge.interner.functions.intern(CanonFunction {
                     name: string(f.name),
@@ -87,30 +96,38 @@ impl<'a> SymbolMerge<'a> {
         for member in members {
             let block = self.blocks[member.input];
             let decoded = self.decode(member).await?;
-            let used = match &member.used {
-                Some(used) => {
-                    Some(used_locations(block, member.unit, decoded.unit.location_count(), used).await?)
-                }
-                None => None,
-            };
-            for location in 0..decoded.unit.location_count() {
+            let own = self.intern_own(member.input, &decoded);
+            let used = self.used(member, decoded.location_count()).await?;
+            for location in 0..decoded.location_count() {
                 if used.as_ref().is_some_and(|used| !used.has(u64::from(location))) {
                     continue;
                 }
-                for line in decoded.unit.lines(location) {
-                    let function = self.function(member.input, &decoded, decoded.unit.line_functions[line]);
+                for line in decoded.lines(location) {
+                    let function =
+                        self.function(member.input, &own, decoded.line_functions[line]).of(block)?;
                     self.interner.use_function(function, unit);
                 }
-                if let Some(mapping) = decoded.unit.mapping_plus_1[location as usize].checked_sub(1) {
-                    let mapping = decoded.unit.mappings[mapping as usize];
+                if let Some(mapping) = decoded.mapping_plus_1[location as usize].checked_sub(1) {
+                    let mapping = decoded.mappings[mapping as usize];
                     for string in [mapping.file, mapping.build_id] {
-                        let string = self.string(member.input, &decoded, string);
+                        let string = self.string(member.input, &own, string).of(block)?;
                         self.interner.use_string(string, unit);
                     }
                 }
             }
+            self.own.insert((member.input, member.unit), own);
         }
         Ok(())
+    }
+
+    /// The locations that take part; `None` = all.
+    async fn used(&self, member: &Member, locations: u32) -> Result<Option<Bits>, MergeError> {
+        match &member.used {
+            Some(used) => {
+                used_locations(self.blocks[member.input], member.unit, locations, used).await.map(Some)
+            }
+            None => Ok(None),
+        }
     }
 
     /// Ends the first pass.
@@ -180,80 +197,111 @@ impl<'a> SymbolMerge<'a> {
         merged: &mut Locations,
     ) -> Result<Vec<u32>, MergeError> {
         let block = self.blocks[member.input];
-        let decoded = self.decode(member).await?;
-        let count = decoded.unit.location_count();
-        let used = match &member.used {
-            Some(used) => Some(used_locations(block, member.unit, count, used).await?),
-            None => None,
-        };
-        let mut mappings = vec![UNUSED; decoded.unit.mappings.len()];
+        let input = member.input;
+        // The first pass has read and checked the same bytes, but for what they are now.
+        let own = self.own.remove(&(input, member.unit)).unwrap_or_default();
+        let kinds = |kind| kind == section::MAPPINGS || kind == section::LOCATIONS;
+        let decoded = self.decode_only(member, kinds).await?;
+        let count = decoded.location_count();
+        let used = self.used(member, count).await?;
+        let mut mappings = Vec::new();
+        for m in &decoded.mappings {
+            let file = numbers.strings.ranks[self.string(input, &own, m.file).of(block)? as usize];
+            let build_id = numbers.strings.ranks[self.string(input, &own, m.build_id).of(block)? as usize];
+            mappings.push(CanonMapping { file, build_id, start: m.start, limit: m.limit, offset: m.offset });
+        }
+        let mut functions = Vec::with_capacity(decoded.line_functions.len());
+        for &id in &decoded.line_functions {
+            functions.push(numbers.functions.ranks[self.function(input, &own, id).of(block)? as usize]);
+        }
         let mut map = vec![UNUSED; count as usize];
+        let mut lines: Vec<(u32, i64)> = Vec::new();
         for location in 0..count {
             if used.as_ref().is_some_and(|used| !used.has(u64::from(location))) {
                 continue;
             }
-            let mapping = decoded.unit.mapping_plus_1[location as usize].checked_sub(1).map(|at| {
-                let known = &mut mappings[at as usize];
-                if *known == UNUSED {
-                    let m = decoded.unit.mappings[at as usize];
-                    let rank = |id| numbers.strings.ranks[self.string(member.input, &decoded, id) as usize];
-                    let (file, build_id) = (rank(m.file), rank(m.build_id));
-                    let row =
-                        CanonMapping { file, build_id, start: m.start, limit: m.limit, offset: m.offset };
-                    *known = merged.mappings.intern(row);
+            let mapping = match decoded.mapping_plus_1[location as usize].checked_sub(1) {
+                None => 0,
+                Some(at) => {
+                    let unknown = || BlockError::index(0, format!("mapping {at} does not exist"));
+                    let mapping = mappings.get(at as usize).ok_or_else(unknown).of(block)?;
+                    merged.mappings.intern(*mapping) + 1
                 }
-                *known
-            });
-            let lines = decoded.unit.lines(location).map(|line| {
-                let function = self.function(member.input, &decoded, decoded.unit.line_functions[line]);
-                (numbers.functions.ranks[function as usize], decoded.unit.line_numbers[line])
-            });
-            let address = decoded.unit.addresses.get(&location).copied().unwrap_or_default();
-            let lines = lines.collect();
-            let row = CanonLocation { lines, mapping_plus_1: mapping.map_or(0, |at| at + 1), address };
-            map[location as usize] = merged.locations.intern(row);
+            };
+            lines.clear();
+            lines.extend(decoded.lines(location).map(|line| (functions[line], decoded.line_numbers[line])));
+            let address = decoded.addresses.get(&location).copied().unwrap_or_default();
+            map[location as usize] = merged.locations.intern(&lines, mapping, address);
         }
         Ok(map)
     }
 
-    async fn decode(&mut self, member: &Member) -> Result<Decoded, MergeError> {
+    /// All symbols of a member but its tree.
+    async fn decode(&self, member: &Member) -> Result<UnitSymbols, MergeError> {
         let block = self.blocks[member.input];
-        let meta = block.meta();
-        let frames = &meta.frames[meta.places[member.unit as usize].frames.clone()];
-        let without_tree: Vec<Frame> =
-            frames.iter().filter(|frame| frame.section != section::TREE).cloned().collect();
-        let fetched = fetch(block, &without_tree).await?;
-        let input = &self.inputs[member.input];
+        let fetched = self.fetch_unit(member, |kind| kind != section::TREE).await?;
         let stored = |frame: &Frame| block.stored_frame(frame, &fetched);
-        let unit = UnitSymbols::decode_without_tree(meta, member.unit, &input.shared, stored).of(block)?;
+        let shared = &self.inputs[member.input].shared;
+        UnitSymbols::decode_without_tree(block.meta(), member.unit, shared, stored).of(block)
+    }
+
+    async fn decode_only(
+        &self,
+        member: &Member,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Result<UnitSymbols, MergeError> {
+        let block = self.blocks[member.input];
+        let fetched = self.fetch_unit(member, &wanted).await?;
+        let stored = |frame: &Frame| block.stored_frame(frame, &fetched);
+        UnitSymbols::decode_only(block.meta(), member.unit, wanted, stored).of(block)
+    }
+
+    async fn fetch_unit(&self, member: &Member, wanted: impl Fn(u32) -> bool) -> Result<Fetched, MergeError> {
+        let block = self.blocks[member.input];
+        let frames = &block.meta().frames[block.meta().places[member.unit as usize].frames.clone()];
+        let frames: Vec<Frame> = frames.iter().filter(|frame| wanted(frame.section)).cloned().collect();
+        fetch(block, &frames).await
+    }
+
+    fn intern_own(&mut self, input: usize, unit: &UnitSymbols) -> Own {
         let interner = &mut self.interner;
         let text = |at| interner.strings.intern(unit.strings.get(at).unwrap_or_default());
         let strings: Vec<u32> = (0..unit.strings.count()).map(text).collect();
-        let mut decoded = Decoded { unit, strings, functions: Vec::new() };
-        for at in 0..decoded.unit.functions.len() {
-            let f = decoded.unit.functions[at];
-            let string = |id| self.string(member.input, &decoded, id);
-            let (name, system_name, file) = (string(f.name), string(f.system_name), string(f.file));
-            let row = CanonFunction { name, system_name, file, start_line: f.start_line };
-            decoded.functions.push(self.interner.functions.intern(row));
-        }
-        Ok(decoded)
+        let first_string = unit.place.strings.start;
+        let shared = &self.inputs[input].strings;
+        // The reader has checked that the unit can use them.
+        let string = |id: u32| match id.checked_sub(first_string) {
+            Some(own) => strings[own as usize],
+            None => shared[id as usize],
+        };
+        let function = |f: &Function| {
+            interner.functions.intern(CanonFunction {
+                name: string(f.name),
+                system_name: string(f.system_name),
+                file: string(f.file),
+                start_line: f.start_line,
+            })
+        };
+        let functions = unit.functions.iter().map(function).collect();
+        Own { first_string, strings, first_function: unit.place.functions.start, functions }
     }
 
-    /// The interner's number of a string; the reader has checked that the unit can use it.
-    fn string(&self, input: usize, decoded: &Decoded, id: u32) -> u32 {
-        match id.checked_sub(decoded.unit.place.strings.start) {
-            Some(own) => decoded.strings[own as usize],
-            None => self.inputs[input].strings[id as usize],
-        }
+    /// The interner's number of a string of a member.
+    fn string(&self, input: usize, own: &Own, id: u32) -> Result<u32, BlockError> {
+        let known = match id.checked_sub(own.first_string) {
+            Some(at) => own.strings.get(at as usize),
+            None => self.inputs[input].strings.get(id as usize),
+        };
+        known.copied().ok_or_else(|| BlockError::index(0, format!("string {id} does not exist")))
     }
 
-    /// The interner's number of a function; the reader has checked that the unit can use it.
-    fn function(&self, input: usize, decoded: &Decoded, id: u32) -> u32 {
-        match id.checked_sub(decoded.unit.place.functions.start) {
-            Some(own) => decoded.functions[own as usize],
-            None => self.inputs[input].functions[id as usize],
-        }
+    /// The interner's number of a function of a member.
+    fn function(&self, input: usize, own: &Own, id: u32) -> Result<u32, BlockError> {
+        let known = match id.checked_sub(own.first_function) {
+            Some(at) => own.functions.get(at as usize),
+            None => self.inputs[input].functions.get(id as usize),
+        };
+        known.copied().ok_or_else(|| BlockError::index(0, format!("function {id} does not exist")))
     }
 }
 
@@ -261,14 +309,14 @@ impl<'a> SymbolMerge<'a> {
 #[derive(Default)]
 struct Locations {
     mappings: Table<CanonMapping>,
-    locations: Table<CanonLocation>,
+    locations: LocationTable,
 }
 
 impl Locations {
     /// Sorted mappings and locations, and the rank of each location by its number.
     fn sorted(self) -> (Vec<CanonMapping>, Vec<CanonLocation>, Vec<u32>) {
         let (mappings, mapping_ranks) = sorted(self.mappings.rows);
-        let mut locations = self.locations.rows;
+        let mut locations = self.locations.into_rows();
         for location in &mut locations {
             if let Some(at) = location.mapping_plus_1.checked_sub(1) {
                 location.mapping_plus_1 = mapping_ranks[at as usize] + 1;

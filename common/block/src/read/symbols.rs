@@ -168,7 +168,10 @@ impl UnitSymbols {
         shared: &SharedSymbols,
         stored: impl Fn(&Frame) -> Result<&'b [u8], BlockError>,
     ) -> Result<Self, BlockError> {
-        Self::decode_sections(meta, unit, shared, true, stored)
+        let mut found = Self::decode_only(meta, unit, |_| true, stored)?;
+        let at = meta.frames.get(found.place.frames.start).map_or(0, |f| f.offset);
+        found.check(meta, shared).map_err(|what| BlockError::index(at, what))?;
+        Ok(found)
     }
 
     /// As [`UnitSymbols::decode`], without the tree.
@@ -178,21 +181,24 @@ impl UnitSymbols {
         shared: &SharedSymbols,
         stored: impl Fn(&Frame) -> Result<&'b [u8], BlockError>,
     ) -> Result<Self, BlockError> {
-        Self::decode_sections(meta, unit, shared, false, stored)
+        let mut found = Self::decode_only(meta, unit, |kind| kind != section::TREE, stored)?;
+        let at = meta.frames.get(found.place.frames.start).map_or(0, |f| f.offset);
+        found.check(meta, shared).map_err(|what| BlockError::index(at, what))?;
+        Ok(found)
     }
 
-    fn decode_sections<'b>(
+    /// Some sections of a unit. What refers to others is not checked.
+    pub(crate) fn decode_only<'b>(
         meta: &Meta,
         unit: u32,
-        shared: &SharedSymbols,
-        tree: bool,
+        wanted: impl Fn(u32) -> bool,
         stored: impl Fn(&Frame) -> Result<&'b [u8], BlockError>,
     ) -> Result<Self, BlockError> {
         let place = meta.places[unit as usize].clone();
         let frames = &meta.frames[place.frames.clone()];
         let mut found = Self { place, ..Self::default() };
         let mut path = Vec::new();
-        for frame in frames.iter().filter(|frame| tree || frame.section != section::TREE) {
+        for frame in frames.iter().filter(|frame| wanted(frame.section)) {
             let raw = frame.inflate(stored(frame)?)?;
             let count = frame.count as usize;
             let done = match frame.section {
@@ -205,8 +211,6 @@ impl UnitSymbols {
             };
             done.map_err(|what| BlockError::index(frame.offset, what))?;
         }
-        let at = frames.first().map_or(0, |f| f.offset);
-        found.check(meta, shared).map_err(|what| BlockError::index(at, what))?;
         Ok(found)
     }
 
