@@ -12,6 +12,7 @@ pub mod merge;
 mod meta;
 mod pages;
 pub mod read;
+pub mod recover;
 pub mod verify;
 pub mod write;
 
@@ -21,6 +22,7 @@ pub use input::{BlockSpec, SourceRange};
 pub use merge::{MergeError, MergeOptions, Merged, merge};
 pub use meta::origin::Origin;
 pub use read::{BlockReader, Prepared};
+pub use recover::recover_entry;
 pub use verify::{Verified, verify};
 pub use write::{EncodedBlock, WriteOptions, write_block};
 

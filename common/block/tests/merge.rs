@@ -8,8 +8,12 @@ use std::sync::Arc;
 use futures::executor::block_on;
 use hearth_block::input::{BlockSpec, SourceRange};
 use hearth_block::merge::{BlockSink, Counts, Expiry, MemorySink, RowFilter, Tombstone};
-use hearth_block::{BlockReader, EncodedBlock, MergeError, MergeOptions, Merged, merge, verify};
-use hearth_common::{JournalId, Position, TenantId, TimeRange, TimestampNs};
+use hearth_block::{
+    BlockEntry, BlockError, BlockReader, EncodedBlock, INDEX, MergeError, MergeOptions, Merged, PROFILES,
+    SAMPLES, SPANS, merge, recover_entry, verify,
+};
+use hearth_common::range_read::InMemory;
+use hearth_common::{JournalId, Position, RangeRead, TenantId, TimeRange, TimestampNs};
 use hearth_model::{Answer, ProfileQuery, ProfileType, Question, Selector};
 use proptest::prelude::*;
 use support::{DAY, DAY_START_NS, Head, Profile, Random, ask, made_up, naive, open, open_parts};
@@ -187,6 +191,9 @@ proptest! {
             prop_assert!(merged.len() > 1);
         }
         prop_assert_eq!(summary.counts.rows_out, profiles.iter().filter(|p| has_values(p)).count() as u64);
+        for block in &merged {
+            prop_assert_eq!(&recovered(block).expect("recovers"), &block.entry);
+        }
         let readers = readers(&merged);
         for question in questions() {
             let mut whole = Answer::empty(&question);
@@ -196,6 +203,28 @@ proptest! {
             prop_assert_eq!(naive::plain(&whole), naive::answer(&profiles, &question));
         }
     }
+}
+
+/// The entry of a block, from its objects alone.
+fn recovered(block: &EncodedBlock) -> Result<BlockEntry, BlockError> {
+    let lengths: Vec<(String, u64)> =
+        block.objects.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect();
+    let object = |name: &str| -> Arc<dyn RangeRead> {
+        let found = block.objects.iter().find(|(object, _)| object == name);
+        Arc::new(InMemory(found.map(|(_, bytes)| bytes.clone()).unwrap_or_default()))
+    };
+    block_on(recover_entry(&TenantId::anonymous(), &block.entry.attempt, &lengths, object))
+}
+
+#[test]
+fn a_block_of_an_older_writer_cannot_say_where_it_comes_from() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/split");
+    let mut block = written(&made_up(27, 5), 0, sources(0, 1));
+    block.objects = [PROFILES, SAMPLES, SPANS, INDEX]
+        .map(|name| (name.to_owned(), std::fs::read(folder.join(name)).expect("a golden object").into()))
+        .into();
+    let error = recovered(&block).expect_err("no origin");
+    assert!(error.to_string().contains("older writer"), "{error}");
 }
 
 fn questions() -> Vec<Question> {
@@ -312,6 +341,7 @@ fn where_a_block_comes_from_stands_in_its_index() {
     let origin = reader.origin().expect("this writer says it");
     assert_eq!((origin.day, origin.level, origin.part), (DAY, 1, 0));
     assert_eq!((&origin.sources, origin.records), (&block.entry.sources, block.entry.profiles));
+    assert_eq!(recovered(&block).expect("recovers"), block.entry);
 }
 
 #[test]

@@ -21,22 +21,30 @@ pub(super) struct Table<T> {
     pub(super) rows: Vec<T>,
     known: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// The number behind the one that was given last. Inputs name the same things in the same order: it is tried first.
+    next: usize,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { rows: Vec::new(), known: HashTable::new(), hasher: DefaultHashBuilder::default() }
+        Self { rows: Vec::new(), known: HashTable::new(), hasher: DefaultHashBuilder::default(), next: 0 }
     }
 }
 
 impl<T: Eq + Hash> Table<T> {
     pub(super) fn intern(&mut self, row: T) -> u32 {
-        let Self { rows, known, hasher } = self;
+        let Self { rows, known, hasher, next } = self;
+        if rows.get(*next).is_some_and(|known| *known == row) {
+            *next += 1;
+            return *next as u32 - 1;
+        }
         let hash = hasher.hash_one(&row);
         if let Some(&at) = known.find(hash, |&at| rows[at as usize] == row) {
+            *next = at as usize + 1;
             return at;
         }
         let at = rows.len() as u32;
+        *next = at as usize + 1;
         rows.push(row);
         known.insert_unique(hash, at, |&at| hasher.hash_one(&rows[at as usize]));
         at
@@ -50,6 +58,8 @@ pub(super) struct Strings {
     ends: Vec<usize>,
     known: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// As in [`Table`].
+    next: usize,
 }
 
 impl Strings {
@@ -58,12 +68,18 @@ impl Strings {
     }
 
     pub(super) fn intern(&mut self, text: &str) -> u32 {
-        let Self { text: all, ends, known, hasher } = self;
+        let Self { text: all, ends, known, hasher, next } = self;
+        if *next < ends.len() && text_of(all, ends, *next as u32) == text {
+            *next += 1;
+            return *next as u32 - 1;
+        }
         let hash = hasher.hash_one(text);
         if let Some(&at) = known.find(hash, |&at| text_of(all, ends, at) == text) {
+            *next = at as usize + 1;
             return at;
         }
         let at = ends.len() as u32;
+        *next = at as usize + 1;
         all.push_str(text);
         ends.push(all.len());
         known.insert_unique(hash, at, |&at| hasher.hash_one(text_of(all, ends, at)));
@@ -85,17 +101,25 @@ pub(super) struct LocationTable {
     rows: Vec<(usize, u32, u64)>,
     known: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// As in [`Table`].
+    next: usize,
 }
 
 impl LocationTable {
     pub(super) fn intern(&mut self, lines: &[(u32, i64)], mapping_plus_1: u32, address: u64) -> u32 {
-        let Self { lines: all, rows, known, hasher } = self;
+        let Self { lines: all, rows, known, hasher, next } = self;
+        let is = |at: u32| location_of(all, rows, at) == (lines, mapping_plus_1, address);
+        if *next < rows.len() && is(*next as u32) {
+            *next += 1;
+            return *next as u32 - 1;
+        }
         let hash = hasher.hash_one((lines, mapping_plus_1, address));
-        let get = |at: u32| location_of(all, rows, at);
-        if let Some(&at) = known.find(hash, |&at| get(at) == (lines, mapping_plus_1, address)) {
+        if let Some(&at) = known.find(hash, |&at| is(at)) {
+            *next = at as usize + 1;
             return at;
         }
         let at = rows.len() as u32;
+        *next = at as usize + 1;
         all.extend_from_slice(lines);
         rows.push((all.len(), mapping_plus_1, address));
         known.insert_unique(hash, at, |&at| hasher.hash_one(location_of(all, rows, at)));
