@@ -297,4 +297,12 @@ fn merge_folder(folder: &Path, budget_mib: u64) {
     let merged = block_on(merge(&readers, &RowFilter::default(), &options, &mut sink)).expect("merges");
     report(&merged.counts, started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     println!("{} blocks out", merged.blocks.len());
+    for (at, entry) in (1..).zip(&merged.blocks) {
+        let read = |object: &ObjectEntry| {
+            let path = folder.join("out").join(format!("{at}")).join(&object.name);
+            (object.name.clone(), Bytes::from(std::fs::read(path).expect("an object")))
+        };
+        let objects: Vec<(String, Bytes)> = entry.objects.iter().map(read).collect();
+        println!("verified: {:?}", verify(entry, &objects).expect("a good block"));
+    }
 }

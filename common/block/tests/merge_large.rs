@@ -43,6 +43,23 @@ fn fill(head: &mut Head, service: &str, pod: &str, profiles: i64, chosen: impl F
     }
 }
 
+/// Stacks whose names do not compress, so that the index is not read at once.
+fn fill_names(head: &mut Head, chosen: impl Fn(i64) -> bool) {
+    let unit = head.unit("cpu", "names");
+    let labels = Labels::from_pairs([("__name__", "cpu"), ("service_name", "names")]);
+    let ty = ["cpu", "nanoseconds", "cpu", "nanoseconds"].map(str::to_owned);
+    for second in (0..24).filter(|&second| chosen(second)) {
+        let mut random = Random(second as u64 / 2);
+        let name = |random: &mut Random| format!("{:016x}{:016x}", random.next(), random.next());
+        let mut samples: Vec<(u32, i64)> = (0..10_000)
+            .map(|at| (unit.stack(&[location(name(&mut random)), location("f".to_owned())]), at + 1))
+            .collect();
+        samples.sort_unstable();
+        let time = DAY_START_NS + second * 1_000_000_000;
+        unit.push_row(&labels, (ty.clone(), time, second as u128, 0, 0, samples, Vec::new(), Vec::new()));
+    }
+}
+
 /// A tenant of which a block has what `chosen` chooses.
 fn head(chosen: impl Fn(i64) -> bool) -> Head {
     let mut head = Head::default();
@@ -52,11 +69,15 @@ fn head(chosen: impl Fn(i64) -> bool) -> Head {
     }
     fill(&mut head, "a", "q-long", PROFILES / 2, &chosen);
     fill(&mut head, "b", "x", 700, &chosen);
+    fill_names(&mut head, &chosen);
     head
 }
 
 fn merged(heads: &[Head]) -> EncodedBlock {
     let blocks: Vec<EncodedBlock> = heads.iter().map(|head| head.write().expect("writes")).collect();
+    let index_bytes = |block: &EncodedBlock| block.objects.last().map_or(0, |(_, index)| index.len());
+    let largest = blocks.iter().map(index_bytes).max().unwrap_or_default();
+    assert!(largest > 3 << 19, "{largest} bytes: an index must be read in parts");
     let readers: Vec<BlockReader> = blocks.iter().map(|block| open(block).expect("opens")).collect();
     let readers: Vec<&BlockReader> = readers.iter().collect();
     let mut sink = MemorySink::default();

@@ -274,10 +274,12 @@ struct PartWriter<'a> {
 }
 
 /// The tables of all inputs.
+#[derive(Default)]
 struct Readers<'a> {
     profiles: Vec<TableReader<'a>>,
     samples: Vec<TableReader<'a>>,
     spans: Vec<TableReader<'a>>,
+    spare: Vec<samples::Segment>,
 }
 
 impl PartWriter<'_> {
@@ -338,7 +340,7 @@ impl PartWriter<'_> {
     }
 
     fn readers(&self) -> Result<Readers<'_>, MergeError> {
-        let mut readers = Readers { profiles: Vec::new(), samples: Vec::new(), spans: Vec::new() };
+        let mut readers = Readers::default();
         for block in self.blocks {
             let (meta, window) = (block.meta(), self.window_bytes);
             readers.profiles.push(TableReader::new(block, Table::profiles(meta), rows::COLUMNS, window)?);
@@ -369,8 +371,12 @@ impl PartWriter<'_> {
         if let Some(out) = tables.spans.out()? {
             sink::drain(sink, SPANS, out).await?;
         }
-        let mut samples =
-            samples::SampleMerge { readers: &mut readers.samples, series_maps: &part.series_maps, stacks };
+        let mut samples = samples::SampleMerge {
+            readers: &mut readers.samples,
+            series_maps: &part.series_maps,
+            stacks,
+            spare: &mut readers.spare,
+        };
         let runs = samples.dataset(&rows, tables, sink).await?;
         let flags = if rows.annotated { HAS_ANNOTATIONS } else { 0 };
         let slices = vec![Slice { runs, first_span, spans }];

@@ -25,9 +25,12 @@ use crate::write::samples::SampleTable;
 pub(super) const COLUMNS: &[usize] =
     &[sample_column::PROFILE_ROW, sample_column::STACK, sample_column::VALUE];
 
+/// Most buffers that are kept for later: those of that many small runs.
+const SPARE_MAX: usize = 16;
+
 /// Rows of the output, sorted by (stack, row).
 #[derive(Debug, Default)]
-struct Segment {
+pub(super) struct Segment {
     rows: Vec<u32>,
     stacks: Vec<u32>,
     values: Vec<i64>,
@@ -115,27 +118,37 @@ impl<'m> RunCursor<'m> {
             Err(BlockError::damaged(SAMPLES, 0, what))
         };
         out.reserve(in_rows.len());
-        let (mut open, mut open_to) = (UNUSED, UNUSED);
-        let columns = in_rows.iter().zip(in_stacks).zip(in_values);
-        for (at, ((&row, &stack), &value)) in columns.enumerate() {
-            let Some(&to) = rows.get(row.wrapping_sub(first_row) as usize) else {
-                return wrong(at, "its profile is of another run");
-            };
-            let key = u64::from(stack) << 32 | u64::from(row);
-            if key < self.least || value <= 0 {
-                return wrong(at, "it is out of order or has no value");
+        let mut at = 0;
+        while at < in_stacks.len() {
+            let stack = in_stacks[at];
+            let same = in_stacks[at..].iter().take_while(|&&other| other == stack).count();
+            if self.least > u64::from(stack) << 32 | u64::from(in_rows[at]) {
+                return wrong(at, "it is out of order");
             }
-            self.least = key + 1;
-            if to == UNUSED {
-                continue;
+            let mut least_row = in_rows[at];
+            let before = out.rows.len();
+            for (&row, &value) in in_rows[at..at + same].iter().zip(&in_values[at..at + same]) {
+                let Some(&to) = rows.get(row.wrapping_sub(first_row) as usize) else {
+                    return wrong(at, "its profile is of another run");
+                };
+                if row < least_row || value <= 0 {
+                    return wrong(at, "it is out of order or has no value");
+                }
+                // No row has the greatest number: it stands for "unused".
+                least_row = row.saturating_add(1);
+                if to != UNUSED {
+                    out.rows.push(to);
+                    out.values.push(value);
+                }
             }
-            if open != stack {
-                let Some(known) = self.stacks.get(stack) else {
+            self.least = (u64::from(stack) << 32) + u64::from(least_row);
+            if out.rows.len() > before {
+                let Some(to) = self.stacks.get(stack) else {
                     return wrong(at, "its stack does not exist");
                 };
-                (open, open_to) = (stack, known);
+                out.stacks.resize(out.rows.len(), to);
             }
-            out.push(to, open_to, value);
+            at += same;
         }
         Ok(())
     }
@@ -165,6 +178,8 @@ pub(super) struct SampleMerge<'m, 'r, 'b> {
     pub(super) series_maps: &'m [Vec<u32>],
     /// Parallel to the maps of rows.
     pub(super) stacks: Vec<&'m StackMap>,
+    /// Buffers that are used again.
+    pub(super) spare: &'r mut Vec<Segment>,
 }
 
 impl<'m, 'b> SampleMerge<'m, '_, 'b> {
@@ -253,7 +268,8 @@ impl<'m, 'b> SampleMerge<'m, '_, 'b> {
             );
             return Err(BlockError::index(0, what)).of(reader.block());
         }
-        let mut all = Segment::default();
+        let mut all = self.spare.pop().unwrap_or_default();
+        all.clear();
         all.reserve(run.samples as usize);
         while cursor.next(reader, &mut all).await? {}
         let (Some(&least), Some(&most)) = (all.rows.iter().min(), all.rows.iter().max()) else {
@@ -292,10 +308,9 @@ impl<'m, 'b> SampleMerge<'m, '_, 'b> {
         while let Some((at, second)) = heap.first() {
             let source = &mut sources[at as usize];
             let (from, segment) = (source.at, &source.segment);
-            let mut to = from + 1;
-            while to < segment.stacks.len() && segment.key(to) < second {
-                to += 1;
-            }
+            let behind = segment.stacks[from + 1..].iter().zip(&segment.rows[from + 1..]);
+            let key = |(&stack, &row): (&u32, &u32)| u64::from(stack) << 32 | u64::from(row);
+            let to = from + 1 + behind.take_while(|&next| key(next) < second).count();
             let values = &segment.values[from..to];
             for &value in values {
                 let (sum, over) = total.overflowing_add(value as u64);
@@ -309,7 +324,9 @@ impl<'m, 'b> SampleMerge<'m, '_, 'b> {
                 heap.replace_first(source.segment.key(source.at));
                 sink::drain(sink, SAMPLES, table.out()?).await?;
             } else {
-                source.segment = Segment::default();
+                if self.spare.len() < SPARE_MAX {
+                    self.spare.push(std::mem::take(&mut source.segment));
+                }
                 heap.remove_first();
             }
         }
