@@ -60,6 +60,18 @@ fn fill_names(head: &mut Head, chosen: impl Fn(i64) -> bool) {
     }
 }
 
+/// More profiles than a row group of `profiles.parquet` may have, in one run.
+fn fill_tiny(head: &mut Head, chosen: impl Fn(i64) -> bool) {
+    let unit = head.unit("cpu", "tiny");
+    let stack = unit.stack(&[location("f".to_owned())]);
+    let labels = Labels::from_pairs([("__name__", "cpu"), ("service_name", "tiny")]);
+    let ty = ["cpu", "nanoseconds", "cpu", "nanoseconds"].map(str::to_owned);
+    for second in (0..70_000).filter(|&second| chosen(second)) {
+        let (time, samples) = (DAY_START_NS + second * 1_000_000_000, vec![(stack, 1 + second % 5)]);
+        unit.push_row(&labels, (ty.clone(), time, second as u128, 0, 0, samples, Vec::new(), Vec::new()));
+    }
+}
+
 /// A tenant of which a block has what `chosen` chooses.
 fn head(chosen: impl Fn(i64) -> bool) -> Head {
     let mut head = Head::default();
@@ -70,6 +82,7 @@ fn head(chosen: impl Fn(i64) -> bool) -> Head {
     fill(&mut head, "a", "q-long", PROFILES / 2, &chosen);
     fill(&mut head, "b", "x", 700, &chosen);
     fill_names(&mut head, &chosen);
+    fill_tiny(&mut head, &chosen);
     head
 }
 

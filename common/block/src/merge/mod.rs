@@ -186,9 +186,9 @@ fn window_bytes(inputs: usize, options: &MergeOptions) -> u64 {
 fn fixed_memory(blocks: &[&BlockReader], units: &[PlanUnit], window_bytes: u64) -> u64 {
     let inputs = blocks.len() as u64;
     // Windows of three tables, and of each column a decoded page.
-    let windows = inputs * (3 * window_bytes + DEALT_BYTES);
+    let windows = inputs * (3 * window_bytes + DEALT_BYTES + 2 * symbols::WINDOW_BYTES);
     let stacks: u64 = units.iter().map(|unit| plan::stack_map_bytes(blocks, unit)).sum();
-    WRITER_BYTES + windows + stacks + plan::shared_memory(blocks)
+    WRITER_BYTES + windows + stacks + plan::shared_memory(blocks) + plan::row_map_bytes(blocks)
 }
 
 /// How much memory the symbols of a part may take; an error if those of some unit need more.

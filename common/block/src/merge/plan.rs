@@ -347,3 +347,14 @@ pub(super) fn shared_memory(blocks: &[&BlockReader]) -> u64 {
     let (most, all) = sizes.fold((0, 0), |(most, all): (u64, u64), size| (most.max(size), all + size));
     all + 3 * (most + (all - most) / 4)
 }
+
+/// Memory of the maps of the rows of one dataset: twice four bytes for each row of the largest of each input.
+pub(super) fn row_map_bytes(blocks: &[&BlockReader]) -> u64 {
+    let of_block = |block: &&BlockReader| -> u64 {
+        let rows = block.meta().datasets.iter().map(|dataset| {
+            dataset.slices.iter().flat_map(|slice| &slice.runs).map(|run| run.profiles).sum::<u64>()
+        });
+        rows.max().unwrap_or_default() * 8
+    };
+    blocks.iter().map(of_block).sum()
+}

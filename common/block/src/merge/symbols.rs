@@ -2,6 +2,8 @@
 //!
 //! Holds all distinct strings and functions of the output, the locations of one unit, and the maps of stacks.
 
+use std::ops::Range;
+
 use hashbrown::HashMap;
 
 use super::bits::{Bits, StackMap};
@@ -46,10 +48,31 @@ struct Input {
     functions: Vec<u32>,
 }
 
+/// Index bytes of neighbouring units that are read in one request.
+pub(super) const WINDOW_BYTES: u64 = 1 << 20;
+
+/// Frames of units of an input that were read.
+#[derive(Debug, Default, Clone)]
+struct Window {
+    units: Range<u32>,
+    fetched: Fetched,
+    /// Whether trees are among them: those of a unit that is larger than the window are not.
+    trees: bool,
+}
+
+impl Window {
+    /// What a walk of a tree needs not read again.
+    fn ahead(&self) -> Option<Fetched> {
+        self.trees.then(|| self.fetched.clone())
+    }
+}
+
 /// What two passes over all units share.
 pub(super) struct SymbolMerge<'a> {
     blocks: &'a [&'a BlockReader],
     inputs: Vec<Input>,
+    /// By input.
+    windows: Vec<Window>,
     interner: Interner,
     /// What the first pass learned of each member, for the second.
     own: HashMap<(usize, u32), Own>,
@@ -67,8 +90,13 @@ struct Own {
 impl<'a> SymbolMerge<'a> {
     /// Reads what the units of each input share.
     pub(super) async fn new(blocks: &'a [&'a BlockReader]) -> Result<Self, MergeError> {
-        let mut merge =
-            Self { blocks, inputs: Vec::new(), interner: Interner::default(), own: HashMap::new() };
+        let mut merge = Self {
+            blocks,
+            inputs: Vec::new(),
+            windows: vec![Window::default(); blocks.len()],
+            interner: Interner::default(),
+            own: HashMap::new(),
+        };
         for block in blocks {
             let meta = block.meta();
             let fetched = fetch(block, &meta.frames[meta.shared.clone()]).await?;
@@ -95,9 +123,10 @@ impl<'a> SymbolMerge<'a> {
     pub(super) async fn learn(&mut self, unit: u32, members: &[Member]) -> Result<(), MergeError> {
         for member in members {
             let block = self.blocks[member.input];
-            let decoded = self.decode(member).await?;
+            let window = self.window(member).await?;
+            let decoded = self.decode(member, &window).of(block)?;
             let own = self.intern_own(member.input, &decoded);
-            let used = self.used(member, decoded.location_count()).await?;
+            let used = self.used(member, decoded.location_count(), &window).await?;
             for location in 0..decoded.location_count() {
                 if used.as_ref().is_some_and(|used| !used.has(u64::from(location))) {
                     continue;
@@ -121,13 +150,42 @@ impl<'a> SymbolMerge<'a> {
     }
 
     /// The locations that take part; `None` = all.
-    async fn used(&self, member: &Member, locations: u32) -> Result<Option<Bits>, MergeError> {
-        match &member.used {
-            Some(used) => {
-                used_locations(self.blocks[member.input], member.unit, locations, used).await.map(Some)
-            }
-            None => Ok(None),
+    async fn used(
+        &self,
+        member: &Member,
+        locations: u32,
+        window: &Window,
+    ) -> Result<Option<Bits>, MergeError> {
+        let Some(used) = &member.used else { return Ok(None) };
+        let block = self.blocks[member.input];
+        used_locations(block, member.unit, locations, used, window.ahead()).await.map(Some)
+    }
+
+    /// The frames of a member, read together with those of the units behind it.
+    async fn window(&mut self, member: &Member) -> Result<Window, MergeError> {
+        let block = self.blocks[member.input];
+        let meta = block.meta();
+        if meta.whole.is_some() || self.windows[member.input].units.contains(&member.unit) {
+            return Ok(self.windows[member.input].clone());
         }
+        // The old window goes before the new one comes.
+        self.windows[member.input] = Window::default();
+        let (mut end, mut bytes) = (member.unit, 0);
+        while (end as usize) < meta.places.len() && bytes + meta.symbol_bytes(end) <= WINDOW_BYTES {
+            bytes += meta.symbol_bytes(end);
+            end += 1;
+        }
+        let trees = end > member.unit;
+        let units = member.unit..end.max(member.unit + 1);
+        let mut wanted = Wanted::default();
+        for unit in units.clone() {
+            let frames = meta.frames[meta.places[unit as usize].frames.clone()].iter();
+            let frames = frames.filter(|frame| trees || frame.section != section::TREE);
+            frames.for_each(|frame| wanted.add(INDEX, frame.range()));
+        }
+        let fetched = block.fetch(wanted).await.of(block)?;
+        self.windows[member.input] = Window { units, fetched, trees };
+        Ok(self.windows[member.input].clone())
     }
 
     /// Ends the first pass.
@@ -169,7 +227,9 @@ impl<'a> SymbolMerge<'a> {
         symbols::locations(unit, &locations, function, index)?;
         drop((mappings, locations, ranks));
         let walks = members.iter().zip(&maps).map(|(member, map)| {
-            TreeWalk::new(self.blocks[member.input], member.unit, map, member.used.as_ref())
+            let window = &self.windows[member.input];
+            let ahead = window.units.contains(&member.unit).then(|| window.ahead()).flatten();
+            TreeWalk::new(self.blocks[member.input], member.unit, map, member.used.as_ref(), ahead)
         });
         let stacks_of_part: Vec<Option<usize>> =
             members.iter().map(|member| member.used.as_ref().map(Bits::len)).collect();
@@ -201,9 +261,11 @@ impl<'a> SymbolMerge<'a> {
         // The first pass has read and checked the same bytes, but for what they are now.
         let own = self.own.remove(&(input, member.unit)).unwrap_or_default();
         let kinds = |kind| kind == section::MAPPINGS || kind == section::LOCATIONS;
-        let decoded = self.decode_only(member, kinds).await?;
+        let window = self.window(member).await?;
+        let stored = |frame: &Frame| block.stored_frame(frame, &window.fetched);
+        let decoded = UnitSymbols::decode_only(block.meta(), member.unit, kinds, stored).of(block)?;
         let count = decoded.location_count();
-        let used = self.used(member, count).await?;
+        let used = self.used(member, count, &window).await?;
         let mut mappings = Vec::new();
         for m in &decoded.mappings {
             let file = numbers.strings.ranks[self.string(input, &own, m.file).of(block)? as usize];
@@ -237,30 +299,11 @@ impl<'a> SymbolMerge<'a> {
     }
 
     /// All symbols of a member but its tree.
-    async fn decode(&self, member: &Member) -> Result<UnitSymbols, MergeError> {
+    fn decode(&self, member: &Member, window: &Window) -> Result<UnitSymbols, BlockError> {
         let block = self.blocks[member.input];
-        let fetched = self.fetch_unit(member, |kind| kind != section::TREE).await?;
-        let stored = |frame: &Frame| block.stored_frame(frame, &fetched);
+        let stored = |frame: &Frame| block.stored_frame(frame, &window.fetched);
         let shared = &self.inputs[member.input].shared;
-        UnitSymbols::decode_without_tree(block.meta(), member.unit, shared, stored).of(block)
-    }
-
-    async fn decode_only(
-        &self,
-        member: &Member,
-        wanted: impl Fn(u32) -> bool,
-    ) -> Result<UnitSymbols, MergeError> {
-        let block = self.blocks[member.input];
-        let fetched = self.fetch_unit(member, &wanted).await?;
-        let stored = |frame: &Frame| block.stored_frame(frame, &fetched);
-        UnitSymbols::decode_only(block.meta(), member.unit, wanted, stored).of(block)
-    }
-
-    async fn fetch_unit(&self, member: &Member, wanted: impl Fn(u32) -> bool) -> Result<Fetched, MergeError> {
-        let block = self.blocks[member.input];
-        let frames = &block.meta().frames[block.meta().places[member.unit as usize].frames.clone()];
-        let frames: Vec<Frame> = frames.iter().filter(|frame| wanted(frame.section)).cloned().collect();
-        fetch(block, &frames).await
+        UnitSymbols::decode_without_tree(block.meta(), member.unit, shared, stored)
     }
 
     fn intern_own(&mut self, input: usize, unit: &UnitSymbols) -> Own {

@@ -46,19 +46,22 @@ enum Step {
 }
 
 impl<'a> TreeWalk<'a> {
+    /// `ahead` holds the whole tree, if it was read already.
     pub(super) fn new(
         block: &'a BlockReader,
         unit: u32,
         locations: &'a [u32],
         used: Option<&'a Bits>,
+        ahead: Option<Fetched>,
     ) -> Self {
         let meta = block.meta();
         let frames = meta.frames[meta.places[unit as usize].frames.clone()].iter();
+        let frames: Vec<&Frame> = frames.filter(|frame| frame.section == section::TREE).collect();
         Self {
             block,
-            frames: frames.filter(|frame| frame.section == section::TREE).collect(),
-            fetched_upto: 0,
-            fetched: Fetched::default(),
+            fetched_upto: ahead.as_ref().map_or(0, |_| frames.len()),
+            frames,
+            fetched: ahead.unwrap_or_default(),
             next_frame: 0,
             frame: TreeFrame::default(),
             at: 0,
@@ -160,9 +163,10 @@ pub(super) async fn used_locations(
     unit: u32,
     locations: u32,
     used: &Bits,
+    ahead: Option<Fetched>,
 ) -> Result<Bits, MergeError> {
     let same: Vec<u32> = (0..locations).collect();
-    let mut walk = TreeWalk::new(block, unit, &same, Some(used));
+    let mut walk = TreeWalk::new(block, unit, &same, Some(used), ahead);
     let mut found = Bits::with_len(locations as usize);
     while let Some(shared) = walk.next().await? {
         walk.path()[shared..].iter().for_each(|&location| found.insert(u64::from(location)));

@@ -30,8 +30,10 @@ const SCHEMA: &str = "message profiles {
   }
 }";
 
-/// Rows of a row group: bounds the memory that shredded labels take while they wait.
+/// Rows of a row group, which ends with a run: bounds the memory that shredded labels take while they wait.
 const GROUP_ROWS_LABELS: usize = 1 << 15;
+/// A run that has so many rows is cut: profiles of one sample each make such runs.
+const GROUP_ROWS_MAX: usize = 1 << 16;
 
 /// The columns that queries read, by their place among the encoded columns of a row group.
 pub(crate) mod column {
@@ -138,7 +140,7 @@ impl ProfileTable {
         rows: &[ProfileOut],
         labels: impl Fn(u32) -> &'l Labels,
     ) -> Result<(), BlockError> {
-        let waiting = &mut self.waiting;
+        let mut waiting = &mut self.waiting;
         let mut shared: Option<(u32, Vec<(ByteArray, ByteArray)>)> = None;
         for row in rows {
             waiting.type_.push(ty.clone());
@@ -160,6 +162,10 @@ impl ProfileTable {
             }
             waiting.labels.push_row(shared.iter().flat_map(|(_, pairs)| pairs).cloned());
             waiting.annotations.push_row(row.annotations.iter().map(|(key, value)| (text(key), text(value))));
+            if waiting.time.len() >= GROUP_ROWS_MAX {
+                self.flush()?;
+                waiting = &mut self.waiting;
+            }
         }
         self.rows += rows.len() as u64;
         let limit = u64::from(u32::MAX);
