@@ -4,10 +4,10 @@ mod support;
 
 use futures::executor::block_on;
 use hearth_block::input::BlockSpec;
-use hearth_block::merge::{MemorySink, RowFilter};
+use hearth_block::merge::{Expiry, MemorySink, RowFilter};
 use hearth_block::{BlockReader, EncodedBlock, MergeOptions, merge, verify};
-use hearth_common::TenantId;
-use hearth_model::Labels;
+use hearth_common::{TenantId, TimestampNs};
+use hearth_model::{Labels, Selector};
 use support::{DAY_START_NS, Head, Location, Random, open, spec};
 
 const STACKS: u64 = 600;
@@ -86,7 +86,7 @@ fn head(chosen: impl Fn(i64) -> bool) -> Head {
     head
 }
 
-fn merged(heads: &[Head]) -> EncodedBlock {
+fn merged(heads: &[Head], filter: &RowFilter) -> EncodedBlock {
     let blocks: Vec<EncodedBlock> = heads.iter().map(|head| head.write().expect("writes")).collect();
     let index_bytes = |block: &EncodedBlock| block.objects.last().map_or(0, |(_, index)| index.len());
     let largest = blocks.iter().map(index_bytes).max().unwrap_or_default();
@@ -97,7 +97,7 @@ fn merged(heads: &[Head]) -> EncodedBlock {
     let mut options = MergeOptions::new(TenantId::anonymous(), 1);
     // Small windows: reads must go on where they ended.
     options.memory_budget_bytes = 200 << 20;
-    let done = block_on(merge(&readers, &RowFilter::default(), &options, &mut sink)).expect("merges");
+    let done = block_on(merge(&readers, filter, &options, &mut sink)).expect("merges");
     let mut block = sink.blocks.remove(0);
     block.entry = done.blocks[0].clone();
     verify(&block.entry, &block.objects).expect("a good block");
@@ -111,10 +111,26 @@ fn long_series_and_many_small_ones_merge_to_what_the_writer_writes() {
     let by_time = [head(|s| s < 1_000), head(|s| (1_000..2_400).contains(&s)), head(|s| s >= 2_400)];
     let mixed = [head(|s| s % 3 != 0), head(|s| s % 2 == 0), head(|s| s % 6 == 3 || s == 6)];
     for heads in [by_time, mixed] {
-        let found = merged(&heads);
+        let found = merged(&heads, &RowFilter::default());
         assert_eq!(found.entry, expected.entry);
         for ((name, found), (_, expected)) in found.objects.iter().zip(&expected.objects) {
             assert!(found == expected, "{name} differs");
         }
+    }
+}
+
+#[test]
+fn what_is_older_than_is_kept_leaves_nothing_behind_at_any_size() {
+    let from = 13;
+    let expected = head(|s| s >= from).write_as(&BlockSpec { level: 1, ..spec() }).expect("writes");
+    let before = TimestampNs(DAY_START_NS + from * 1_000_000_000);
+    let filter = RowFilter {
+        tombstones: Vec::new(),
+        expiries: vec![Expiry { selector: Selector::default(), before }],
+    };
+    let found = merged(&[head(|s| s < 900), head(|s| s >= 900)], &filter);
+    assert_eq!(found.entry, expected.entry);
+    for ((name, found), (_, expected)) in found.objects.iter().zip(&expected.objects) {
+        assert!(found == expected, "{name} differs");
     }
 }
