@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::FORMAT_MAJOR;
 use crate::codec::{Cursor, put_varint};
 use crate::error::BlockError;
+use crate::write::outgoing::Outgoing;
 
 /// Most raw bytes that the writer puts in a frame (but for a single element that is larger).
 pub(crate) const FRAME_RAW: usize = 128 << 10;
@@ -40,6 +41,7 @@ pub(crate) mod section {
     pub(crate) const DATASETS: u32 = 20;
     pub(crate) const PAGES: u32 = 21;
     pub(crate) const ANNOTATIONS: u32 = 22;
+    pub(crate) const ORIGIN: u32 = 23;
     /// From this kind on a section belongs to the tail, which a reader decodes when it opens the block.
     pub(crate) const FIRST_OF_TAIL: u32 = UNITS;
 }
@@ -88,7 +90,7 @@ fn inflate(stored: &[u8], raw: usize, limit: usize) -> Result<Vec<u8>, String> {
 
 /// Builds the object.
 pub(crate) struct IndexWriter {
-    out: Vec<u8>,
+    out: Outgoing,
     frames: Vec<Frame>,
     compressor: zstd::bulk::Compressor<'static>,
 }
@@ -96,7 +98,7 @@ pub(crate) struct IndexWriter {
 impl IndexWriter {
     pub(crate) fn new() -> Result<Self, BlockError> {
         let compressor = zstd::bulk::Compressor::new(LEVEL).map_err(|e| encode(&e))?;
-        Ok(Self { out: Vec::new(), frames: Vec::new(), compressor })
+        Ok(Self { out: Outgoing::default(), frames: Vec::new(), compressor })
     }
 
     /// Appends one frame of `count` elements.
@@ -118,12 +120,12 @@ impl IndexWriter {
             unit,
             first,
             count,
-            offset: self.out.len() as u64,
+            offset: self.out.bytes(),
             stored: stored.len() as u32,
             raw: raw.len() as u32,
             checksum: xxh3_64(&stored),
         });
-        self.out.extend_from_slice(&stored);
+        self.out.append(&stored);
         Ok(())
     }
 
@@ -137,8 +139,13 @@ impl IndexWriter {
         Ok(())
     }
 
+    /// What was written so far, to be taken away in parts.
+    pub(crate) fn out(&mut self) -> &mut Outgoing {
+        &mut self.out
+    }
+
     /// Appends directory and trailer; gives the object and the offset of its directory.
-    pub(crate) fn finish(mut self) -> Result<(Vec<u8>, u64), BlockError> {
+    pub(crate) fn finish(mut self) -> Result<(Outgoing, u64), BlockError> {
         let mut raw = Vec::new();
         put_varint(self.frames.len() as u64, &mut raw);
         for frame in &self.frames {
@@ -151,8 +158,8 @@ impl IndexWriter {
             raw.extend_from_slice(&frame.checksum.to_le_bytes());
         }
         let directory = self.compressor.compress(&raw).map_err(|e| encode(&e))?;
-        let offset = self.out.len() as u64;
-        self.out.extend_from_slice(&directory);
+        let offset = self.out.bytes();
+        self.out.append(&directory);
         let mut trailer = Vec::with_capacity(TRAILER_BYTES);
         trailer.extend_from_slice(MAGIC);
         trailer.extend_from_slice(&FORMAT_MAJOR.to_le_bytes());
@@ -162,10 +169,10 @@ impl IndexWriter {
         trailer.extend_from_slice(&offset.to_le_bytes());
         trailer.extend_from_slice(&(raw.len() as u64).to_le_bytes());
         trailer.extend_from_slice(&xxh3_64(&directory).to_le_bytes());
-        trailer.extend_from_slice(&((self.out.len() + TRAILER_BYTES) as u64).to_le_bytes());
+        trailer.extend_from_slice(&(self.out.bytes() + TRAILER_BYTES as u64).to_le_bytes());
         let checksum = xxh3_64(&trailer);
         trailer.extend_from_slice(&checksum.to_le_bytes());
-        self.out.extend_from_slice(&trailer);
+        self.out.append(&trailer);
         Ok((self.out, offset))
     }
 }

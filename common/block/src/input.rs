@@ -31,9 +31,17 @@ pub struct BlockSpec {
 impl BlockSpec {
     /// The id: xxh3-128 over kind, tenant, day, level and sources; no clock, host or random number enters.
     pub fn id(&self) -> BlockId {
+        self.id_of_part(0)
+    }
+
+    /// The id of one of several blocks into which a merge was cut; the first has the id of a whole block.
+    pub fn id_of_part(&self, part: u32) -> BlockId {
         let mut text = format!("hearth block\n{}\n{}\n{}\n", self.tenant, self.day, self.level);
         for SourceRange { journal, after, upto } in &self.sources {
             text.push_str(&format!("{journal} {} {}\n", after.0, upto.0));
+        }
+        if part > 0 {
+            text.push_str(&format!("part {part}\n"));
         }
         BlockId(xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
     }

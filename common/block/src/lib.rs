@@ -8,16 +8,21 @@ pub mod entry;
 pub mod error;
 mod frame;
 pub mod input;
+pub mod merge;
 mod meta;
 mod pages;
 pub mod read;
+pub mod recover;
 pub mod verify;
 pub mod write;
 
 pub use entry::{BlockEntry, ObjectEntry};
 pub use error::BlockError;
 pub use input::{BlockSpec, SourceRange};
+pub use merge::{MergeError, MergeOptions, Merged, merge};
+pub use meta::origin::Origin;
 pub use read::{BlockReader, Prepared};
+pub use recover::recover_entry;
 pub use verify::{Verified, verify};
 pub use write::{EncodedBlock, WriteOptions, write_block};
 

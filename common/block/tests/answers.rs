@@ -4,7 +4,10 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use hearth_common::{TimeRange, TimestampNs};
+use futures::executor::block_on;
+use hearth_block::merge::{MemorySink, RowFilter};
+use hearth_block::{MergeOptions, merge};
+use hearth_common::{TenantId, TimeRange, TimestampNs};
 use hearth_model::spans::SpanFilter;
 use hearth_model::{Answer, ProfileQuery, ProfileType, Question, Selector, StepGrid};
 use proptest::prelude::*;
@@ -109,6 +112,34 @@ proptest! {
                     whole.merge(ask(reader, &question).expect("answers")).expect("merges");
                 }
                 prop_assert_eq!(naive::plain(&whole), naive::answer(&profiles, &question), "{:?}", question);
+            }
+        }
+    }
+
+    /// As [`blocks_answer_as_profiles_do`], with profiles that lie in two blocks: once merged, they count once.
+    #[test]
+    fn merged_blocks_answer_as_profiles_do(seed in any::<u64>(), count in 1usize..60, blocks in 2usize..5) {
+        let mut random = Random(seed ^ 2);
+        let profiles = made_up(seed, count);
+        let mut parts: Vec<Vec<&Profile>> = vec![Vec::new(); blocks];
+        for profile in &profiles {
+            for _ in 0..1 + random.below(2) {
+                parts[random.below(blocks as u64) as usize].push(profile);
+            }
+        }
+        let has_values = |part: &Vec<&Profile>| part.iter().any(|p| p.samples.iter().any(|(_, v)| *v > 0));
+        let blocks = parts.into_iter().filter(has_values).map(|part| Head::of(part).write().expect("writes"));
+        let readers: Vec<_> = blocks.map(|block| open(&block).expect("opens")).collect();
+        prop_assume!(!readers.is_empty());
+        let (mut sink, options) = (MemorySink::default(), MergeOptions::new(TenantId::anonymous(), 1));
+        let readers: Vec<_> = readers.iter().collect();
+        let merged = block_on(merge(&readers, &RowFilter::default(), &options, &mut sink)).expect("merges");
+        sink.blocks[0].entry = merged.blocks[0].clone();
+        let reader = open(&sink.blocks[0]).expect("opens");
+        for _ in 0..4 {
+            for question in questions(&mut random, &profiles) {
+                let answer = ask(&reader, &question).expect("answers");
+                prop_assert_eq!(naive::plain(&answer), naive::answer(&profiles, &question), "{:?}", question);
             }
         }
     }

@@ -6,10 +6,11 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use hearth_block::input::{BlockSpec, SourceRange};
 use hearth_block::{
     BlockEntry, EncodedBlock, FORMAT_MAJOR, INDEX, ObjectEntry, PROFILES, SAMPLES, SPANS, verify,
 };
-use hearth_common::{TimeRange, TimestampNs};
+use hearth_common::{JournalId, Position, TimeRange, TimestampNs};
 use hearth_model::{ProfileQuery, ProfileType, Question, Selector};
 use support::{DAY, Head, Profile, Random, ask, made_up, naive, open, spec};
 
@@ -17,15 +18,24 @@ use support::{DAY, Head, Profile, Random, ask, made_up, naive, open, spec};
 const FIRST: &str = "first";
 /// Values of split bytes where that is smaller.
 const SPLIT: &str = "split";
+/// The index says where the block comes from.
+const ORIGIN: &str = "origin";
 
 fn folder(writer: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(writer)
 }
 
+/// What the newest block was written with.
+fn newest_spec() -> BlockSpec {
+    let journal = JournalId::parse("cell/1/one/000000000000000000000000000000aa/1").expect("a journal");
+    let source = SourceRange { journal, after: Position(41), upto: Position(341) };
+    BlockSpec { sources: vec![source], ..spec() }
+}
+
 /// What lies in the block of a writer.
 fn profiles_of(writer: &str) -> Vec<Profile> {
     let mut profiles = made_up(2026, 300);
-    if writer == SPLIT {
+    if writer != FIRST {
         let mut random = Random(7);
         for (_, value) in profiles.iter_mut().flat_map(|profile| &mut profile.samples) {
             *value = (5 << 16) + random.below(1 << 16) as i64;
@@ -73,7 +83,7 @@ fn golden(writer: &str) -> EncodedBlock {
 
 #[test]
 fn golden_blocks_answer_as_ever() {
-    for writer in [FIRST, SPLIT] {
+    for writer in [FIRST, SPLIT, ORIGIN] {
         answers_as_ever(writer);
     }
 }
@@ -82,6 +92,8 @@ fn answers_as_ever(writer: &str) {
     let profiles = profiles_of(writer);
     let block = golden(writer);
     let verified = verify(&block.entry, &block.objects).expect("a good block");
+    let origin = open(&block).expect("opens").origin().cloned();
+    assert_eq!(origin.map(|origin| origin.sources), (writer == ORIGIN).then(|| newest_spec().sources));
     let samples = profiles.iter().flat_map(|p| &p.samples).filter(|(_, value)| *value > 0).count();
     assert_eq!(verified.samples, samples as u64);
     let reader = open(&block).expect("opens");
@@ -106,8 +118,8 @@ fn answers_as_ever(writer: &str) {
 #[test]
 #[ignore = "writes the newest golden block: only when the format has learned something, under a new name"]
 fn write_the_newest_golden_block() {
-    let block = Head::of(&profiles_of(SPLIT)).write().expect("writes");
+    let block = Head::of(&profiles_of(ORIGIN)).write_as(&newest_spec()).expect("writes");
     for (name, bytes) in &block.objects {
-        std::fs::write(folder(SPLIT).join(name), bytes).expect("written");
+        std::fs::write(folder(ORIGIN).join(name), bytes).expect("written");
     }
 }

@@ -2,6 +2,7 @@
 //! takes them. Encoder and decoder of each section stand side by side.
 
 pub(crate) mod datasets;
+pub(crate) mod origin;
 pub(crate) mod pages;
 pub(crate) mod series;
 

@@ -84,11 +84,15 @@ impl PageDecoder {
             return Err(format!("a page of {rows} rows, the limit is {PAGE_ROWS}"));
         }
         let (header, raw) = self.open(KIND_DATA_V2, Some(rows), page)?;
+        // The checksum of a page does not cover its header. All pages of a chunk with a dictionary use it, no others do, and
+        // no column of integers is plain: so a damaged header is not taken for another encoding of the same length.
+        if (header.encoding == encoding::DICT) == dict.is_empty() {
+            return Err(format!("a page has encoding {} in a chunk of another", header.encoding));
+        }
         match header.encoding {
             encoding::DELTA => delta::decode(raw, rows, out),
             encoding::DICT => hybrid::decode(raw, rows, dict, out),
             encoding::SPLIT => split::decode(raw, rows, out),
-            encoding::PLAIN => plain(raw, rows, out),
             other => Err(format!("a page has encoding {other}, which is not used here")),
         }
     }

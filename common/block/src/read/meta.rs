@@ -12,6 +12,7 @@ use crate::entry::BlockEntry;
 use crate::error::BlockError;
 use crate::frame::{Frame, NO_UNIT, TRAILER_BYTES, Trailer, join_stream, section};
 use crate::meta::datasets::{Dataset, take_datasets};
+use crate::meta::origin::{Origin, take_origin};
 use crate::meta::pages::{ObjectPages, take_layouts};
 use crate::meta::series::{SeriesRow, take_series};
 use crate::meta::{Annotations, UnitKey, take_annotations, take_types, take_units};
@@ -68,6 +69,7 @@ pub(crate) struct Meta {
     pub(crate) samples: ObjectPages,
     pub(crate) spans: ObjectPages,
     pub(crate) annotations: Annotations,
+    pub(crate) origin: Option<Origin>,
     /// The whole index, when it is small: symbols come from here.
     pub(crate) whole: Option<Bytes>,
     /// Estimated memory.
@@ -144,6 +146,8 @@ impl Meta {
         let layouts = take_layouts(&raw).map_err(|what| BlockError::index(at, what))?;
         let (raw, at) = stream(section::ANNOTATIONS)?;
         let annotations = take_annotations(&raw).map_err(|what| BlockError::index(at, what))?;
+        let (raw, at_origin) = stream(section::ORIGIN)?;
+        let origin = take_origin(&raw).map_err(|what| BlockError::index(at_origin, what))?;
         let layout = |name: &str, columns: usize| take_object(entry, &layouts, name, columns);
         let (profiles, samples, spans) = (
             layout(PROFILES, column::COUNT)?,
@@ -171,6 +175,7 @@ impl Meta {
             samples,
             spans,
             annotations,
+            origin,
             whole: None,
             bytes,
         };

@@ -10,9 +10,9 @@ mod names;
 mod plan;
 mod points;
 pub(crate) mod rows;
-mod select;
+pub(crate) mod select;
 mod stacks;
-mod symbols;
+pub(crate) mod symbols;
 mod tree;
 
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use hearth_model::{Answer, ProfileQuery, Question};
 use crate::entry::BlockEntry;
 use crate::error::BlockError;
 use crate::frame::Frame;
+use crate::meta::origin::Origin;
 use crate::{INDEX, PROFILES, SAMPLES, SPANS};
 use cache::SymbolCache;
 use fetch::{Fetched, Wanted};
@@ -83,6 +84,33 @@ impl BlockReader {
     /// The block's entry.
     pub fn entry(&self) -> &Arc<BlockEntry> {
         &self.inner.entry
+    }
+
+    /// What the block says of its making; `None` if its writer did not know to say.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.inner.meta.origin.as_ref()
+    }
+
+    /// The decoded tail of the index.
+    pub(crate) fn meta(&self) -> &Meta {
+        &self.inner.meta
+    }
+
+    /// The compressed bytes of a frame: from the index that is kept, else as fetched.
+    pub(crate) fn stored_frame<'f>(
+        &'f self,
+        frame: &Frame,
+        fetched: &'f Fetched,
+    ) -> Result<&'f [u8], BlockError> {
+        match &self.inner.meta.whole {
+            Some(whole) => Ok(&whole[frame.range().start as usize..frame.range().end as usize]),
+            None => fetched.get(INDEX, frame.range()),
+        }
+    }
+
+    /// Reads what was wanted.
+    pub(crate) async fn fetch(&self, wanted: Wanted) -> Result<Fetched, BlockError> {
+        wanted.fetch(&self.objects).await
     }
 
     /// Bytes of memory that the open block and its cached symbols take. Grows with use, up to a bound.

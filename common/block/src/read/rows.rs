@@ -65,21 +65,81 @@ impl<'a> Table<'a> {
     }
 }
 
+/// The dictionary of the row group that was read last.
+#[derive(Debug)]
+pub(crate) struct Dict<T> {
+    group: Option<u32>,
+    values: Vec<T>,
+}
+
+impl<T> Default for Dict<T> {
+    fn default() -> Self {
+        Self { group: None, values: Vec::new() }
+    }
+}
+
+impl Table<'_> {
+    /// Replaces `out` by all values of a page of a column.
+    pub(crate) fn load<T: Word>(
+        &self,
+        column: usize,
+        at: usize,
+        fetched: &Fetched,
+        dict: &mut Dict<T>,
+        decoder: &mut PageDecoder,
+        out: &mut Vec<T>,
+    ) -> Result<(), BlockError> {
+        let object = self.object;
+        let rows = self.pages.pages[at];
+        let column = &self.pages.columns[column];
+        if dict.group != Some(rows.group) {
+            let (offset, bytes) = column.dicts[rows.group as usize];
+            dict.values.clear();
+            if bytes > 0 {
+                let stored = fetched.get(object, offset..offset + u64::from(bytes))?;
+                dict.values =
+                    decoder.dictionary(stored).map_err(|what| BlockError::damaged(object, offset, what))?;
+            }
+            dict.group = Some(rows.group);
+        }
+        out.clear();
+        let (offset, bytes) = column.pages[at];
+        let stored = fetched.get(object, offset..offset + u64::from(bytes))?;
+        let decoded = decoder.values(stored, rows.rows as usize, &dict.values, out);
+        decoded.map_err(|what| BlockError::damaged(object, offset, what))
+    }
+
+    /// As [`Table::load`], for a column of sixteen bytes a row.
+    pub(crate) fn load16(
+        &self,
+        column: usize,
+        at: usize,
+        fetched: &Fetched,
+        decoder: &mut PageDecoder,
+        out: &mut Vec<[u8; 16]>,
+    ) -> Result<(), BlockError> {
+        let (offset, bytes) = self.pages.columns[column].pages[at];
+        let stored = fetched.get(self.object, offset..offset + u64::from(bytes))?;
+        out.clear();
+        let decoded = decoder.fixed16(stored, self.pages.pages[at].rows as usize, out);
+        decoded.map_err(|what| BlockError::damaged(self.object, offset, what))
+    }
+}
+
 /// Values of one column, a page at a time; the last page stays decoded.
 #[derive(Debug)]
 pub(crate) struct Column<'a, T> {
     table: Table<'a>,
     column: usize,
     fetched: &'a Fetched,
-    dict: Vec<T>,
-    dict_group: Option<u32>,
+    dict: Dict<T>,
     page: Option<usize>,
     values: Vec<T>,
 }
 
 impl<'a, T: Word> Column<'a, T> {
     pub(crate) fn new(table: Table<'a>, column: usize, fetched: &'a Fetched) -> Self {
-        Self { table, column, fetched, dict: Vec::new(), dict_group: None, page: None, values: Vec::new() }
+        Self { table, column, fetched, dict: Dict::default(), page: None, values: Vec::new() }
     }
 
     /// All values of a page.
@@ -87,25 +147,9 @@ impl<'a, T: Word> Column<'a, T> {
         if self.page == Some(at) {
             return Ok(&self.values);
         }
-        let object = self.table.object;
-        let rows = self.table.pages.pages[at];
-        let column = &self.table.pages.columns[self.column];
-        if self.dict_group != Some(rows.group) {
-            let (offset, bytes) = column.dicts[rows.group as usize];
-            self.dict.clear();
-            if bytes > 0 {
-                let stored = self.fetched.get(object, offset..offset + u64::from(bytes))?;
-                self.dict =
-                    decoder.dictionary(stored).map_err(|what| BlockError::damaged(object, offset, what))?;
-            }
-            self.dict_group = Some(rows.group);
-        }
         self.page = None;
-        self.values.clear();
-        let (offset, bytes) = column.pages[at];
-        let stored = self.fetched.get(object, offset..offset + u64::from(bytes))?;
-        let decoded = decoder.values(stored, rows.rows as usize, &self.dict, &mut self.values);
-        decoded.map_err(|what| BlockError::damaged(object, offset, what))?;
+        let Self { table, column, fetched, dict, values, .. } = self;
+        table.load(*column, at, fetched, dict, decoder, values)?;
         self.page = Some(at);
         Ok(&self.values)
     }
@@ -129,13 +173,8 @@ impl<'a> Fixed16Column<'a> {
     /// All values of a page.
     pub(crate) fn page(&mut self, at: usize, decoder: &mut PageDecoder) -> Result<&[[u8; 16]], BlockError> {
         if self.page != Some(at) {
-            let object = self.table.object;
-            let (offset, bytes) = self.table.pages.columns[self.column].pages[at];
-            let stored = self.fetched.get(object, offset..offset + u64::from(bytes))?;
             self.page = None;
-            self.values.clear();
-            let decoded = decoder.fixed16(stored, self.table.pages.pages[at].rows as usize, &mut self.values);
-            decoded.map_err(|what| BlockError::damaged(object, offset, what))?;
+            self.table.load16(self.column, at, self.fetched, decoder, &mut self.values)?;
             self.page = Some(at);
         }
         Ok(&self.values)

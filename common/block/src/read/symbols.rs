@@ -36,6 +36,11 @@ impl Texts {
         None
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.ends.len() as u32
+    }
+
     fn append(&mut self, raw: &[u8], count: usize) -> CodecResult<()> {
         let mut cursor = Cursor::new(raw);
         let lengths = cursor.u16s(count)?;
@@ -163,11 +168,37 @@ impl UnitSymbols {
         shared: &SharedSymbols,
         stored: impl Fn(&Frame) -> Result<&'b [u8], BlockError>,
     ) -> Result<Self, BlockError> {
+        let mut found = Self::decode_only(meta, unit, |_| true, stored)?;
+        let at = meta.frames.get(found.place.frames.start).map_or(0, |f| f.offset);
+        found.check(meta, shared).map_err(|what| BlockError::index(at, what))?;
+        Ok(found)
+    }
+
+    /// As [`UnitSymbols::decode`], without the tree.
+    pub(crate) fn decode_without_tree<'b>(
+        meta: &Meta,
+        unit: u32,
+        shared: &SharedSymbols,
+        stored: impl Fn(&Frame) -> Result<&'b [u8], BlockError>,
+    ) -> Result<Self, BlockError> {
+        let mut found = Self::decode_only(meta, unit, |kind| kind != section::TREE, stored)?;
+        let at = meta.frames.get(found.place.frames.start).map_or(0, |f| f.offset);
+        found.check(meta, shared).map_err(|what| BlockError::index(at, what))?;
+        Ok(found)
+    }
+
+    /// Some sections of a unit. What refers to others is not checked.
+    pub(crate) fn decode_only<'b>(
+        meta: &Meta,
+        unit: u32,
+        wanted: impl Fn(u32) -> bool,
+        stored: impl Fn(&Frame) -> Result<&'b [u8], BlockError>,
+    ) -> Result<Self, BlockError> {
         let place = meta.places[unit as usize].clone();
         let frames = &meta.frames[place.frames.clone()];
         let mut found = Self { place, ..Self::default() };
         let mut path = Vec::new();
-        for frame in frames {
+        for frame in frames.iter().filter(|frame| wanted(frame.section)) {
             let raw = frame.inflate(stored(frame)?)?;
             let count = frame.count as usize;
             let done = match frame.section {
@@ -180,8 +211,6 @@ impl UnitSymbols {
             };
             done.map_err(|what| BlockError::index(frame.offset, what))?;
         }
-        let at = frames.first().map_or(0, |f| f.offset);
-        found.check(meta, shared).map_err(|what| BlockError::index(at, what))?;
         Ok(found)
     }
 
@@ -232,26 +261,10 @@ impl UnitSymbols {
 
     /// `path` has the last node of each depth so far.
     fn append_tree(&mut self, raw: &[u8], count: usize, path: &mut Vec<u32>) -> CodecResult<()> {
-        let mut cursor = Cursor::new(raw);
-        let (first_stack, ancestors) = (cursor.u32()?, cursor.u32()? as usize);
-        cursor.u32s(ancestors)?;
-        let climbs = cursor.u16s(count)?;
-        self.locations.extend(cursor.u32s(count)?);
-        let ends = cursor.bits(count)?;
-        cursor.end()?;
-        if first_stack as usize != self.stack_nodes.len() {
-            return Err(format!(
-                "a tree frame starts with stack {first_stack}, not {}",
-                self.stack_nodes.len()
-            ));
-        }
-        let mut before = None;
-        for (climb, end) in climbs.into_iter().zip(ends) {
+        let frame = TreeFrame::decode(raw, count, self.stack_nodes.len())?;
+        self.locations.extend_from_slice(&frame.locations);
+        for (depth, end) in frame.depths.into_iter().zip(frame.ends) {
             let node = self.parents.len() as u32;
-            let depth = before.map_or(Some(climb), |before: u16| (before + 1).checked_sub(climb));
-            let depth =
-                depth.filter(|&depth| depth < u16::MAX).ok_or_else(|| format!("node {node} has no depth"))?;
-            before = Some(depth);
             let above = usize::from(depth);
             if above > path.len() || (depth == 0) != (node == 0) {
                 return Err(format!("node {node} has depth {depth} behind one of depth {}", path.len()));
@@ -289,6 +302,11 @@ impl UnitSymbols {
             self.line_names.push(function.ok_or("a line has an unknown function")?.name);
         }
         Ok(())
+    }
+
+    /// How many locations there are.
+    pub(crate) fn location_count(&self) -> u32 {
+        self.line_ends.len() as u32
     }
 
     /// The lines of a location, outermost first, as a range of the line columns.
@@ -336,5 +354,39 @@ impl UnitSymbols {
             + 16 * self.addresses.len()
             + 10 * self.parents.len()
             + 4 * self.stack_nodes.len()
+    }
+}
+
+/// Nodes of a tree frame, as they are stored.
+#[derive(Debug, Default)]
+pub(crate) struct TreeFrame {
+    pub(crate) depths: Vec<u16>,
+    pub(crate) locations: Vec<u32>,
+    pub(crate) ends: Vec<bool>,
+}
+
+impl TreeFrame {
+    /// `stacks` is how many stacks ended before this frame.
+    pub(crate) fn decode(raw: &[u8], count: usize, stacks: usize) -> CodecResult<Self> {
+        let mut cursor = Cursor::new(raw);
+        let (first_stack, ancestors) = (cursor.u32()?, cursor.u32()? as usize);
+        cursor.u32s(ancestors)?;
+        let mut depths = cursor.u16s(count)?;
+        let locations = cursor.u32s(count)?;
+        let ends = cursor.bits(count)?.collect();
+        cursor.end()?;
+        if first_stack as usize != stacks {
+            return Err(format!("a tree frame starts with stack {first_stack}, not {stacks}"));
+        }
+        let mut before = None;
+        for (at, depth) in depths.iter_mut().enumerate() {
+            // But for the first, what is stored is how far a node climbs before it descends one.
+            let found = before.map_or(Some(*depth), |before: u16| (before + 1).checked_sub(*depth));
+            *depth = found
+                .filter(|&depth| depth < u16::MAX)
+                .ok_or_else(|| format!("node {at} of a frame has no depth"))?;
+            before = Some(*depth);
+        }
+        Ok(Self { depths, locations, ends })
     }
 }

@@ -3,30 +3,31 @@
 //! Two visits of all profiles: the first finds what they use, so that symbols can be put in canonical order; the second,
 //! type by type, writes rows. Memory: the symbols of all units, one run of rows, one row group, and the encoded block.
 
-mod canon;
+pub(crate) mod canon;
+pub(crate) mod outgoing;
 pub(crate) mod profiles;
-mod runs;
-mod samples;
-mod spans;
+pub(crate) mod runs;
+pub(crate) mod samples;
+pub(crate) mod spans;
 pub(crate) mod symbols;
 pub(crate) mod table;
+pub(crate) mod tail;
 mod tree;
 
 use bytes::Bytes;
-use hearth_common::TimestampNs;
 use hearth_model::ProfileType;
 
-use crate::entry::{BlockEntry, ObjectEntry};
+use crate::entry::BlockEntry;
 use crate::error::BlockError;
-use crate::frame::{IndexWriter, section};
+use crate::frame::IndexWriter;
 use crate::input::{BlockSpec, UnitSource};
-use crate::meta::datasets::{Dataset, put_datasets};
-use crate::meta::pages::put_layouts;
-use crate::meta::series::{SeriesRow, put_series};
-use crate::meta::{put_annotations, put_types, put_units};
-use crate::{FORMAT_MAJOR, INDEX, PROFILES, SAMPLES, SPANS};
+use crate::meta::datasets::Dataset;
+use crate::meta::origin::Origin;
+use crate::meta::series::SeriesRow;
+use crate::{INDEX, PROFILES, SAMPLES, SPANS};
 use canon::CanonUnit;
 use runs::{DatasetWriter, Tables};
+use tail::Tail;
 
 /// What a caller may choose about a block.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +57,7 @@ pub fn write_block(
     let mut types: Vec<ProfileType> = units.iter().flat_map(|unit| unit.types.iter().cloned()).collect();
     types.sort();
     types.dedup();
-    let mut tables = Tables::new(if spec.level == 0 { 1 } else { 3 })?;
+    let mut tables = Tables::new(zstd_level(spec.level))?;
     let mut datasets = Vec::new();
     for (ty_at, ty) in types.iter().enumerate() {
         if ty_at > 0 && types[ty_at - 1].name != ty.name {
@@ -73,6 +74,11 @@ pub fn write_block(
         }
     }
     assemble(spec, options, &Parts { units, types, series, datasets }, tables)
+}
+
+/// How hard the tables of a block of this level are compressed.
+pub(crate) fn zstd_level(level: u8) -> i32 {
+    if level == 0 { 1 } else { 3 }
 }
 
 /// The canonical form of every unit that has values on the day, sorted by (name, service).
@@ -133,56 +139,36 @@ fn assemble(
     tables: Tables,
 ) -> Result<EncodedBlock, BlockError> {
     let samples = tables.samples.rows();
-    let (profiles_bytes, profiles_layout) = tables.profiles.finish()?;
-    let (samples_bytes, samples_layout) = tables.samples.finish()?;
-    let spans = tables.spans.finish()?;
+    let annotations = tables.annotations;
+    let (profiles, profiles_layout) = tables.profiles.finish()?;
+    let (samples_out, samples_layout) = tables.samples.finish()?;
+    let (spans, spans_layout) = tables.spans.finish()?.unzip();
     let mut layouts = vec![(PROFILES, profiles_layout.as_slice()), (SAMPLES, samples_layout.as_slice())];
-    let mut objects = vec![(PROFILES.to_owned(), profiles_bytes), (SAMPLES.to_owned(), samples_bytes)];
-    if let Some((bytes, layout)) = &spans {
+    if let Some(layout) = &spans_layout {
         layouts.push((SPANS, layout));
-        objects.push((SPANS.to_owned(), bytes.clone()));
     }
     let mut index = IndexWriter::new()?;
     symbols::write_symbols(&parts.units, &canon::share(&parts.units)?, &mut index)?;
-    let (labels, series) = put_series(&parts.series);
-    let annotations: Vec<(u32, &[(String, String)])> =
-        tables.annotations.iter().map(|(row, pairs)| (*row, pairs.as_slice())).collect();
-    index.stream(section::UNITS, &put_units(parts.units.iter().map(CanonUnit::key)))?;
-    index.stream(section::TYPES, &put_types(&parts.types))?;
-    index.stream(section::LABELS, &labels)?;
-    index.stream(section::SERIES, &series)?;
-    index.stream(section::DATASETS, &put_datasets(&parts.datasets))?;
-    index.stream(section::PAGES, &put_layouts(&layouts))?;
-    if !annotations.is_empty() {
-        index.stream(section::ANNOTATIONS, &put_annotations(&annotations))?;
-    }
+    let unit_keys: Vec<(&str, &str)> = parts.units.iter().map(CanonUnit::key).collect();
+    let origin = Origin::of(spec, 0, parts.units.iter().map(|unit| unit.records).sum());
+    let tail = Tail {
+        units: &unit_keys,
+        types: &parts.types,
+        series: &parts.series,
+        datasets: &parts.datasets,
+        layouts: &layouts,
+        annotations: &annotations,
+        origin: &origin,
+    };
+    tail.put(&mut index)?;
     let (index, index_directory_offset) = index.finish()?;
-    objects.push((INDEX.to_owned(), index.into()));
-    let runs = || parts.datasets.iter().flat_map(|d| &d.slices).flat_map(|s| &s.runs);
-    let services = || parts.units.iter().map(|unit| unit.key().1);
-    let object = |(name, bytes): &(String, Bytes)| ObjectEntry {
-        name: name.clone(),
-        bytes: bytes.len() as u64,
-        crc32c: crc32c::crc32c(bytes),
-    };
-    let entry = BlockEntry {
-        id: spec.id(),
-        attempt: options.attempt.clone(),
-        format: FORMAT_MAJOR,
-        day: spec.day,
-        level: spec.level,
-        min_time: TimestampNs(runs().map(|run| run.min_time).min().unwrap_or_default()),
-        max_time: TimestampNs(runs().map(|run| run.max_time).max().unwrap_or_default()),
-        first_service: services().min().unwrap_or_default().to_owned(),
-        last_service: services().max().unwrap_or_default().to_owned(),
-        types: parts.types.iter().map(ProfileType::id).collect(),
-        objects: objects.iter().map(object).collect(),
-        index_directory_offset,
-        profiles: parts.units.iter().map(|unit| unit.records).sum(),
-        samples,
-        series: parts.series.len() as u64,
-        units: parts.units.len() as u64,
-        sources: spec.sources.clone(),
-    };
+    let mut written = vec![(PROFILES, profiles), (SAMPLES, samples_out)];
+    written.extend(spans.map(|out| (SPANS, out)));
+    written.push((INDEX, index));
+    let mut entry = tail.entry(spec, samples);
+    entry.attempt = options.attempt.clone();
+    entry.index_directory_offset = index_directory_offset;
+    entry.objects = written.iter().map(|(name, out)| out.entry(name)).collect();
+    let objects = written.into_iter().map(|(name, mut out)| (name.to_owned(), out.take())).collect();
     Ok(EncodedBlock { entry, objects })
 }

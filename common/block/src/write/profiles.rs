@@ -1,9 +1,9 @@
 //! `profiles.parquet`: one row for each profile and type that has a value.
 
-use bytes::Bytes;
 use hearth_model::Labels;
 use parquet::data_type::ByteArray;
 
+use super::outgoing::Outgoing;
 use super::table::{Column, GroupLayout, Table};
 use crate::PROFILES;
 use crate::error::BlockError;
@@ -30,8 +30,10 @@ const SCHEMA: &str = "message profiles {
   }
 }";
 
-/// Rows of a row group: bounds the memory that shredded labels take while they wait.
+/// Rows of a row group, which ends with a run: bounds the memory that shredded labels take while they wait.
 const GROUP_ROWS_LABELS: usize = 1 << 15;
+/// A run that has so many rows is cut: profiles of one sample each make such runs.
+const GROUP_ROWS_MAX: usize = 1 << 16;
 
 /// The columns that queries read, by their place among the encoded columns of a row group.
 pub(crate) mod column {
@@ -40,6 +42,9 @@ pub(crate) mod column {
     pub(crate) const ID: usize = 2;
     pub(crate) const TOTAL: usize = 3;
     pub(crate) const SAMPLES: usize = 4;
+    pub(crate) const DURATION: usize = 6;
+    pub(crate) const PERIOD: usize = 7;
+    pub(crate) const FLAGS: usize = 8;
     pub(crate) const COUNT: usize = 9;
 }
 
@@ -135,7 +140,7 @@ impl ProfileTable {
         rows: &[ProfileOut],
         labels: impl Fn(u32) -> &'l Labels,
     ) -> Result<(), BlockError> {
-        let waiting = &mut self.waiting;
+        let mut waiting = &mut self.waiting;
         let mut shared: Option<(u32, Vec<(ByteArray, ByteArray)>)> = None;
         for row in rows {
             waiting.type_.push(ty.clone());
@@ -157,6 +162,10 @@ impl ProfileTable {
             }
             waiting.labels.push_row(shared.iter().flat_map(|(_, pairs)| pairs).cloned());
             waiting.annotations.push_row(row.annotations.iter().map(|(key, value)| (text(key), text(value))));
+            if waiting.time.len() >= GROUP_ROWS_MAX {
+                self.flush()?;
+                waiting = &mut self.waiting;
+            }
         }
         self.rows += rows.len() as u64;
         let limit = u64::from(u32::MAX);
@@ -198,7 +207,12 @@ impl ProfileTable {
         self.table.append(count, columns)
     }
 
-    pub(crate) fn finish(mut self) -> Result<(Bytes, Vec<GroupLayout>), BlockError> {
+    /// See [`Table::out`].
+    pub(crate) fn out(&mut self) -> Result<&mut Outgoing, BlockError> {
+        self.table.out()
+    }
+
+    pub(crate) fn finish(mut self) -> Result<(Outgoing, Vec<GroupLayout>), BlockError> {
         self.flush()?;
         self.table.finish()
     }

@@ -14,7 +14,7 @@ use crate::input::{ProfileRow, SpanSample};
 use crate::meta::datasets::{Dataset, HAS_ANNOTATIONS, Run, Slice};
 
 /// A run of several series is closed at the first end of a series after this many rows.
-const RUN_ROWS: usize = 131_072;
+pub(crate) const RUN_ROWS: usize = 131_072;
 
 /// The tables of a block while it is written.
 pub(crate) struct Tables {
@@ -24,7 +24,7 @@ pub(crate) struct Tables {
     pub(crate) annotations: Vec<(u32, Vec<(String, String)>)>,
     /// Runs so far.
     pub(crate) runs: u64,
-    span_rows: u64,
+    pub(crate) span_rows: u64,
 }
 
 impl Tables {

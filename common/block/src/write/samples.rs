@@ -1,7 +1,6 @@
 //! `samples.parquet`: sorts the rows of a run by stack and streams runs into row groups.
 
-use bytes::Bytes;
-
+use super::outgoing::Outgoing;
 use super::table::{Column, GROUP_ROWS, GroupLayout, Table};
 use crate::SAMPLES;
 use crate::error::BlockError;
@@ -31,13 +30,15 @@ pub(crate) struct SampleTable {
     /// Where the next row of each stack goes; reused.
     next: Vec<u32>,
     rows: u64,
+    /// Rows of a row group of the run that comes in parts; none while the run may share its group.
+    group_rows: Option<usize>,
 }
 
 impl SampleTable {
     pub(crate) fn new(level: i32) -> Result<Self, BlockError> {
         let table = Table::new(SAMPLES, SCHEMA, level)?;
         let (profile_rows, stacks, values, next) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { table, profile_rows, stacks, values, next, rows: 0 })
+        Ok(Self { table, profile_rows, stacks, values, next, rows: 0, group_rows: None })
     }
 
     /// Rows of all runs so far.
@@ -85,6 +86,47 @@ impl SampleTable {
         if self.stacks.len() >= GROUP_ROWS_RUN { self.flush() } else { Ok(()) }
     }
 
+    /// Begins a run of `rows` rows that come by [`SampleTable::extend`], sorted.
+    pub(crate) fn begin_run(&mut self, rows: u64) {
+        let all = self.stacks.len() as u64 + rows;
+        // The cut into equal groups is that of a run that comes at once.
+        let each = all.div_ceil(all.div_ceil(GROUP_ROWS as u64).max(1)) as usize;
+        self.group_rows = (all >= GROUP_ROWS_RUN as u64).then_some(each);
+    }
+
+    /// Appends sorted rows of the run that was begun: parallel columns.
+    pub(crate) fn extend(
+        &mut self,
+        profile_rows: &[u32],
+        stacks: &[u32],
+        values: &[i64],
+    ) -> Result<(), BlockError> {
+        let mut at = 0;
+        while at < stacks.len() {
+            let room = self.group_rows.map_or(usize::MAX, |rows| rows - self.stacks.len());
+            let to = stacks.len().min(at.saturating_add(room));
+            self.profile_rows.extend_from_slice(&profile_rows[at..to]);
+            self.stacks.extend_from_slice(&stacks[at..to]);
+            self.values.extend_from_slice(&values[at..to]);
+            self.rows += (to - at) as u64;
+            at = to;
+            if self.group_rows.is_some_and(|rows| self.stacks.len() >= rows) {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the run that was begun.
+    pub(crate) fn end_run(&mut self) -> Result<(), BlockError> {
+        if self.group_rows.take().is_some() { self.flush() } else { Ok(()) }
+    }
+
+    /// See [`Table::out`].
+    pub(crate) fn out(&mut self) -> Result<&mut Outgoing, BlockError> {
+        self.table.out()
+    }
+
     /// Says that the next run has another profile name.
     pub(crate) fn end_name(&mut self) -> Result<(), BlockError> {
         if self.stacks.len() >= GROUP_ROWS_NAME { self.flush() } else { Ok(()) }
@@ -115,7 +157,7 @@ impl SampleTable {
         Ok(())
     }
 
-    pub(crate) fn finish(mut self) -> Result<(Bytes, Vec<GroupLayout>), BlockError> {
+    pub(crate) fn finish(mut self) -> Result<(Outgoing, Vec<GroupLayout>), BlockError> {
         self.flush()?;
         self.table.finish()
     }

@@ -1,8 +1,8 @@
 //! `spans.parquet`: the samples that belong to spans, sorted by span within each (type, service, slice).
 
-use bytes::Bytes;
 use hearth_model::spans::{SpanId, TraceId};
 
+use super::outgoing::Outgoing;
 use super::table::{Column, GROUP_ROWS, GroupLayout, Table};
 use crate::SPANS;
 use crate::error::BlockError;
@@ -41,14 +41,19 @@ impl SpanTable {
     /// Appends the rows of one (type, service, slice), in any order.
     pub(crate) fn append(&mut self, rows: &mut Vec<SpanRow>) -> Result<(), BlockError> {
         rows.sort_unstable();
-        self.rows.append(rows);
-        if self.rows.len() >= GROUP_ROWS { self.flush(GROUP_ROWS) } else { Ok(()) }
+        rows.drain(..).try_for_each(|row| self.push(row))
     }
 
-    fn flush(&mut self, least: usize) -> Result<(), BlockError> {
-        while !self.rows.is_empty() && self.rows.len() >= least {
-            let count = self.rows.len().min(GROUP_ROWS);
-            let group: Vec<SpanRow> = self.rows.drain(..count).collect();
+    /// Appends one row; those of one (type, service, slice) come in order.
+    pub(crate) fn push(&mut self, row: SpanRow) -> Result<(), BlockError> {
+        self.rows.push(row);
+        if self.rows.len() >= GROUP_ROWS { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), BlockError> {
+        let group = std::mem::take(&mut self.rows);
+        let count = group.len();
+        if count > 0 {
             let wrong = self.table.wrong();
             let descs = [0, 1, 2, 3, 4].map(|at| self.table.column(at));
             let encoder = &mut self.table.encoder;
@@ -71,8 +76,13 @@ impl SpanTable {
     }
 
     /// `None` when there were no rows.
-    pub(crate) fn finish(mut self) -> Result<Option<(Bytes, Vec<GroupLayout>)>, BlockError> {
-        self.flush(0)?;
+    /// See [`Table::out`]; nothing before there are rows.
+    pub(crate) fn out(&mut self) -> Result<Option<&mut Outgoing>, BlockError> {
+        if self.written == 0 { Ok(None) } else { self.table.out().map(Some) }
+    }
+
+    pub(crate) fn finish(mut self) -> Result<Option<(Outgoing, Vec<GroupLayout>)>, BlockError> {
+        self.flush()?;
         if self.written == 0 { Ok(None) } else { self.table.finish().map(Some) }
     }
 }

@@ -1,6 +1,6 @@
-//! Encodes the symbol sections of the index: regions of units, then what they share.
+//! Encodes the symbol sections of the index: regions of units, then what they share; node after node for trees.
 
-use super::canon::{CanonFunction, CanonLocation, CanonUnit, Shared, UnitIds};
+use super::canon::{CanonFunction, CanonLocation, CanonMapping, CanonUnit, Shared, UnitIds};
 use super::tree::CanonTree;
 use crate::codec::{put_bits, put_u16s, put_u32s, put_with_exceptions, zigzag};
 use crate::error::BlockError;
@@ -41,7 +41,20 @@ fn write_unit(at: u32, unit: &CanonUnit<'_>, ids: &UnitIds, out: &mut IndexWrite
         start_line: f.start_line,
     });
     functions(at, &own_functions.collect::<Vec<_>>(), out)?;
-    for (first, part) in parts(&unit.mappings, |_| 32) {
+    mappings(at, &unit.mappings, id, out)?;
+    let function = |rank: u32| (ids.owns_function(rank as usize), ids.functions[rank as usize]);
+    locations(at, &unit.locations, function, out)?;
+    tree(at, &unit.tree, out)
+}
+
+/// Writes mappings; `id` gives block-wide ids of their strings.
+pub(crate) fn mappings(
+    unit: u32,
+    all: &[CanonMapping],
+    id: impl Fn(u32) -> u32,
+    out: &mut IndexWriter,
+) -> Result<(), BlockError> {
+    for (first, part) in parts(all, |_| 32) {
         let mut raw = Vec::new();
         put_u32s(part.iter().map(|m| id(m.file)), &mut raw);
         put_u32s(part.iter().map(|m| id(m.build_id)), &mut raw);
@@ -49,12 +62,23 @@ fn write_unit(at: u32, unit: &CanonUnit<'_>, ids: &UnitIds, out: &mut IndexWrite
             part.iter()
                 .for_each(|m| raw.extend_from_slice(&[m.start, m.limit, m.offset][column].to_le_bytes()));
         }
-        out.frame(section::MAPPINGS, at, first, part.len() as u32, &raw)?;
+        out.frame(section::MAPPINGS, unit, first, part.len() as u32, &raw)?;
     }
-    for (first, part) in parts(&unit.locations, |l| 17 + 8 * l.lines.len()) {
-        out.frame(section::LOCATIONS, at, first, part.len() as u32, &locations(part, ids))?;
+    Ok(())
+}
+
+/// Writes locations; `function` says of a function whether it is the unit's own, and its block-wide id.
+pub(crate) fn locations(
+    unit: u32,
+    all: &[CanonLocation],
+    function: impl Fn(u32) -> (bool, u32),
+    out: &mut IndexWriter,
+) -> Result<(), BlockError> {
+    for (first, part) in parts(all, |l| 17 + 8 * l.lines.len()) {
+        let raw = location_frame(part, &function);
+        out.frame(section::LOCATIONS, unit, first, part.len() as u32, &raw)?;
     }
-    tree(at, &unit.tree, out)
+    Ok(())
 }
 
 /// Cuts elements into frames by their size.
@@ -74,7 +98,8 @@ fn parts<T>(elements: &[T], bytes: impl Fn(&T) -> usize) -> impl Iterator<Item =
     })
 }
 
-fn strings(unit: u32, texts: &[&str], out: &mut IndexWriter) -> Result<(), BlockError> {
+/// Writes strings.
+pub(crate) fn strings(unit: u32, texts: &[&str], out: &mut IndexWriter) -> Result<(), BlockError> {
     for (first, part) in parts(texts, |text| 2 + text.len()) {
         let mut raw = Vec::new();
         let length = |text: &&str| u16::try_from(text.len()).unwrap_or(LONG_STRING);
@@ -86,7 +111,8 @@ fn strings(unit: u32, texts: &[&str], out: &mut IndexWriter) -> Result<(), Block
     Ok(())
 }
 
-fn functions(unit: u32, all: &[CanonFunction], out: &mut IndexWriter) -> Result<(), BlockError> {
+/// Writes functions, which have block-wide ids of strings.
+pub(crate) fn functions(unit: u32, all: &[CanonFunction], out: &mut IndexWriter) -> Result<(), BlockError> {
     for (first, part) in parts(all, |_| 16) {
         let mut raw = Vec::new();
         put_u32s(part.iter().map(|f| f.name), &mut raw);
@@ -98,20 +124,19 @@ fn functions(unit: u32, all: &[CanonFunction], out: &mut IndexWriter) -> Result<
     Ok(())
 }
 
-fn locations(part: &[CanonLocation], ids: &UnitIds) -> Vec<u8> {
+fn location_frame(part: &[CanonLocation], function: impl Fn(u32) -> (bool, u32)) -> Vec<u8> {
     let mut raw = Vec::new();
     let count = |l: &CanonLocation| u8::try_from(l.lines.len()).unwrap_or(MANY_LINES);
     raw.extend(part.iter().map(count));
     put_u32s(part.iter().filter(|l| count(l) == MANY_LINES).map(|l| l.lines.len() as u32), &mut raw);
     put_u32s(part.iter().map(|l| l.mapping_plus_1), &mut raw);
     let lines = || part.iter().flat_map(|l| &l.lines);
-    let own = |function: u32| ids.owns_function(function as usize);
-    put_bits(lines().map(|&(function, _)| own(function)), &mut raw);
+    put_bits(lines().map(|&(of_line, _)| function(of_line).0), &mut raw);
     // Locations are sorted by function: both the shared and the private ids rise slowly, each group by itself.
     let mut last = [0u32; 2];
-    let step = |&(function, _): &(u32, i64)| {
-        let id = ids.functions[function as usize];
-        let before = std::mem::replace(&mut last[usize::from(own(function))], id);
+    let step = |&(of_line, _): &(u32, i64)| {
+        let (own, id) = function(of_line);
+        let before = std::mem::replace(&mut last[usize::from(own)], id);
         zigzag(i64::from(id.wrapping_sub(before) as i32)) as u32
     };
     put_u32s(lines().map(step), &mut raw);
@@ -121,31 +146,78 @@ fn locations(part: &[CanonLocation], ids: &UnitIds) -> Vec<u8> {
 }
 
 fn tree(unit: u32, tree: &CanonTree, out: &mut IndexWriter) -> Result<(), BlockError> {
-    let mut path: Vec<u32> = Vec::new();
-    let mut stacks = 0u32;
-    let mut first = 0usize;
-    while first < tree.depths.len() {
-        let end = tree.depths.len().min(first + TREE_NODES);
+    let mut frames = TreeFrames::new(unit);
+    for at in 0..tree.depths.len() {
+        frames.push(tree.depths[at], tree.locations[at], tree.ends[at], out)?;
+    }
+    frames.flush(out)
+}
+
+/// Writes a tree node after node, in preorder.
+#[derive(Debug)]
+pub(crate) struct TreeFrames {
+    unit: u32,
+    /// Locations of the ancestors of the next node, without the root.
+    path: Vec<u32>,
+    /// Of these, how many were ancestors of the first node of the frame that is collected, and what they were.
+    ancestors: Vec<u32>,
+    /// Stacks and nodes before this frame.
+    stacks: u32,
+    first: u64,
+    depths: Vec<u16>,
+    locations: Vec<u32>,
+    ends: Vec<bool>,
+}
+
+impl TreeFrames {
+    pub(crate) fn new(unit: u32) -> Self {
+        let (path, ancestors) = (Vec::new(), Vec::new());
+        let (depths, locations, ends) = (Vec::new(), Vec::new(), Vec::new());
+        Self { unit, path, ancestors, stacks: 0, first: 0, depths, locations, ends }
+    }
+
+    pub(crate) fn push(
+        &mut self,
+        depth: u16,
+        location: u32,
+        end: bool,
+        out: &mut IndexWriter,
+    ) -> Result<(), BlockError> {
+        let above = usize::from(depth).saturating_sub(1);
+        if self.depths.is_empty() {
+            self.ancestors.clear();
+            self.ancestors.extend_from_slice(&self.path[..above]);
+        }
+        self.depths.push(depth);
+        self.locations.push(location);
+        self.ends.push(end);
+        if depth > 0 {
+            self.path.truncate(above);
+            self.path.push(location);
+        }
+        if self.depths.len() == TREE_NODES { self.flush(out) } else { Ok(()) }
+    }
+
+    /// Writes what is left.
+    pub(crate) fn flush(&mut self, out: &mut IndexWriter) -> Result<(), BlockError> {
+        let Some(&first_depth) = self.depths.first() else { return Ok(()) };
         let mut raw = Vec::new();
-        let ancestors = usize::from(tree.depths[first]).saturating_sub(1);
-        raw.extend_from_slice(&stacks.to_le_bytes());
-        raw.extend_from_slice(&(ancestors as u32).to_le_bytes());
-        put_u32s(path[..ancestors].iter().copied(), &mut raw);
+        raw.extend_from_slice(&self.stacks.to_le_bytes());
+        raw.extend_from_slice(&(self.ancestors.len() as u32).to_le_bytes());
+        put_u32s(self.ancestors.iter().copied(), &mut raw);
         // How far each node climbs before it descends: 0 for a child of the node before.
         let climb = |pair: &[u16]| pair[0] + 1 - pair[1];
-        let climbs = tree.depths[first..end].windows(2).map(climb);
-        put_u16s(std::iter::once(tree.depths[first]).chain(climbs), &mut raw);
-        put_u32s(tree.locations[first..end].iter().copied(), &mut raw);
-        put_bits(tree.ends[first..end].iter().copied(), &mut raw);
-        out.frame(section::TREE, unit, first as u64, (end - first) as u32, &raw)?;
-        for at in first..end {
-            stacks += u32::from(tree.ends[at]);
-            if let Some(above) = usize::from(tree.depths[at]).checked_sub(1) {
-                path.truncate(above);
-                path.push(tree.locations[at]);
-            }
-        }
-        first = end;
+        let climbs = self.depths.windows(2).map(climb);
+        put_u16s(std::iter::once(first_depth).chain(climbs), &mut raw);
+        put_u32s(self.locations.iter().copied(), &mut raw);
+        put_bits(self.ends.iter().copied(), &mut raw);
+        let nodes = self.depths.len();
+        out.frame(section::TREE, self.unit, self.first, nodes as u32, &raw)?;
+        self.stacks += self.ends.iter().filter(|end| **end).count() as u32;
+        self.first += nodes as u64;
+        self.depths.clear();
+        self.locations.clear();
+        self.ends.clear();
+        Ok(())
     }
-    Ok(())
 }

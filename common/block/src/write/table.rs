@@ -1,9 +1,8 @@
-//! A Parquet file in memory: row groups of chunks that we encode ourselves and of text columns that the parquet crate
+//! A Parquet file: row groups of chunks that we encode ourselves and of text columns that the parquet crate
 //! encodes.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
@@ -11,6 +10,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
+use super::outgoing::Outgoing;
 use crate::error::BlockError;
 use crate::pages::PAGE_ROWS;
 use crate::pages::chunk::{ChunkEncoder, ChunkPages, EncodedChunk};
@@ -38,7 +38,7 @@ pub(crate) enum Column {
 
 pub(crate) struct Table {
     object: &'static str,
-    writer: SerializedFileWriter<Vec<u8>>,
+    writer: SerializedFileWriter<Outgoing>,
     columns: Vec<ColumnDescPtr>,
     pub(crate) encoder: ChunkEncoder,
     groups: Vec<GroupLayout>,
@@ -56,7 +56,8 @@ impl Table {
             .set_statistics_enabled(EnabledStatistics::None)
             .set_data_page_row_count_limit(PAGE_ROWS)
             .build();
-        let writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).map_err(&wrong)?;
+        let writer =
+            SerializedFileWriter::new(Outgoing::default(), schema, Arc::new(properties)).map_err(&wrong)?;
         let encoder = ChunkEncoder::new(level).map_err(|what| BlockError::Encode { object, what })?;
         Ok(Self { object, writer, columns, encoder, groups: Vec::new() })
     }
@@ -98,15 +99,22 @@ impl Table {
         Ok(())
     }
 
+    /// What was written so far, to be taken away in parts.
+    pub(crate) fn out(&mut self) -> Result<&mut Outgoing, BlockError> {
+        let wrong = |e: std::io::Error| BlockError::Encode { object: self.object, what: e.to_string() };
+        self.writer.flush().map_err(wrong)?;
+        Ok(self.writer.inner_mut())
+    }
+
     /// The file and where its pages lie.
-    pub(crate) fn finish(self) -> Result<(Bytes, Vec<GroupLayout>), BlockError> {
-        let bytes = self.writer.into_inner().map_err(BlockError::encode(self.object))?;
-        Ok((bytes.into(), self.groups))
+    pub(crate) fn finish(self) -> Result<(Outgoing, Vec<GroupLayout>), BlockError> {
+        let out = self.writer.into_inner().map_err(BlockError::encode(self.object))?;
+        Ok((out, self.groups))
     }
 }
 
 fn texts(
-    group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
+    group: &mut SerializedRowGroupWriter<'_, Outgoing>,
     values: &[ByteArray],
     levels: Option<&(Vec<i16>, Vec<i16>)>,
 ) -> parquet::errors::Result<()> {

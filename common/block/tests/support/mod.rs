@@ -97,7 +97,7 @@ impl Unit {
         unit
     }
 
-    fn location(&mut self, location: &Location) -> u32 {
+    pub fn location(&mut self, location: &Location) -> u32 {
         let mapping = location.mapping.as_ref().map(|(file, build_id, start)| {
             let (file, build_id) = (self.strings.intern(file.clone()), self.strings.intern(build_id.clone()));
             self.mappings.intern(MappingRow {
@@ -119,6 +119,12 @@ impl Unit {
             lines.push(LineRow { function: self.functions.intern(function), line: *line });
         }
         self.locations.intern((mapping, location.address, lines))
+    }
+
+    /// A stack of locations that are known.
+    pub fn stack_of(&mut self, locations: &[u32]) -> u32 {
+        let node = locations.iter().fold(0, |node, &location| self.nodes.intern((node, location)));
+        self.stacks.intern(node)
     }
 
     pub fn stack(&mut self, stack: &[Location]) -> u32 {
@@ -265,8 +271,12 @@ impl Head {
     }
 
     pub fn write(&self) -> Result<EncodedBlock, BlockError> {
+        self.write_as(&spec())
+    }
+
+    pub fn write_as(&self, spec: &BlockSpec) -> Result<EncodedBlock, BlockError> {
         let units: Vec<&dyn UnitSource> = self.0.values().map(|unit| unit as &dyn UnitSource).collect();
-        write_block(&spec(), &units, &WriteOptions { attempt: "0".to_owned() })
+        write_block(spec, &units, &WriteOptions { attempt: "0".to_owned() })
     }
 }
 
