@@ -69,7 +69,8 @@ pub struct SharingOptions {
     pub calls_max: usize,
     /// A part is never asked for a second time before this …
     pub hedge_min: Duration,
-    /// … and always after this. Between them: when its owner is later than 95 of 100 answers of that size.
+    /// … and may be after this. Between them: when its owner is later than 95 of 100 answers of that size. It always is
+    /// after this, or after twice that time where that is longer.
     pub hedge_max: Duration,
 }
 

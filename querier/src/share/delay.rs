@@ -10,11 +10,15 @@ use crate::recent::Recent;
 
 /// Of a hundred answers so many came earlier.
 const PERCENTILE: usize = 95;
+/// So many times the usual time is far too long, …
+const FAR_LATER: u32 = 2;
+/// … and this always is, where more is not allowed by the settings.
+const LONGEST_MAX: Duration = Duration::from_secs(15);
 /// Sizes of calls that are told apart, by powers of two of their blocks.
 const SIZES: usize = 8;
 /// Of so many calls one may be made twice before the longest delay, …
 const CALLS_A_HEDGE: u32 = 10;
-/// … and so many in a row, after as many times more that were not.
+/// … and so many in a row, as when a querier has just died.
 const HEDGES_MAX: u32 = 10;
 
 /// Times of answers by the size of calls, and what may be asked for twice.
@@ -30,7 +34,7 @@ pub(super) struct Delays {
 
 impl Delays {
     pub(super) fn new(min: Duration, max: Duration) -> Self {
-        Self { min, max, took: Default::default(), saved: Mutex::new(CALLS_A_HEDGE) }
+        Self { min, max, took: Default::default(), saved: Mutex::new(CALLS_A_HEDGE * HEDGES_MAX) }
     }
 
     fn of(&self, question: &Question, blocks: usize) -> &Recent {
@@ -49,9 +53,11 @@ impl Delays {
         usual.clamp(self.min, self.max.max(self.min))
     }
 
-    /// After this a call is made twice whatever it costs.
-    pub(super) fn longest(&self) -> Duration {
-        self.max
+    /// After this a call of that size is made twice whatever it costs: far later than usual, so that slow ones of a slow
+    /// store are not.
+    pub(super) fn longest(&self, question: &Question, blocks: usize) -> Duration {
+        let usual = self.of(question, blocks).percentile(PERCENTILE).unwrap_or_default();
+        usual.saturating_mul(FAR_LATER).min(LONGEST_MAX).max(self.max)
     }
 
     /// A call was made.
@@ -92,7 +98,14 @@ mod tests {
         (0..300).for_each(|_| delays.took(&labels, 8, ms(1)));
         assert_eq!(delays.usual(&labels, 8), ms(50), "never sooner");
         (0..300).for_each(|_| delays.took(&labels, 8, ms(60_000)));
-        assert_eq!(delays.usual(&labels, 8), ms(2000), "never later");
+        assert_eq!(
+            (delays.usual(&labels, 8), delays.longest(&labels, 8)),
+            (ms(2000), ms(15_000)),
+            "never later"
+        );
+        assert_eq!((delays.longest(&stats, 15), delays.longest(&stats, 16)), (ms(15_000), ms(2000)));
+        (0..300).for_each(|_| delays.took(&labels, 8, ms(3000)));
+        assert_eq!((delays.usual(&labels, 8), delays.longest(&labels, 8)), (ms(2000), ms(6000)));
         delays.took(&labels, 1 << 20, ms(1));
     }
 
@@ -105,7 +118,7 @@ mod tests {
                 delays.may_hedge()
             })
         };
-        assert_eq!(hedges(1000).count(), 100 + 1);
+        assert_eq!(hedges(1000).count(), 100 + 10);
         (0..1000).for_each(|_| delays.called());
         assert_eq!((0..100).filter(|_| delays.may_hedge()).count(), 10, "no more are saved up");
     }

@@ -158,7 +158,7 @@ impl Race<'_> {
         let now = Instant::now();
         let (delays, question) = (&self.sharing.delays, self.reading.question);
         self.usual = now + delays.usual(question, self.part.blocks.len());
-        self.longest = now + delays.longest();
+        self.longest = now + delays.longest(question, self.part.blocks.len());
         self.hedging_is_refused = false;
         match runner {
             Runner::Peer(peer) => {
