@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt;
 use hearth_common::{Classify, ErrorKind, TimeRange};
@@ -128,7 +128,7 @@ async fn who_failed_is_left_alone_for_a_while_and_who_is_busy_is_not() {
 async fn a_silent_peer_is_overtaken_and_then_left_alone() {
     let (world, others) = usual().await;
     others.set("b", Does::Never);
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     for _ in 0..2 {
         assert_eq!(total(&world).await.expect("exact"), sum());
     }
@@ -244,7 +244,7 @@ async fn calls_and_what_is_served_are_bounded() {
     assert_eq!(total(&world).await.expect("exact"), sum());
     assert!(others.calls.lock().is_empty() && calls(&world, "crowded") >= 2, "{}", world.metrics());
     let view = world.catalog.newest(&tenant(), Duration::ZERO).await.expect("reads").expect("published");
-    let (serving, blocks) = (world.querier.serving(), view.blocks.to_vec());
+    let (serving, blocks) = (world.querier.serving(), view.blocks.clone());
     let request = || BlocksRequest {
         tenant: tenant(),
         question: Question::Tree(query()),

@@ -197,8 +197,11 @@ impl<'a> Asking<'a> {
             (true, true) => Choice::GiveUp,
             (true, false) => Choice::Wait,
             (false, true) => Choice::Rest(pause(pending.trail.rounds(), (heads.random)())),
-            // Whoever is asked may only be slow.
-            (false, false) => Choice::Rest(heads.options.silence),
+            // Whoever is asked may only be slow, or another one leads soon: each round is longer.
+            (false, false) => {
+                let doubled = 1 << pending.trail.rounds().saturating_sub(1).min(8);
+                Choice::Rest(heads.silence().saturating_mul(doubled).min(heads.options.silence))
+            }
         }
     }
 

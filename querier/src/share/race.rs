@@ -36,7 +36,7 @@ enum Runner {
 
 /// What became of asking.
 enum Ended {
-    Won(Won),
+    Won(Box<Won>),
     /// Nobody can do better.
     Lost(ReadError),
     /// Somebody else may.
@@ -130,7 +130,7 @@ impl Race<'_> {
                 self.asked.retain(|(asked, _)| asked != peer);
             }
             match ended {
-                Ended::Won(won) => return Ok(won),
+                Ended::Won(won) => return Ok(*won),
                 Ended::Lost(error) => return Err(error),
                 Ended::Next if self.running.is_empty() => self.start_next(),
                 Ended::Next => {}
@@ -218,7 +218,7 @@ async fn ask(
     metrics.blocks.inc_by(part.blocks.len() as u64);
     metrics.block_bytes.inc_by(answer.fetched_bytes);
     metrics.answer_bytes.inc_by(answer.wire_bytes);
-    Ended::Won(Won { partial: answer.partial, fetched_bytes: answer.fetched_bytes })
+    Ended::Won(Box::new(Won { partial: answer.partial, fetched_bytes: answer.fetched_bytes }))
 }
 
 fn failed(sharing: &Sharing, reading: &Reading<'_>, peer: &InstanceId, error: BlocksError) -> Ended {
@@ -257,5 +257,5 @@ async fn read_here(reader: &Reader, reading: &Reading<'_>, part: &Part) -> Ended
         return Ended::Lost(error);
     }
     let partial = gather.finish().unwrap_or_else(|| Answer::empty(reading.question));
-    Ended::Won(Won { partial, fetched_bytes: budget.used() })
+    Ended::Won(Box::new(Won { partial, fetched_bytes: budget.used() }))
 }
