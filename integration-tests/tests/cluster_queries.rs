@@ -29,7 +29,12 @@ struct Data {
 }
 
 fn start() -> Cluster {
-    let config = format!("{OPEN_LIMITS}querier:\n  share_blocks_min: 8\n  share_bytes_min: 0\n");
+    start_with("")
+}
+
+/// `more`: lines of settings of queriers.
+fn start_with(more: &str) -> Cluster {
+    let config = format!("{OPEN_LIMITS}querier:\n  share_blocks_min: 8\n  share_bytes_min: 0\n{more}");
     let plan = Plan { factor: 1, ingesters: 1, distributors: 1, queriers: 4, compactors: 0, config };
     let mut cluster = Cluster::prepare(plan);
     cluster.set_args(ALONE, &["--querier.share-blocks=false"]);
@@ -316,6 +321,35 @@ fn figures() {
             question["label_selector"],
             ask("querier-0"),
             ask(ALONE)
+        );
+    }
+}
+
+#[test]
+#[ignore = "figures for people: blocks opened again when no querier has memory for all"]
+fn figures_of_memory() {
+    let _turn = turn();
+    let cluster = start();
+    let data = publish(&cluster, "t");
+    acquainted(&cluster, &SHARING, "t", &data);
+    let tree = questions(&data)[0].1.clone();
+    _ = cluster.api(ALONE, "t").query("SelectMergeStacktraces", &tree);
+    let all = metric(&cluster, ALONE, "hearth_querier_open_block_bytes");
+    drop(cluster);
+    let cluster = start_with(&format!("  cache_bytes: {}\n", all * 6 / 10));
+    let data = publish(&cluster, "t");
+    acquainted(&cluster, &SHARING, "t", &data);
+    let tree = questions(&data)[0].1.clone();
+    let opened = || -> u64 {
+        let opens = |name: &str| metric(&cluster, name, "hearth_querier_block_opens_total");
+        opens(ALONE) + SHARING.iter().map(|name| opens(name)).sum::<u64>()
+    };
+    for name in ["querier-0", ALONE] {
+        let (api, before) = (cluster.api(name, "t"), opened());
+        let (half, most) = times(|| assert_eq!(api.query("SelectMergeStacktraces", &tree).status, 200));
+        let opens = (opened() - before) as f64 / 60.0;
+        eprintln!(
+            "{name}, memory for 60 % of {all} bytes: {opens:.1} blocks opened a question, p50, p95 {half:.1}, {most:.1} ms"
         );
     }
 }

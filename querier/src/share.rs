@@ -33,8 +33,8 @@ use delay::Delays;
 use metrics::Metrics;
 use rest::Resting;
 
-/// Parts of one query that are asked for at once.
-const PARTS_AT_ONCE: usize = 32;
+/// Parts of one query that are asked for at once: enough to keep some queriers busy, and less than one of them serves.
+const PARTS_AT_ONCE: usize = 16;
 
 /// The queriers of the cluster.
 #[async_trait]

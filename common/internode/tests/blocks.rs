@@ -10,11 +10,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hearth_block::BlockEntry;
 use hearth_common::{BlockId, InstanceId, SystemClock, TenantId, TimeRange, TimestampNs};
+use hearth_internode::blocks::PROTOCOL;
 use hearth_internode::{
     BlocksAnswer, BlocksError, BlocksRequest, CallError, InternalServer, Metrics, QuerierApi, QuerierClients,
     QuerierServerOptions, Refusal, RefusalWhy, Tls, TlsFiles,
 };
 use hearth_model::{Answer, NameTree, Question, Selector};
+use hearth_proto::hearth::internal::v1::blocks_response::Outcome;
+use hearth_proto::hearth::internal::v1::querier_client::QuerierClient as QuerierWire;
+use hearth_proto::hearth::internal::v1::{self as pb};
 use hearth_testkit::certificates::Authority;
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
@@ -151,6 +155,24 @@ async fn a_peer_of_another_cluster_is_refused_and_told_why() {
     assert_eq!(refusal.why, RefusalWhy::Stranger);
     assert_eq!(error.to_string(), "it is of cluster 'c', this is 'other'");
     assert!(port.metrics().contains("strangers_total{reason=\"cluster\"} 1"), "{}", port.metrics());
+}
+
+#[tokio::test]
+async fn a_peer_of_another_version_is_refused() {
+    let port = Port::open("c", None).await;
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", port.address)).unwrap();
+    let mut client = QuerierWire::new(soon(channel.connect()).await.unwrap());
+    let asked =
+        pb::BlocksRequest { cluster_id: "c".to_owned(), protocol: PROTOCOL + 1, ..Default::default() };
+    let answered = soon(client.blocks(asked)).await.unwrap().into_inner();
+    let Some(Outcome::Refused(refused)) = answered.outcome else { panic!("{answered:?}") };
+    assert_eq!(refused.why(), pb::blocks_refused::Why::Stranger);
+    assert_eq!(refused.message, "it asks in version 2, this is version 1");
+    assert!(port.metrics().contains("strangers_total{reason=\"protocol\"} 1"), "{}", port.metrics());
+    // Nothing that a peer sends breaks the port.
+    let empty = pb::BlocksRequest { cluster_id: "c".to_owned(), protocol: PROTOCOL, ..Default::default() };
+    assert_eq!(soon(client.blocks(empty)).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    assert!(soon(clients("c", None).blocks(port.address, &request("t", LONG))).await.is_ok());
 }
 
 #[tokio::test]

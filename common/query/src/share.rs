@@ -80,10 +80,14 @@ pub fn split(
             _ => split.own.push(Arc::clone(block)),
         }
     }
+    let mut parts: Vec<(usize, Part)> = Vec::new();
     for (owner, blocks) in by_owner {
-        let parts = blocks.chunks(part_max.max(1));
-        split.parts.extend(parts.map(|part| Part { owner: owner.clone(), blocks: part.to_vec() }));
+        let of_owner = blocks.chunks(part_max.max(1)).enumerate();
+        parts.extend(of_owner.map(|(at, part)| (at, Part { owner: owner.clone(), blocks: part.to_vec() })));
     }
+    // In turns: whoever asks for some at a time keeps all owners busy.
+    parts.sort_by_key(|(at, _)| *at);
+    split.parts = parts.into_iter().map(|(_, part)| part).collect();
     split
 }
 

@@ -118,7 +118,8 @@ mod tests {
                 delays.may_hedge()
             })
         };
-        assert_eq!(hedges(1000).count(), 100 + 10);
+        // And what is saved up at the beginning; the first call finds no room for its part.
+        assert_eq!(hedges(1000).count(), 100 + 10 - 1);
         (0..1000).for_each(|_| delays.called());
         assert_eq!((0..100).filter(|_| delays.may_hedge()).count(), 10, "no more are saved up");
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use hearth_common::InstanceId;
+use hearth_common::{ErrorKind, InstanceId};
 use hearth_internode::{BlocksError, BlocksRequest, CallError, RefusalWhy};
 use hearth_model::{Answer, AnswerError};
 use hearth_query::share::{Part, heirs};
@@ -230,7 +230,11 @@ fn failed(sharing: &Sharing, reading: &Reading<'_>, peer: &InstanceId, error: Bl
             tracing::debug!(%peer, %error, "a querier did not answer for its blocks; others do");
             match error {
                 CallError::TooLarge { .. } => {}
-                CallError::Answered { .. } | CallError::Malformed { .. } => resting.strange(peer),
+                // It is of a version that does not know the call, or gives other answers.
+                CallError::Answered {
+                    kind: ErrorKind::Unimplemented | ErrorKind::InvalidArgument, ..
+                }
+                | CallError::Malformed { .. } => resting.strange(peer),
                 _ => resting.failed(peer),
             }
             return Ended::Next;

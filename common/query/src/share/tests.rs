@@ -108,6 +108,16 @@ proptest! {
     }
 }
 
+#[test]
+fn owners_take_turns() {
+    let split = split(&blocks(400), &ring(0..4), &querier(0), |_| false, 10);
+    let owners: Vec<&InstanceId> = split.parts.iter().map(|part| &part.owner).collect();
+    assert!(owners.len() > 15);
+    for turn in owners[..12].chunks(3) {
+        assert_eq!(turn, [&querier(1), &querier(2), &querier(3)]);
+    }
+}
+
 fn query(selector: &str) -> ProfileQuery {
     ProfileQuery {
         profile_type: ProfileType::parse("cpu:cpu:ns:cpu:ns").expect("valid"),
