@@ -197,10 +197,12 @@ impl<'a> Asking<'a> {
             (true, true) => Choice::GiveUp,
             (true, false) => Choice::Wait,
             (false, true) => Choice::Rest(pause(pending.trail.rounds(), (heads.random)())),
-            // Whoever is asked may only be slow, or another one leads soon: each round is longer.
+            // Whoever is asked may only be slow, or another one leads soon: each round is longer, to a bound, for an election
+            // takes a second or two.
             (false, false) => {
                 let doubled = 1 << pending.trail.rounds().saturating_sub(1).min(8);
-                Choice::Rest(heads.silence().saturating_mul(doubled).min(heads.options.silence))
+                let most = heads.options.silence / 4;
+                Choice::Rest(heads.silence().saturating_mul(doubled).min(most))
             }
         }
     }

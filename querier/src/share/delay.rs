@@ -37,26 +37,35 @@ impl Delays {
         Self { min, max, took: Default::default(), saved: Mutex::new(CALLS_A_HEDGE * HEDGES_MAX) }
     }
 
-    fn of(&self, question: &Question, blocks: usize) -> &Recent {
-        let size = blocks.max(1).ilog2() as usize;
-        &self.took[usize::from(question.profile_query().is_none())][size.min(SIZES - 1)]
+    /// All sizes of such questions, and which one this is.
+    fn of(&self, question: &Question, blocks: usize) -> (&[Recent; SIZES], usize) {
+        let size = (blocks.max(1).ilog2() as usize).min(SIZES - 1);
+        (&self.took[usize::from(question.profile_query().is_none())], size)
+    }
+
+    /// The time of most calls of that size; while too few are known, of the next larger size that is, then of smaller ones.
+    fn of_most(&self, question: &Question, blocks: usize) -> Option<Duration> {
+        let (sizes, size) = self.of(question, blocks);
+        let nearest = sizes[size..].iter().chain(sizes[..size].iter().rev());
+        nearest.filter_map(|recent| recent.percentile(PERCENTILE)).next()
     }
 
     /// Takes how long a call took, or how long it was waited for in vain.
     pub(super) fn took(&self, question: &Question, blocks: usize, took: Duration) {
-        self.of(question, blocks).add(took);
+        let (sizes, size) = self.of(question, blocks);
+        sizes[size].add(took);
     }
 
     /// How long to wait for a call of that size; as long as may be while little is known.
     pub(super) fn usual(&self, question: &Question, blocks: usize) -> Duration {
-        let usual = self.of(question, blocks).percentile(PERCENTILE).unwrap_or(self.max);
+        let usual = self.of_most(question, blocks).unwrap_or(self.max);
         usual.clamp(self.min, self.max.max(self.min))
     }
 
     /// After this a call of that size is made twice whatever it costs: far later than usual, so that slow ones of a slow
     /// store are not.
     pub(super) fn longest(&self, question: &Question, blocks: usize) -> Duration {
-        let usual = self.of(question, blocks).percentile(PERCENTILE).unwrap_or_default();
+        let usual = self.of_most(question, blocks).unwrap_or_default();
         usual.saturating_mul(FAR_LATER).min(LONGEST_MAX).max(self.max)
     }
 
@@ -91,10 +100,16 @@ mod tests {
     fn the_delay_follows_calls_of_the_same_size_within_its_bounds() {
         let delays = Delays::new(ms(50), ms(2000));
         let (labels, stats) = (Question::LabelNames { range: None, matchers: Vec::new() }, Question::Stats);
-        assert_eq!(delays.usual(&labels, 8), ms(2000), "nothing is known");
+        assert_eq!(
+            (delays.usual(&labels, 8), delays.longest(&labels, 8)),
+            (ms(2000), ms(2000)),
+            "nothing is known"
+        );
         (0..100).for_each(|n| delays.took(&labels, 8 + n % 8, ms(300)));
         assert_eq!(delays.usual(&stats, 15), ms(300));
-        assert_eq!((delays.usual(&labels, 16), delays.usual(&labels, 7)), (ms(2000), ms(2000)));
+        (0..100).for_each(|_| delays.took(&labels, 32, ms(700)));
+        let nearest = [1, 7, 16, 31, 63, 64, 1000].map(|blocks| delays.usual(&labels, blocks).as_millis());
+        assert_eq!(nearest, [300, 300, 700, 700, 700, 700, 700], "larger ones first");
         (0..300).for_each(|_| delays.took(&labels, 8, ms(1)));
         assert_eq!(delays.usual(&labels, 8), ms(50), "never sooner");
         (0..300).for_each(|_| delays.took(&labels, 8, ms(60_000)));
@@ -103,7 +118,6 @@ mod tests {
             (ms(2000), ms(15_000)),
             "never later"
         );
-        assert_eq!((delays.longest(&stats, 15), delays.longest(&stats, 16)), (ms(15_000), ms(2000)));
         (0..300).for_each(|_| delays.took(&labels, 8, ms(3000)));
         assert_eq!((delays.usual(&labels, 8), delays.longest(&labels, 8)), (ms(2000), ms(6000)));
         delays.took(&labels, 1 << 20, ms(1));
