@@ -12,6 +12,7 @@ use hearth_integration_tests::cluster::{Plan, Role};
 use hearth_integration_tests::load::{fault_time, turn, until};
 use hearth_integration_tests::process::OPEN_LIMITS;
 use hearth_integration_tests::{Api, Cluster, profile, shared};
+use hearth_testkit::certificates::{Authority, Files};
 use serde_json::{Value, json};
 
 /// Blocks of each tenant.
@@ -32,7 +33,16 @@ fn start() -> Cluster {
     start_with("")
 }
 
-/// `more`: lines of settings of queriers.
+/// Settings of certificates, one for all processes.
+fn certificates(dir: &std::path::Path) -> String {
+    let Files { cert, key, ca } = Authority::new().issue(dir, "hearth-cluster");
+    let (cert, key, ca) = (cert.display(), key.display(), ca.display());
+    format!(
+        "cluster:\n  tls:\n    enabled: true\n    cert_file: {cert}\n    key_file: {key}\n    ca_file: {ca}\n"
+    )
+}
+
+/// `more`: lines of settings, of queriers first.
 fn start_with(more: &str) -> Cluster {
     let config = format!("{OPEN_LIMITS}querier:\n  share_blocks_min: 8\n  share_bytes_min: 0\n{more}");
     let plan = Plan { factor: 1, ingesters: 1, distributors: 1, queriers: 4, compactors: 0, config };
@@ -141,7 +151,8 @@ fn opens(cluster: &Cluster) -> BTreeMap<&'static str, u64> {
 #[test]
 fn answers_are_those_of_one_alone_and_caches_are_parted() {
     let _turn = turn();
-    let cluster = start();
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = start_with(&certificates(dir.path()));
     let first = publish(&cluster, "first");
     acquainted(&cluster, &SHARING, "first", &first);
     let second = publish(&cluster, "second");
@@ -236,7 +247,8 @@ fn ask_during(
             );
         };
         let faulted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            more(20);
+            // Enough to know how long answers take.
+            more(100);
             fault(cluster);
             std::thread::sleep(fault_time());
             more(20);
