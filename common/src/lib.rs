@@ -8,6 +8,7 @@ pub mod ids;
 pub mod limits;
 pub mod range_read;
 pub mod units;
+pub mod work;
 
 pub use clock::{Clock, SystemClock, TimeRange, TimestampNs};
 pub use error::{BoxError, Classify, ErrorKind, Retry};
@@ -16,3 +17,4 @@ pub use ids::{
 };
 pub use limits::{LimitsSource, TenantLimits};
 pub use range_read::RangeRead;
+pub use work::Workers;

@@ -25,7 +25,7 @@ pub use verify::verify_block;
 pub struct CompactorOptions {
     /// Pause between two rounds over all tenants.
     pub run_every: Duration,
-    /// Versions of a root that are younger stay.
+    /// Versions of a root that are younger stay; no less than [`Catalog::versions_kept_least`].
     pub keep_versions_for: Duration,
     /// So many of the newest versions stay in any case; at least 2.
     pub keep_versions: usize,
@@ -99,7 +99,11 @@ impl Compactor {
         clock: Arc<dyn Clock>,
         options: CompactorOptions,
     ) -> Self {
-        let options = CompactorOptions { keep_versions: options.keep_versions.max(2), ..options };
+        let options = CompactorOptions {
+            keep_versions: options.keep_versions.max(2),
+            keep_versions_for: options.keep_versions_for.max(catalog.versions_kept_least()),
+            ..options
+        };
         Self { catalog, limits, clock, options, metrics: Metrics::default() }
     }
 

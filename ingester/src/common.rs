@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::metrics::IngesterMetrics;
 use crate::options::{IngesterDeps, IngesterOptions};
+use crate::planted::Planted;
 use crate::state_dir::StateDir;
 
 /// Shared by the ingester and all its leads.
@@ -18,6 +19,7 @@ pub(crate) struct Common {
     pub(crate) metrics: IngesterMetrics,
     /// Why answers may miss something.
     pub(crate) inexact: Mutex<Option<String>>,
+    pub(crate) planted: Planted,
 }
 
 impl Common {

@@ -17,8 +17,11 @@ mod host;
 mod lead;
 mod metrics;
 mod options;
+pub mod planted;
 pub mod process;
 mod service;
+#[cfg(feature = "simulated")]
+pub mod simulated;
 mod state_dir;
 
 pub use host::{CellSpec, NoPost, Post};

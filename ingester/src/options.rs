@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_catalog::Catalog;
-use hearth_common::{Clock, InstanceId, LimitsSource};
+use hearth_common::{Clock, InstanceId, LimitsSource, Workers};
 
 use crate::host::Post;
 
@@ -60,6 +60,8 @@ pub struct IngesterDeps {
     pub post: Arc<dyn Post>,
     /// Random numbers: secrets of hash tables, names of attempts.
     pub rng: Arc<dyn Fn() -> u128 + Send + Sync>,
+    /// Reads the log, builds records, encodes blocks, answers from heads.
+    pub workers: Workers,
 }
 
 impl std::fmt::Debug for IngesterDeps {

@@ -14,8 +14,9 @@ use hearth_node::{
 use hearth_settings::Settings;
 use hearth_telemetry::Gate;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-use crate::api::{Links, Member};
+use crate::api::{Links, Member, Neighbours};
 use crate::{CellSpec, Cells, Ingester, IngesterDeps, IngesterOptions, Post};
 
 /// How often it is looked whether the log is replayed.
@@ -40,22 +41,18 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
     let gate = node.readiness.gate("cells", "the cells of the roster are not open yet");
     let follower = Follower {
         ingester: Arc::clone(&ingester),
-        links: Arc::clone(&links),
+        ways: Arc::<Links>::clone(&links),
         member: Arc::clone(&member),
-        membership: Arc::clone(&membership),
+        membership,
         gate,
     };
-    let following = tokio::spawn(follower.follow());
-    let publishing = tokio::spawn(publish_last(Arc::clone(&ingester), Arc::clone(&membership)));
-    let leaving = tokio::spawn(leave_when_wished(Arc::clone(&member), membership));
+    let following = follower.begin();
     let flush = flush(&ingester, node.settings.ingester.flush_timeout.0);
     let internal = Internal { member: me, api: member, links: Arc::<Links>::clone(&links) };
     let stop = Box::pin(async move {
         // Links stay up meanwhile: leadership is handed over.
         let stopped = ingester.stop().await;
-        following.abort();
-        leaving.abort();
-        publishing.abort();
+        following.iter().for_each(JoinHandle::abort);
         links.close();
         stopped
     });
@@ -75,6 +72,7 @@ pub fn ingester(
         clock: Arc::clone(&node.clock),
         post,
         rng: Arc::clone(&node.rng),
+        workers: hearth_node::workers(),
     };
     let ingester = Ingester::start(options(&node.settings, instance, cells), deps)?;
     ingester.register_metrics(&mut node.registry);
@@ -127,7 +125,7 @@ fn options(settings: &Settings, instance: InstanceId, cells: Cells) -> IngesterO
     }
 }
 
-async fn watch_ready(ingester: Arc<Ingester>, gate: Gate) {
+pub(crate) async fn watch_ready(ingester: Arc<Ingester>, gate: Gate) {
     let mut look = REPLAY_LOOK;
     loop {
         match ingester.ready() {
@@ -178,16 +176,41 @@ impl Post for LatePost {
     }
 }
 
+/// Ways to other members: [`Links`], or what stands for them.
+pub trait Ways: Send + Sync {
+    /// Messages go to these members from now on, and to no others.
+    fn meet(self: Arc<Self>, neighbours: &Neighbours);
+    /// The version of the roster that this member acts on.
+    fn set_roster_version(&self, version: u64);
+}
+
+impl Ways for Links {
+    fn meet(self: Arc<Self>, neighbours: &Neighbours) {
+        Self::meet(&self, neighbours);
+    }
+
+    fn set_roster_version(&self, version: u64) {
+        Self::set_roster_version(self, version);
+    }
+}
+
 /// Keeps an ingester in step with the roster and with where others are.
-struct Follower {
-    ingester: Arc<Ingester>,
-    links: Arc<Links>,
-    member: Arc<Member>,
-    membership: Arc<Membership>,
-    gate: Gate,
+pub(crate) struct Follower {
+    pub(crate) ingester: Arc<Ingester>,
+    pub(crate) ways: Arc<dyn Ways>,
+    pub(crate) member: Arc<Member>,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) gate: Gate,
 }
 
 impl Follower {
+    /// Begins to follow, to publish what is left of cells that go, and to hear the wish to leave.
+    pub(crate) fn begin(self) -> Vec<JoinHandle<()>> {
+        let publishing = publish_last(Arc::clone(&self.ingester), Arc::clone(&self.membership));
+        let leaving = leave_when_wished(Arc::clone(&self.member), Arc::clone(&self.membership));
+        vec![tokio::spawn(publishing), tokio::spawn(leaving), tokio::spawn(self.follow())]
+    }
+
     async fn follow(self) {
         let (mut roster, mut peers) = (self.membership.roster(), self.membership.peers());
         let (mut kept, mut left) = (0, false);
@@ -217,7 +240,12 @@ impl Follower {
     /// Links to all that keep cells with this one.
     fn meet(&self, roster: &Roster, peers: &mut watch::Receiver<Arc<hearth_cluster::gossip::Peers>>) {
         let peers = Arc::clone(&peers.borrow_and_update());
-        self.links.meet(&neighbours(roster, &peers, self.ingester.member(), &self.ingester.held()));
+        Arc::clone(&self.ways).meet(&neighbours(
+            roster,
+            &peers,
+            self.ingester.member(),
+            &self.ingester.held(),
+        ));
     }
 
     /// Opens the cells of a roster; whether all are open.
@@ -232,7 +260,7 @@ impl Follower {
                 return false;
             }
         }
-        self.links.set_roster_version(roster.version);
+        self.ways.set_roster_version(roster.version);
         self.member.set_roster(roster);
         self.gate.open();
         true

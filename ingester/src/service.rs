@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hearth_cell::{Role, Term};
 use hearth_cluster::{PushError, PushOutcome, PushTarget};
+use hearth_common::work::away;
 use hearth_common::{CellId, DiskId, InstanceId, MemberId, TimestampNs};
 use hearth_query::{FetchAnswer, FetchError, FetchRequest, HeadSource};
-use hearth_wal::{Replay, Wal, WalOptions};
+use hearth_wal::{Disk, Replay, Wal, WalOptions};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -20,6 +21,7 @@ use crate::host::{Cell, CellSpec, Durable, Host, HostParts, Reports, lone_cell};
 use crate::lead::{Lead, Progress};
 use crate::metrics::IngesterMetrics;
 use crate::options::{Cells, IngesterDeps, IngesterOptions, StartError};
+use crate::planted::Planted;
 use crate::state_dir::StateDir;
 
 /// How often the loop looks.
@@ -33,16 +35,16 @@ const LEAD_WAIT: Duration = Duration::from_secs(5);
 pub struct Ingester {
     pub(crate) common: Arc<Common>,
     /// Set once the log is read.
-    host: watch::Sender<Option<Arc<Host>>>,
-    leads: RwLock<BTreeMap<CellId, Arc<Lead>>>,
+    pub(crate) host: watch::Sender<Option<Arc<Host>>>,
+    pub(crate) leads: RwLock<BTreeMap<CellId, Arc<Lead>>>,
     /// Grows with each change of `leads`.
     led: watch::Sender<u64>,
     /// Who should keep each cell, home first.
     wanted: RwLock<BTreeMap<CellId, Vec<MemberId>>>,
     me: MemberId,
-    failed: Mutex<Option<String>>,
-    closed: AtomicBool,
-    stop: watch::Sender<bool>,
+    pub(crate) failed: Mutex<Option<String>>,
+    pub(crate) closed: AtomicBool,
+    pub(crate) stop: watch::Sender<bool>,
 }
 
 /// A cell is not led here.
@@ -71,6 +73,15 @@ impl Ingester {
     /// read and this member leads; questions are answered once it is built into heads. Must be called inside a tokio
     /// runtime.
     pub fn start(options: IngesterOptions, deps: IngesterDeps) -> Result<Arc<Self>, StartError> {
+        Self::start_with(options, deps, None, Planted::default())
+    }
+
+    pub(crate) fn start_with(
+        options: IngesterOptions,
+        deps: IngesterDeps,
+        disk: Option<Arc<dyn Disk>>,
+        planted: Planted,
+    ) -> Result<Arc<Self>, StartError> {
         let dir = Arc::new(StateDir::open(&options.data_dir, DiskId((deps.rng)()))?);
         let me = MemberId { instance: options.instance.clone(), disk: dir.disk };
         let wal_options = WalOptions {
@@ -83,7 +94,13 @@ impl Ingester {
             ..WalOptions::new(dir.wal_dir())
         };
         let (reports, durable) = watch::channel(Durable::default());
-        let (wal, replay) = Wal::open(wal_options, Vec::new(), Arc::new(Reports(reports)))?;
+        let reports = Arc::new(Reports(reports));
+        #[cfg(feature = "simulated")]
+        let threadless = disk.is_some();
+        let (wal, replay) = match disk {
+            None => Wal::open(wal_options, Vec::new(), reports)?,
+            Some(disk) => Wal::open_without_thread(disk, wal_options, Vec::new(), reports)?,
+        };
         let inexact = Mutex::new(dir.damage());
         let metrics = IngesterMetrics::default();
         let parts = HostParts {
@@ -94,12 +111,14 @@ impl Ingester {
             post: Arc::clone(&deps.post),
             clock: Arc::clone(&deps.clock),
             rng: Arc::clone(&deps.rng),
+            workers: Arc::clone(&deps.workers),
             horizon: options.remember_pushes,
             metrics: metrics.host.clone(),
             alone: matches!(options.cells, Cells::Alone),
+            planted,
         };
         let ingester = Arc::new(Self {
-            common: Arc::new(Common { options, deps, dir, metrics, inexact }),
+            common: Arc::new(Common { options, deps, dir, metrics, inexact, planted }),
             host: watch::channel(None).0,
             leads: RwLock::default(),
             led: watch::channel(0).0,
@@ -110,23 +129,27 @@ impl Ingester {
             stop: watch::channel(false).0,
         });
         Arc::clone(&ingester).spawn_load(parts, replay);
+        #[cfg(feature = "simulated")]
+        if threadless {
+            tokio::spawn(crate::simulated::write_log(Arc::downgrade(&ingester)));
+        }
         tokio::spawn(Arc::clone(&ingester).run());
         tokio::spawn(Arc::clone(&ingester).steer());
         Ok(ingester)
     }
 
     fn spawn_load(self: Arc<Self>, parts: HostParts, replay: Replay) {
-        let runtime = tokio::runtime::Handle::current();
-        tokio::task::spawn_blocking(move || {
-            let _inside = runtime.enter();
-            let (host, damage) = match Host::load(parts, replay) {
-                Ok(loaded) => loaded,
-                Err(error) => {
-                    let error = hearth_common::error::chain(&error);
-                    tracing::error!(error, "the write-ahead log cannot be used");
-                    *self.failed.lock() = Some(error);
-                    return;
-                }
+        tokio::spawn(async move {
+            let runtime = tokio::runtime::Handle::current();
+            let load = move || {
+                let _inside = runtime.enter();
+                Host::load(parts, replay)
+            };
+            let loaded = away(&self.common.deps.workers, load).await;
+            let (host, damage) = match loaded {
+                Ok(Ok(loaded)) => loaded,
+                Ok(Err(error)) => return self.fail(&error),
+                Err(lost) => return self.fail(&lost),
             };
             for text in &damage.what {
                 match damage.others {
@@ -143,6 +166,12 @@ impl Ingester {
             host.cells().into_iter().for_each(|cell| self.watch(cell));
             self.host.send_replace(Some(host));
         });
+    }
+
+    fn fail(&self, error: &(dyn std::error::Error + 'static)) {
+        let error = hearth_common::error::chain(error);
+        tracing::error!(error, "the write-ahead log cannot be used");
+        *self.failed.lock() = Some(error);
     }
 
     /// Keeps a cell from now on, and brings its members to those wanted while it is led here: what the roster says.

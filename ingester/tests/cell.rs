@@ -82,7 +82,14 @@ impl Node {
             cells: Cells::Named,
         };
         let limits = Arc::new(Arc::new(TenantLimits::default()));
-        let deps = IngesterDeps { catalog: Arc::clone(&catalog), limits, clock, post, rng: Arc::new(random) };
+        let deps = IngesterDeps {
+            catalog: Arc::clone(&catalog),
+            limits,
+            clock,
+            post,
+            rng: Arc::new(random),
+            workers: hearth_node::workers(),
+        };
         let ingester = Ingester::start(options, deps).expect("starts");
         links.serve(&ingester);
         let api = Member::new(Arc::clone(&ingester), CLUSTER.to_owned());

@@ -89,6 +89,7 @@ fn start(dir: &Path, setup: &Setup) -> Life {
         clock,
         post: Arc::new(NoPost),
         rng: Arc::new(rng),
+        workers: hearth_node::workers(),
     };
     Life { ingester: Ingester::start(options, deps).expect("starts"), catalog }
 }

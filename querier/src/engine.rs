@@ -26,7 +26,6 @@ use crate::share::Sharing;
 const ROOT_AGE: Duration = Duration::from_secs(5);
 
 /// Answers questions.
-#[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) heads: Arc<dyn Heads>,
@@ -35,6 +34,12 @@ pub(crate) struct Engine {
     pub(crate) sharing: Option<Sharing>,
     pub(crate) query_bytes_max: u64,
     pub(crate) metrics: Metrics,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("heads", &self.heads).finish_non_exhaustive()
+    }
 }
 
 /// The answer to one question of one tenant.

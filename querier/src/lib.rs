@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hearth_catalog::Catalog;
-use hearth_common::{Clock, LimitsSource, TenantId};
+use hearth_common::{Clock, LimitsSource, TenantId, Workers};
 use hearth_internode::QuerierApi;
 use hearth_model::{Answer, Question};
 use hearth_objstore::Store;
@@ -48,7 +48,6 @@ pub use share::{BlockPeers, ClusterPeers, SharingDeps, SharingOptions};
 use tenant_settings::TenantSettings;
 
 /// What a querier is made of.
-#[derive(Debug)]
 pub struct QuerierDeps {
     /// Which blocks exist. Shared with whoever publishes in this process.
     pub catalog: Arc<Catalog>,
@@ -60,8 +59,16 @@ pub struct QuerierDeps {
     pub limits: Arc<dyn LimitsSource>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Computes answers of blocks.
+    pub workers: Workers,
     /// Sizes and times.
     pub options: QuerierOptions,
+}
+
+impl std::fmt::Debug for QuerierDeps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QuerierDeps").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 /// Sizes and times of a querier.
@@ -115,13 +122,14 @@ impl Querier {
     }
 
     fn made(deps: QuerierDeps, sharing: Option<Sharing>) -> Self {
-        let QuerierDeps { catalog, store, heads, limits, clock, options } = deps;
+        let QuerierDeps { catalog, store, heads, limits, clock, workers, options } = deps;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cores() } else { options.threads };
         let metrics = Metrics::new();
         let reader = Arc::new(Reader {
             blocks: Blocks::new(store.clone(), options.cache_bytes),
             threads: Arc::new(Semaphore::new(threads)),
+            workers,
             metrics: metrics.clone(),
         });
         let serving = Arc::new(Serving::new(Arc::clone(&reader), options.query_bytes_max));

@@ -60,6 +60,7 @@ fn deps(node: &Node, heads: Arc<dyn Heads>) -> QuerierDeps {
         heads,
         limits: Arc::clone(&node.limits),
         clock: Arc::clone(&node.clock),
+        workers: hearth_node::workers(),
         options: QuerierOptions {
             cache_bytes: settings.cache_bytes.0,
             query_bytes_max: settings.query_bytes_max.0,

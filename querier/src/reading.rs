@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
 use hearth_block::{BlockEntry, BlockError};
-use hearth_common::TenantId;
+use hearth_common::work::away;
+use hearth_common::{TenantId, Workers};
 use hearth_model::{Answer, Question};
 use tokio::sync::Semaphore;
 
@@ -83,12 +84,18 @@ impl<E: Into<QueryError>> From<E> for ReadError {
 }
 
 /// Reads blocks. One for a process.
-#[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) blocks: Blocks,
     /// One permit a thread that computes.
     pub(crate) threads: Arc<Semaphore>,
+    pub(crate) workers: Workers,
     pub(crate) metrics: Metrics,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("blocks", &self.blocks).finish_non_exhaustive()
+    }
 }
 
 impl Reader {
@@ -124,7 +131,7 @@ impl Reader {
         self.metrics.rows.inc_by(prepared.rows());
         reading.budget.take(bytes)?;
         let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| QueryError::Worker)?;
-        let worked = tokio::task::spawn_blocking(move || {
+        let worked = away(&self.workers, move || {
             let _permit = permit;
             let answer = prepared.run()?;
             gather.add(answer)?;
@@ -140,7 +147,7 @@ impl Reader {
     pub(crate) async fn add(&self, answer: Answer, gather: &Arc<Gather>) -> Result<(), QueryError> {
         let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| QueryError::Worker)?;
         let gather = Arc::clone(gather);
-        let worked = tokio::task::spawn_blocking(move || {
+        let worked = away(&self.workers, move || {
             let _permit = permit;
             gather.add(answer)
         });

@@ -2,8 +2,10 @@
 //!
 //! - `cargo xtask tidy` checks the rules of the house.
 //! - `cargo xtask codegen [--check]` writes (or compares) the wire types.
+//! - `cargo xtask sim` tries simulated clusters, see [`sim`].
 
 mod codegen;
+mod sim;
 mod tidy;
 
 use std::path::Path;
@@ -18,6 +20,7 @@ fn main() -> Result<()> {
         ["tidy"] => tidy::run(root),
         ["codegen"] => codegen::run(root, false),
         ["codegen", "--check"] => codegen::run(root, true),
-        _ => bail!("usage: cargo xtask tidy | codegen [--check]"),
+        ["sim", ref options @ ..] => sim::run(root, options),
+        _ => bail!("usage: cargo xtask tidy | codegen [--check] | {}", sim::USAGE),
     }
 }

@@ -33,7 +33,7 @@ const LAYERS: &[&[&str]] = &[
     &["hearth-node"],
     &["hearth-distributor", "hearth-ingester", "hearth-querier", "hearth-compactor"],
     &["hearth"],
-    &["hearth-integration-tests", "xtask"],
+    &["hearth-integration-tests", "hearth-sim", "xtask"],
 ];
 const SAME_LAYER: &[(&str, &str)] = &[("hearth-rpc", "hearth-proto"), ("hearth-cluster", "hearth-objstore")];
 

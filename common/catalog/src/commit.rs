@@ -36,6 +36,15 @@ pub(crate) enum Fate<T> {
     Void,
 }
 
+/// The version that a new root follows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BaseIs {
+    /// 0: none.
+    pub(crate) version: u64,
+    /// Whose write it was; `None` = it cannot be read.
+    pub(crate) nonce: Option<u128>,
+}
+
 impl Catalog {
     /// Publishes a cut. Safe to repeat after any error and from anywhere: the coverage in the root decides. Commits of
     /// one tenant within this process wait for each other.
@@ -128,7 +137,8 @@ impl Catalog {
         }
         let object = Bytes::from(encode_root(&root)?);
         let at = self.now();
-        match self.put_root(tenant, base, &root, &object).await? {
+        let after = BaseIs { version: base.version(), nonce: Some(base.root.nonce) };
+        match self.put_root(tenant, after, &root, &object).await? {
             Fate::Lost => Ok(Fate::Lost),
             Fate::Void => Ok(Fate::Void),
             Fate::Committed(()) => {
@@ -193,7 +203,7 @@ impl Catalog {
     pub(crate) async fn put_root(
         &self,
         tenant: &TenantId,
-        base: &RootView,
+        base: BaseIs,
         root: &Root,
         object: &Bytes,
     ) -> Result<Fate<()>, CatalogError> {
@@ -222,18 +232,25 @@ impl Catalog {
     }
 
     /// The root exists. It counts only if its base does: else versions up to it were collected and it was made anew where
-    /// nobody looks (design: replication A22). Versions are deleted in ascending order, so the base tells.
+    /// nobody looks (design: replication A22). Versions are deleted in ascending order, so the base tells; by its nonce, for
+    /// what is there may have been made anew itself.
     async fn confirm(
         &self,
         tenant: &TenantId,
-        base: &RootView,
+        base: BaseIs,
         root: &Root,
     ) -> Result<Fate<()>, CatalogError> {
         let mut last_error = None;
         for ask in 0..PUTS_MAX {
-            let follows = match base.version() {
-                0 => self.is_first(tenant, root).await,
-                version => self.store.exists(&root_key(tenant, version)).await.map_err(CatalogError::from),
+            let follows = match base {
+                BaseIs { version: 0, .. } => self.is_first(tenant, root).await,
+                BaseIs { version, nonce: None } => {
+                    self.store.exists(&root_key(tenant, version)).await.map_err(CatalogError::from)
+                }
+                BaseIs { version, nonce: Some(nonce) } => {
+                    let found = self.read_root(tenant, version).await;
+                    found.map(|found| found.is_some_and(|(found, _)| found.nonce == nonce))
+                }
             };
             match follows {
                 Ok(true) => return Ok(Fate::Committed(())),

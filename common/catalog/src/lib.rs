@@ -20,6 +20,7 @@ mod root;
 mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hearth_common::{Clock, TenantId};
 use hearth_objstore::Store;
@@ -49,13 +50,20 @@ pub struct CatalogOptions {
     /// Bytes of roots and pages that stay in memory (counted as they are encoded; in memory they take about twice that).
     /// The tenant in use stays in any case.
     pub cache_bytes: u64,
+    /// A version that was last seen to be the newest longer ago than this is no start for steps: versions may have been
+    /// collected and, by a publisher that slept, one of them made anew (design: replication A22). Versions must be kept for
+    /// much longer.
+    pub confirmed_for: Duration,
 }
 
 impl Default for CatalogOptions {
     fn default() -> Self {
-        Self { only_publisher: false, cache_bytes: 64 << 20 }
+        Self { only_publisher: false, cache_bytes: 64 << 20, confirmed_for: Duration::from_secs(3600) }
     }
 }
+
+/// Versions are kept so many times as long as they are steps' starts: clocks may differ by an hour, publishers may sleep.
+const VERSIONS_KEPT_TIMES: u32 = 8;
 
 /// The roots of all tenants of one store. Share one catalog in a process: what it commits is at once what it reads.
 pub struct Catalog {
@@ -81,6 +89,11 @@ impl Catalog {
     /// The store that the roots lie in.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Collection keeps versions of roots for no less than this: many times as long as anybody steps on from one.
+    pub fn versions_kept_least(&self) -> Duration {
+        self.options.confirmed_for * VERSIONS_KEPT_TIMES
     }
 
     /// All tenants with a folder in the store, sorted. Lists.

@@ -23,10 +23,6 @@ const STEPS_MAX: u32 = 16;
 const PAGES_AT_ONCE: usize = 16;
 /// How often a look starts again because roots or pages went away under it.
 const LOOKS_MAX: u32 = 8;
-/// A version that was last seen to be the newest longer ago than this is no start for steps: versions may have been
-/// collected and, by a publisher that slept, one of them made anew (design: replication A22). Collection keeps versions
-/// for 24 hours, so there is room.
-const CONFIRMED_FOR: Duration = Duration::from_secs(3600);
 
 /// The object went away while it was needed: look again.
 pub(crate) enum Miss {
@@ -62,13 +58,14 @@ impl Catalog {
         Ok(self.look(tenant, slot.known()).await?.view)
     }
 
-    /// Without asking the store, if possible: for a commit, which finds out by itself whether its base is the newest.
+    /// Without asking the store, if possible: for a commit, which finds out by itself whether its base is the newest. Not one
+    /// that was seen long ago: the versions behind it may be collected, and a root put there is void.
     pub(crate) async fn likely_newest(
         &self,
         tenant: &TenantId,
     ) -> Result<Option<Arc<RootView>>, CatalogError> {
         match self.cache.slot(tenant).known() {
-            Some(Known { view: Some(view), .. }) => Ok(Some(view)),
+            Some(known) if known.view.is_some() && self.confirmed_lately(&known) => Ok(known.view),
             _ => self.newest(tenant, Duration::ZERO).await,
         }
     }
@@ -84,7 +81,8 @@ impl Catalog {
     fn confirmed_lately(&self, known: &Known) -> bool {
         let (monotonic, wall) = self.now();
         let wall_ns = i128::from(wall.0) - i128::from(known.at.1.0);
-        monotonic.saturating_sub(known.at.0) < CONFIRMED_FOR && wall_ns < CONFIRMED_FOR.as_nanos() as i128
+        let most = self.options.confirmed_for;
+        monotonic.saturating_sub(known.at.0) < most && wall_ns < most.as_nanos() as i128
     }
 
     /// Asks the store, starting from what is known, and remembers the answer.

@@ -13,13 +13,13 @@ use hearth_common::{TenantId, TimestampNs};
 use hearth_objstore::ObjectInfo;
 
 use crate::audit::{Finding, is_damage};
-use crate::commit::Fate;
+use crate::commit::{BaseIs, Fate};
 use crate::error::CatalogError;
 use crate::json::{decode_page, encode_root};
 use crate::keys::{block_path, blocks, condemned_path, page_key, pages, parse_page_key, root_key};
 use crate::load::{Miss, OBJECT_MAX_BYTES};
 use crate::root::Root;
-use crate::view::{Page, RootView};
+use crate::view::Page;
 use crate::{Catalog, Version};
 
 /// A root as it would be, or was, made again.
@@ -165,9 +165,8 @@ impl Catalog {
         (root.version, root.parent, root.nonce) = (newest + 1, parent, (self.rng)());
         let object = Bytes::from(encode_root(&root)?);
         // Only the version of the base is looked at: it must still be there when the new root is.
-        let mut base = RootView::empty();
-        base.root.version = newest;
-        match self.put_root(tenant, &base, &root, &object).await? {
+        let base = BaseIs { version: newest, nonce: None };
+        match self.put_root(tenant, base, &root, &object).await? {
             Fate::Committed(()) => Ok(()),
             Fate::Lost | Fate::Void => Err(CatalogError::Contended { attempts: 1 }),
         }

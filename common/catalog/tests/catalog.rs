@@ -312,3 +312,27 @@ fn versions_expire_in_order_by_age_and_number() {
     let mixed = [at(1, 10), at(2, 99), at(3, 10), at(4, 10)];
     assert_eq!(expired_versions(&mixed, now, day, 1), [1]);
 }
+
+/// The first leaves a void root at the place where the second has its base. Both woke in the moment between the look at the
+/// base and the put, which the age of what is known does not cover.
+#[tokio::test(start_paused = true)]
+async fn a_second_sleeper_does_not_take_a_void_root_for_its_base() {
+    let bed = Bed::new();
+    let (first, second, awake) = (bed.catalog(), bed.catalog(), bed.catalog());
+    for n in 0..5 {
+        awake.publish(&tenant(), &bed.commit(1, n, n + 1).await).await.unwrap();
+    }
+    first.newest(&tenant(), Duration::ZERO).await.unwrap();
+    awake.publish(&tenant(), &bed.commit(1, 5, 6).await).await.unwrap();
+    second.newest(&tenant(), Duration::ZERO).await.unwrap();
+    for n in 6..20 {
+        awake.publish(&tenant(), &bed.commit(1, n, n + 1).await).await.unwrap();
+    }
+    awake.delete_versions(&tenant(), &(1..=10).collect::<Vec<u64>>()).await.unwrap();
+    first.publish(&tenant(), &bed.commit(2, 0, 1).await).await.unwrap();
+    assert!(bed.store.exists(&root_key(&tenant(), 6)).await.unwrap(), "a void root");
+    let done = second.publish(&tenant(), &bed.commit(3, 0, 1).await).await.unwrap();
+    assert!(matches!(&done, Publication::Published(v) if v.version() == 22), "{done:?}");
+    let seen = awake.newest(&tenant(), Duration::ZERO).await.unwrap().unwrap();
+    assert_eq!((seen.coverage(&journal(2, 1)), seen.coverage(&journal(3, 1))), (Position(1), Position(1)));
+}

@@ -32,7 +32,7 @@ impl World {
     fn catalog(&self, percent: u64) -> Catalog {
         let faults = Arc::new(Chaos { random: self.random.clone(), percent });
         // Small: tenants are evicted now and then. There is one only, so it stays.
-        let options = CatalogOptions { only_publisher: false, cache_bytes: 1 };
+        let options = CatalogOptions { cache_bytes: 1, ..CatalogOptions::default() };
         catalog(self.store.with_faults(faults), &self.random, &self.clock, options)
     }
 }

@@ -92,13 +92,18 @@ pub enum ChangeError {
         /// [`crate::Limits::promote_lag_entries`].
         limit: u64,
     },
+    /// The learner has not answered within the least election timeout: as a voter it would be missing.
+    #[error("'{}' has not answered lately", .0.instance)]
+    Silent(MemberId),
 }
 
 impl Classify for ChangeError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NotLeader(error) => error.kind(),
-            Self::NotCommitted | Self::HandingOver(_) | Self::Behind { .. } => ErrorKind::Unavailable,
+            Self::NotCommitted | Self::HandingOver(_) | Self::Behind { .. } | Self::Silent(_) => {
+                ErrorKind::Unavailable
+            }
             Self::Member { .. } => ErrorKind::FailedPrecondition,
         }
     }

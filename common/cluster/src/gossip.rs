@@ -13,5 +13,5 @@ mod socket;
 mod watcher;
 
 pub use metrics::Counts;
-pub use node::{Gossip, GossipError, GossipOptions};
+pub use node::{Gossip, GossipError, GossipOptions, Voice};
 pub use peers::{Announcement, Gone, Peer, PeerState, Peers, Role};

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_cluster::gossip::{Announcement, Gossip, GossipError, GossipOptions, PeerState, Peers, Role};
+use hearth_cluster::gossip::{
+    Announcement, Gossip, GossipError, GossipOptions, PeerState, Peers, Role, Voice,
+};
 use hearth_cluster::roster::Presence;
 use hearth_common::{DiskId, InstanceId, MemberId, SystemClock};
 use tokio::net::UdpSocket;

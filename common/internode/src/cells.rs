@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 pub use trail::{Said, Trail, pause};
 
-use crate::client::{IngesterClient, Pool};
+use crate::client::{IngesterCalls, Reach};
 use crate::error::CallError;
 
 /// Most cells whose leader is remembered; a roster has no more members.
@@ -32,8 +32,8 @@ pub struct CellsParts {
     pub peers: watch::Receiver<Arc<Peers>>,
     /// Told of versions of the roster that others have: whoever follows the roster looks at the store then.
     pub hint: watch::Sender<u64>,
-    /// Connections.
-    pub pool: Pool,
+    /// Ways to ingesters.
+    pub reach: Arc<dyn Reach>,
 }
 
 /// One version of the roster, and the placement that it describes.
@@ -73,7 +73,7 @@ pub struct Cells {
     roster: watch::Receiver<Option<Arc<Roster>>>,
     peers: watch::Receiver<Arc<Peers>>,
     hint: watch::Sender<u64>,
-    pool: Pool,
+    reach: Arc<dyn Reach>,
     view: Mutex<Option<Arc<View>>>,
     leaders: Mutex<BTreeMap<CellId, InstanceId>>,
 }
@@ -81,8 +81,8 @@ pub struct Cells {
 impl Cells {
     /// A directory; nobody is asked yet.
     pub fn new(parts: CellsParts) -> Self {
-        let CellsParts { roster, peers, hint, pool } = parts;
-        Self { roster, peers, hint, pool, view: Mutex::default(), leaders: Mutex::default() }
+        let CellsParts { roster, peers, hint, reach } = parts;
+        Self { roster, peers, hint, reach, view: Mutex::default(), leaders: Mutex::default() }
     }
 
     /// The newest roster that is known, with its placement, which is built once a version.
@@ -158,7 +158,7 @@ impl Cells {
     }
 
     /// A connection to an instance, where gossip sees it or saw it last.
-    pub fn client(&self, instance: &InstanceId) -> Result<IngesterClient, CallError> {
+    pub fn client(&self, instance: &InstanceId) -> Result<Arc<dyn IngesterCalls>, CallError> {
         let peers = self.peers.borrow().clone();
         let alive = peers.by_instance(instance).map(|peer| peer.said.cluster_addr);
         let address = alive.or_else(|| {
@@ -167,7 +167,7 @@ impl Cells {
             lives.max_by_key(|gone| gone.last_seen).map(|gone| gone.said.cluster_addr)
         });
         match address {
-            Some(address) => self.pool.get(&address.to_string()),
+            Some(address) => self.reach.ingester(&address.to_string()),
             None => Err(CallError::Unreachable {
                 peer: instance.to_string(),
                 why: "its address is not known: gossip has not seen it".to_owned(),

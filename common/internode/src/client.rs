@@ -1,6 +1,7 @@
 //! Calls to an ingester's internal port: deadlines, one connection for all calls to an address, errors told apart.
 
 mod pool;
+mod reach;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 pub use crate::client::pool::Pool;
+pub use crate::client::reach::{IngesterCalls, Reach};
 
 use crate::api::{Fetch, Fetched, MemberStatus, Push, Pushed};
 use crate::connect;

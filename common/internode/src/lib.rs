@@ -29,7 +29,7 @@ mod wire;
 
 pub use api::{Fetch, FetchOutcome, Fetched, IngesterApi, Outcome, Push, Pushed};
 pub use blocks::{BlocksAnswer, BlocksError, BlocksRequest, QuerierApi, QuerierClients, Refusal, RefusalWhy};
-pub use client::{IngesterClient, Pool};
+pub use client::{IngesterCalls, IngesterClient, Pool, Reach};
 pub use error::CallError;
 pub use frame::{Frame, Hello};
 pub use link::{Link, LinkEvent, LinkOptions, LinkSink, LinkState, LinkTask, Outbox};

@@ -9,7 +9,9 @@ use futures::future::BoxFuture;
 use hearth_catalog::Catalog;
 use hearth_cluster::gossip::{Announcement, PeerState, Role};
 use hearth_common::{Clock, DiskId, InstanceId, LimitsSource, MemberId, SystemClock};
-use hearth_internode::{Hello, IngesterApi, InternalServer, LinkSink, QuerierApi, QuerierServerOptions, Tls};
+use hearth_internode::{
+    Hello, IngesterApi, InternalServer, LinkSink, Pool, QuerierApi, QuerierServerOptions, Tls,
+};
 use hearth_rpc::{RequestMetrics, Routes, ServerOptions, Tenancy};
 use hearth_settings::Settings;
 use hearth_telemetry::{BuildInfo, Gate, Metrics, Readiness};
@@ -158,8 +160,8 @@ impl Node {
                 clock: Arc::clone(&clock),
                 rng: Arc::clone(&rng),
                 readiness: readiness.clone(),
-                internode: internode.clone(),
-                tls: tls.clone(),
+                reach: Arc::new(Pool::new(Arc::clone(&clock), tls.clone(), internode.clone())),
+                statuses: Arc::new(Pool::new(Arc::clone(&clock), tls.clone(), internode.clone())),
             };
             (options.instance.clone(), internode, tls, Some(Membership::open(options, deps)?))
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hearth_catalog::{Catalog, CatalogOptions};
 use hearth_cluster::gossip::Role;
-use hearth_common::{Classify, Clock, ErrorKind, TenantLimits};
+use hearth_common::{Classify, Clock, ErrorKind, TenantLimits, Workers};
 use hearth_objstore::{Store, StoreOptions};
 use hearth_settings::{Settings, TenantOverrides};
 
@@ -20,6 +20,11 @@ pub(crate) fn random() -> u128 {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes).expect("the kernel has random numbers once it has booted");
     u128::from_le_bytes(bytes)
+}
+
+/// Threads of the runtime for work that blocks or computes for long.
+pub fn workers() -> Workers {
+    Arc::new(|job| drop(tokio::task::spawn_blocking(job)))
 }
 
 pub(crate) fn limits(settings: &Settings) -> Result<TenantOverrides, NodeError> {

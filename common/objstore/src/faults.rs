@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use futures::future::BoxFuture;
+use hearth_common::TimestampNs;
 
 use crate::metrics::Operation;
 
@@ -29,4 +30,10 @@ pub enum Fault {
 pub trait Faults: Send + Sync + Debug {
     /// Called before each operation on an object.
     fn next<'a>(&'a self, operation: Operation, key: &'a str) -> BoxFuture<'a, Fault>;
+
+    /// When the store says an object was written, if not when it was: simulated time passes otherwise.
+    fn modified(&self, key: &str) -> Option<TimestampNs> {
+        _ = key;
+        None
+    }
 }

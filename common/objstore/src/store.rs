@@ -160,7 +160,7 @@ impl Store {
         self.observed(op, key, |_: &ObjectInfo| 0, async {
             let meta =
                 self.inner.backend.head(&path).await.map_err(|e| StoreError::from_backend(op, key, e))?;
-            Ok(info(&meta))
+            Ok(self.info(&meta))
         })
         .await
     }
@@ -242,7 +242,7 @@ impl Store {
             let mut entries = self.inner.backend.list(Some(&path));
             while let Some(meta) = entries.next().await {
                 match meta {
-                    Ok(meta) => all.push(info(&meta)),
+                    Ok(meta) => all.push(self.info(&meta)),
                     // Removed between the folder's listing and the look at the file.
                     Err(object_store::Error::NotFound { .. }) => {}
                     Err(error) => return Err(StoreError::from_backend(op, prefix, error)),
@@ -389,9 +389,14 @@ fn local(op: Operation, key: &str, error: folder::LocalError) -> StoreError {
     }
 }
 
-fn info(meta: &object_store::ObjectMeta) -> ObjectInfo {
-    let ns = meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX);
-    ObjectInfo { key: meta.location.to_string(), bytes: meta.size, modified: TimestampNs(ns) }
+impl Store {
+    fn info(&self, meta: &object_store::ObjectMeta) -> ObjectInfo {
+        let key = meta.location.to_string();
+        let ns = meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX);
+        let modified = TimestampNs(ns);
+        let other = self.inner.options.faults.as_ref().and_then(|faults| faults.modified(&key));
+        ObjectInfo { key, bytes: meta.size, modified: other.unwrap_or(modified) }
+    }
 }
 
 /// Cuts buffers into payloads of `part_bytes`, the last one shorter, without copying.

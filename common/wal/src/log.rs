@@ -23,7 +23,18 @@ use crate::{Appended, Location, Lsn, SegmentNo};
 pub struct Wal {
     shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<How>,
+}
+
+/// Who writes.
+#[derive(Debug)]
+enum How {
+    /// A thread of its own.
+    Thread(JoinHandle<()>),
+    /// Whoever calls [`Wal::write_queued`].
+    Caller(Box<Writer>),
+    /// Nobody any more.
+    Nobody,
 }
 
 #[derive(Debug)]
@@ -92,6 +103,28 @@ impl Wal {
         preamble: Vec<u8>,
         events: Arc<dyn WalEvents>,
     ) -> Result<(Self, Replay), WalError> {
+        let (wal, replay) = Self::open_without_thread(disk, options, preamble, events)?;
+        {
+            let mut how = wal.writer.lock();
+            if let How::Caller(writer) = std::mem::replace(&mut *how, How::Nobody) {
+                let handle = std::thread::Builder::new()
+                    .name("wal-writer".to_owned())
+                    .spawn(move || writer.run())
+                    .map_err(|error| WalError::io("start the writer thread of", "", error))?;
+                *how = How::Thread(handle);
+            }
+        }
+        Ok((wal, replay))
+    }
+
+    /// As [`Wal::open_on`], but nothing is written until [`Wal::write_queued`] is called, or the log is closed: for
+    /// simulations, in which no thread may run beside the simulated time.
+    pub fn open_without_thread(
+        disk: Arc<dyn Disk>,
+        options: WalOptions,
+        preamble: Vec<u8>,
+        events: Arc<dyn WalEvents>,
+    ) -> Result<(Self, Replay), WalError> {
         check_options(&options, &preamble)?;
         let recovered = recover(&*disk)?;
         let free_bytes =
@@ -115,13 +148,16 @@ impl Wal {
         };
         let life = state.next_segment;
         let shared = Arc::new(Shared { options, state: Mutex::new(state), work: Condvar::new() });
-        let writer = Writer::new(Arc::clone(&shared), Arc::clone(&disk), events, life);
-        let handle = std::thread::Builder::new()
-            .name("wal-writer".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|error| WalError::io("start the writer thread of", "", error))?;
+        let writer = Box::new(Writer::new(Arc::clone(&shared), Arc::clone(&disk), events, life));
         let replay = Replay::new(Arc::clone(&disk), recovered);
-        Ok((Self { shared, disk, writer: Mutex::new(Some(handle)) }, replay))
+        Ok((Self { shared, disk, writer: Mutex::new(How::Caller(writer)) }, replay))
+    }
+
+    /// Writes and syncs what is queued, if the log has no thread that does. Blocks on the disk.
+    pub fn write_queued(&self) {
+        if let How::Caller(writer) = &mut *self.writer.lock() {
+            writer.write_queued();
+        }
     }
 
     /// Appends one entry if there is room for it: `head` and `body` one after the other. `head` is copied, `body` is not.
@@ -246,9 +282,15 @@ impl Wal {
             }
         }
         self.shared.work.notify_one();
-        if let Some(handle) = self.writer.lock().take()
-            && handle.join().is_err()
-        {
+        let joined = match std::mem::replace(&mut *self.writer.lock(), How::Nobody) {
+            How::Thread(handle) => handle.join(),
+            How::Caller(writer) => {
+                writer.run();
+                Ok(())
+            }
+            How::Nobody => Ok(()),
+        };
+        if joined.is_err() {
             return Err(WalError::Stopped { cause: "the writer thread panicked".into() });
         }
         match &self.shared.state.lock().end {

@@ -1,4 +1,4 @@
-//! The writer thread: takes everything queued for one segment, writes it with few calls, syncs once, reports.
+//! The writer, most often a thread: takes everything queued for one segment, writes it with few calls, syncs once, reports.
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -9,7 +9,7 @@ use crate::error::WalError;
 use crate::format::{ENTRY_HEADER_BYTES, EntryHeader, SegmentHeader, TEMPORARY_SUFFIX, file_name};
 use crate::log::Shared;
 use crate::options::{GroupWritten, WalEvents};
-use crate::state::{End, Pending};
+use crate::state::{End, Pending, State};
 use crate::{Lsn, SegmentNo};
 
 /// Most bytes written between two syncs: bounds how long the first entry of a group waits for the last.
@@ -31,6 +31,12 @@ pub(crate) struct Writer {
     stage: Vec<u8>,
 }
 
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 /// A part of a group, in file order.
 enum Part<'a> {
     Staged(Range<usize>),
@@ -48,40 +54,45 @@ impl Writer {
     }
 
     pub(crate) fn run(mut self) {
-        while let Some(group) = self.next_group() {
-            if group.is_empty() {
-                self.look_at_free_space(0);
-                continue;
-            }
-            match self.write_group(&group) {
-                Ok(written) => self.report(&group, written),
-                Err(error) => {
-                    self.stop(&error);
-                    return;
-                }
+        while let Some(group) = self.wait_for_group() {
+            if !self.write(&group) {
+                return;
             }
         }
     }
 
-    /// Waits for work. `None` at the end; an empty group when only the free space is asked for.
-    fn next_group(&self) -> Option<Vec<Pending>> {
+    /// Everything that is queued, without waiting for more.
+    pub(crate) fn write_queued(&mut self) {
+        loop {
+            let group = next_group(&mut self.shared.state.lock());
+            let Some(group) = group else { return };
+            if !self.write(&group) {
+                return;
+            }
+        }
+    }
+
+    /// Whether more can be written.
+    fn write(&mut self, group: &[Pending]) -> bool {
+        if group.is_empty() {
+            self.look_at_free_space(0);
+            return true;
+        }
+        match self.write_group(group) {
+            Ok(written) => self.report(group, written),
+            Err(error) => {
+                self.stop(&error);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits for work. `None` at the end.
+    fn wait_for_group(&self) -> Option<Vec<Pending>> {
         let mut state = self.shared.state.lock();
         loop {
-            if state.look_again {
-                state.look_again = false;
-                return Some(Vec::new());
-            }
-            if let Some(first) = state.queue.front() {
-                let segment = first.segment;
-                let mut bytes = 0;
-                let mut group = Vec::new();
-                while let Some(next) = state.queue.front()
-                    && next.segment == segment
-                    && (group.is_empty() || bytes + next.bytes() <= GROUP_BYTES)
-                {
-                    bytes += next.bytes();
-                    group.extend(state.queue.pop_front());
-                }
+            if let Some(group) = next_group(&mut state) {
                 return Some(group);
             }
             if state.end.is_some() {
@@ -187,6 +198,25 @@ impl Writer {
         tracing::error!(%cause, "the log failed; nothing more is taken until the process restarts");
         self.events.failed(error);
     }
+}
+
+/// What to write next; an empty group when only the free space is asked for.
+fn next_group(state: &mut State) -> Option<Vec<Pending>> {
+    if state.look_again {
+        state.look_again = false;
+        return Some(Vec::new());
+    }
+    let segment = state.queue.front()?.segment;
+    let mut bytes = 0;
+    let mut group = Vec::new();
+    while let Some(next) = state.queue.front()
+        && next.segment == segment
+        && (group.is_empty() || bytes + next.bytes() <= GROUP_BYTES)
+    {
+        bytes += next.bytes();
+        group.extend(state.queue.pop_front());
+    }
+    Some(group)
 }
 
 /// Headers, heads and small bodies go to one buffer, large bodies stay where they are.

@@ -247,9 +247,9 @@ impl Cluster {
         }
         let (roster, roster_seen) = watch::channel(Some(roster(1, names)));
         let (_, peers) = watch::channel(Peers::fixed(said));
-        let pool = Pool::new(Arc::new(SystemClock::default()), None, Metrics::default());
+        let reach = Arc::new(Pool::new(Arc::new(SystemClock::default()), None, Metrics::default()));
         let (hint, _) = watch::channel(0);
-        let cells = Arc::new(Cells::new(CellsParts { roster: roster_seen, peers, hint, pool }));
+        let cells = Arc::new(Cells::new(CellsParts { roster: roster_seen, peers, hint, reach }));
         let random = AtomicU64::new(7);
         let push = Arc::new(ClusterPush::new(ClusterPushDeps {
             cells,

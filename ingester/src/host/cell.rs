@@ -221,9 +221,11 @@ impl Cell {
         Positions { first: core.places.base().next(), last: core.replica.end() }
     }
 
-    /// Everything up to here is covered by committed roots: no copy is needed any more.
+    /// Everything up to here is covered by committed roots: no copy is needed any more. Beyond the last record there may be
+    /// entries of the log's own that are not committed yet: they stay.
     pub(crate) fn release(&self, upto: Position) {
         self.with(|replica| {
+            let upto = upto.min(replica.commit());
             replica.release(upto);
             replica.drop_upto(upto);
         });

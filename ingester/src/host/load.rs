@@ -27,11 +27,12 @@ pub(crate) struct LoadedCell {
     pub(crate) log: LogId,
     pledge: Pledge,
     base: Base,
-    /// The places behind the base, without a gap.
-    slots: Vec<Slot>,
+    /// The places behind the base. While the log is read there may be gaps: a segment that began long ago knows an old base
+    /// only, and what lies between that and its first entry went with the segments before it.
+    slots: BTreeMap<u64, Slot>,
     /// Records at or below the base that were still in the log.
     remembered: Vec<(Rid, Position)>,
-    /// Entries behind a gap were left out.
+    /// Entries behind a gap are left out.
     gap: bool,
     /// Places that are lost for good.
     lost: u64,
@@ -101,6 +102,8 @@ pub(crate) fn load(replay: impl Iterator<Item = Result<Replayed, Damage>>) -> Lo
             }
         }
     }
+    // Only the last base tells what is missing.
+    loaded.cells.values_mut().for_each(LoadedCell::settle);
     loaded
 }
 
@@ -119,7 +122,7 @@ impl Loaded {
                 log: found.log,
                 pledge: Pledge::default(),
                 base: Base::default(),
-                slots: Vec::new(),
+                slots: BTreeMap::new(),
                 remembered: Vec::new(),
                 gap: false,
                 lost: 0,
@@ -169,10 +172,6 @@ impl Loaded {
 }
 
 impl LoadedCell {
-    fn end(&self) -> u64 {
-        self.base.position.0 + self.slots.len() as u64
-    }
-
     /// Damage that was found while reading stays: what was pledged later knew nothing of it.
     fn pledge(&mut self, pledge: Pledge) {
         let damaged = self.pledge.damaged;
@@ -187,45 +186,52 @@ impl LoadedCell {
             }
             return;
         }
-        if position.0 > self.end() + 1 {
-            if !self.is_alone() {
-                // The others have what is missing: the log ends before the gap.
-                self.gap = true;
-                return;
-            }
-            // Nobody else has it. What was acknowledged behind the gap must not go, too.
-            let term = self.slots.last().map_or(self.base.term, |slot| slot.meta.term);
-            while self.end() + 1 < position.0 {
-                self.lost += 1;
-                self.slots.push(lost(term));
-            }
-        }
-        let kept = (position.0 - self.base.position.0 - 1) as usize;
-        self.slots.truncate(kept);
-        self.slots.push(slot);
-        self.gap = false;
+        // It replaces all that was behind it.
+        _ = self.slots.split_off(&position.0);
+        self.slots.insert(position.0, slot);
     }
 
     fn rebase(&mut self, base: Base, reset: bool) {
         // A base that goes back is that of a member which was removed and let go of its log.
         if reset || base.position < self.base.position {
             self.slots.clear();
-            self.gap = false;
         }
-        if base.position > self.base.position {
-            let dropped = (base.position.0 - self.base.position.0).min(self.slots.len() as u64);
-            for (at, slot) in (self.base.position.0 + 1..).zip(self.slots.drain(..dropped as usize)) {
-                if let EntryKind::Record(rid) = slot.meta.kind {
-                    self.remembered.push((rid, Position(at)));
-                }
+        let behind = self.slots.split_off(&(base.position.0 + 1));
+        for (at, slot) in std::mem::replace(&mut self.slots, behind) {
+            if let EntryKind::Record(rid) = slot.meta.kind {
+                self.remembered.push((rid, Position(at)));
             }
-            self.gap &= !self.slots.is_empty();
         }
         self.base = base;
     }
 
+    /// Closes gaps, when everything is read.
+    fn settle(&mut self) {
+        let first = self.base.position.0 + 1;
+        let whole =
+            self.slots.keys().zip(first..).take_while(|(at, expected)| *at == expected).count() as u64;
+        if whole == self.slots.len() as u64 {
+            return;
+        }
+        let behind = self.slots.split_off(&(first + whole));
+        if !self.is_alone() {
+            // The others have what is missing: the log ends before the gap.
+            self.gap = true;
+            return;
+        }
+        // Nobody else has it. What was acknowledged behind the gap must not go, too.
+        let mut term = self.slots.values().next_back().map_or(self.base.term, |slot| slot.meta.term);
+        let mut next = first + whole;
+        for (at, slot) in behind {
+            self.lost += at - next;
+            self.slots.extend((next..at).map(|missing| (missing, lost(term))));
+            (term, next) = (slot.meta.term, at + 1);
+            self.slots.insert(at, slot);
+        }
+    }
+
     fn membership(&self) -> &Membership {
-        let in_log = self.slots.iter().rev().find_map(|slot| match &slot.meta.kind {
+        let in_log = self.slots.values().rev().find_map(|slot| match &slot.meta.kind {
             EntryKind::Members(membership) => Some(membership),
             _ => None,
         });
@@ -246,9 +252,10 @@ impl LoadedCell {
     /// What the replica starts from, and where its entries lie.
     pub(crate) fn into_parts(mut self) -> (Saved, Vec<Slot>) {
         self.pledge.damaged |= self.gap || self.lost > 0;
-        let entries = self.slots.iter().map(|slot| slot.meta.clone()).collect();
+        let slots: Vec<Slot> = self.slots.into_values().collect();
+        let entries = slots.iter().map(|slot| slot.meta.clone()).collect();
         let saved = Saved { pledge: self.pledge, base: self.base, entries, remembered: self.remembered };
-        (saved, self.slots)
+        (saved, slots)
     }
 }
 

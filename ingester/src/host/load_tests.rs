@@ -80,6 +80,17 @@ fn a_checkpoint_is_what_is_known_when_its_segment_begins() {
     assert_eq!(loaded.segments.removable(|_| Position(9)), Some(SegmentNo(1)), "the newest one stays");
 }
 
+/// Segment 1 held places 1 to 4 and was removed; segment 2 began when only place 1 was dropped.
+#[test]
+fn what_lies_before_the_first_segment_is_no_gap_once_the_base_is_behind_it() {
+    for voters in [&["a"][..], &["a", "b", "c"]] {
+        let base = checkpoint(4, voters).base;
+        let log = Log::default().segment(&checkpoint(1, voters)).begin(5, 1).begin(6, 1);
+        let log = log.bytes(codec::base(CellNumber(3), &base, false)).begin(7, 1);
+        log.check((4, &[1, 1, 1], false), 0, 0);
+    }
+}
+
 #[test]
 fn a_base_that_resets_supersedes_everything() {
     let mut base = checkpoint(7, &["a", "b", "c"]).base;

@@ -15,7 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hearth_cell::{AppendHead, Base, Membership, Message, Options, Pledge, Positions, Saved};
 use hearth_common::error::chain;
-use hearth_common::{CellId, Clock, DiskId, LogId, MemberId, Position, Rid, TimestampNs};
+use hearth_common::work::away;
+use hearth_common::{CellId, Clock, DiskId, LogId, MemberId, Position, Rid, TimestampNs, Workers};
 use hearth_wal::{Appended, Damage, Lsn, Replayed, Wal, WalError, WalEvents};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::counter::Counter;
@@ -25,6 +26,7 @@ pub(crate) use cell::Cell;
 use codec::{CellNumber, CheckpointCell};
 use load::Segments;
 
+use crate::planted::{Bug, Planted};
 use crate::state_dir::StateDir;
 
 /// How often replicas are told that time has passed.
@@ -191,7 +193,9 @@ pub(crate) struct Host {
     durable: watch::Receiver<Durable>,
     trimming: tokio::sync::Mutex<()>,
     rng: Arc<dyn Fn() -> u128 + Send + Sync>,
+    workers: Workers,
     horizon: Duration,
+    planted: Planted,
 }
 
 impl std::fmt::Debug for Host {
@@ -218,11 +222,13 @@ pub(crate) struct HostParts {
     pub(crate) post: Arc<dyn Post>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Fn() -> u128 + Send + Sync>,
+    pub(crate) workers: Workers,
     /// How long records are remembered.
     pub(crate) horizon: Duration,
     pub(crate) metrics: HostMetrics,
     /// There is no other member that could be misled by what this one forgot.
     pub(crate) alone: bool,
+    pub(crate) planted: Planted,
 }
 
 impl Host {
@@ -232,7 +238,8 @@ impl Host {
         parts: HostParts,
         replay: impl Iterator<Item = Result<Replayed, Damage>>,
     ) -> Result<(Arc<Self>, FoundDamage), WalError> {
-        let HostParts { me, wal, durable, dir, post, clock, rng, horizon, metrics, alone } = parts;
+        let HostParts { me, wal, durable, dir, post, clock, rng, workers, horizon, metrics, alone, planted } =
+            parts;
         let load::Loaded { cells: loaded, segments, mut damage, forgotten } = load::load(replay);
         if forgotten && !alone {
             return Err(WalError::io("trust", "the newest segment", std::io::Error::other(FORGOTTEN)));
@@ -255,7 +262,9 @@ impl Host {
             durable,
             trimming: tokio::sync::Mutex::default(),
             rng,
+            workers,
             horizon,
+            planted,
         });
         let horizon_ns = i64::try_from(horizon.as_nanos()).unwrap_or(i64::MAX);
         let since = TimestampNs(shared.clock.now().0.saturating_sub(horizon_ns));
@@ -266,10 +275,7 @@ impl Host {
                 damage.push(format!("{lost} records of cell {} are lost", id.0));
             }
             let (mut saved, slots) = cell.into_parts();
-            // Only their segments have them: they must be in a list before those go.
-            let unsaved: Vec<u128> = saved.remembered.iter().map(|(rid, _)| rid.0).collect();
-            let older = shared.dir.load_ids(number.0, since).into_iter().flat_map(|(_, ids)| ids);
-            saved.remembered = older.map(|id| (Rid(id), Position(0))).chain(saved.remembered).collect();
+            let unsaved = host.remember(number, since, &mut saved);
             shared.checkpoint.lock().insert(
                 number,
                 CheckpointCell {
@@ -292,6 +298,17 @@ impl Host {
         }
         host.spawn_disk_sends(disk_sends_in);
         Ok((host, FoundDamage { what: damage, others }))
+    }
+
+    /// Adds what lists say was pushed lately. What only segments say: it must be in a list before those go.
+    fn remember(&self, number: CellNumber, since: TimestampNs, saved: &mut Saved) -> Vec<u128> {
+        let unsaved = saved.remembered.iter().map(|(rid, _)| rid.0).collect();
+        if !self.planted.has(Bug::RidsNotLoaded) {
+            let older = self.shared.dir.load_ids(number.0, since).into_iter().flat_map(|(_, ids)| ids);
+            let older = older.map(|id| (Rid(id), Position(0)));
+            saved.remembered = older.chain(saved.remembered.drain(..)).collect();
+        }
+        unsaved
     }
 
     fn options(&self, alone: bool) -> Options {
@@ -387,11 +404,12 @@ impl Host {
 
     fn spawn_disk_sends(self: &Arc<Self>, mut wanted: mpsc::Receiver<DiskSend>) {
         let host = Arc::downgrade(self);
+        let workers = Arc::clone(&self.workers);
         tokio::spawn(async move {
             while let Some(DiskSend { cell, to, head, entries }) = wanted.recv().await {
                 let Some(cell) = host.upgrade().and_then(|host| host.cell(&cell)) else { continue };
                 let send = move || cell.send_from_disk(&to, head, entries);
-                if tokio::task::spawn_blocking(send).await.is_err() {
+                if away(&workers, send).await.is_err() {
                     tracing::error!("reading entries for another member ended early");
                 }
             }
@@ -410,13 +428,16 @@ impl Host {
         self.settled().await?;
         for cell in &cells {
             let ids = cell.take_unsaved();
+            if self.planted.has(Bug::RidsLostAtTrim) {
+                continue;
+            }
             if let Err(error) = self.shared.save_ids(cell.number, &ids) {
                 cell.put_back(ids);
                 return Err(chain(&error));
             }
         }
         let shared = Arc::clone(&self.shared);
-        let removed = tokio::task::spawn_blocking(move || shared.wal.remove_segments_upto(upto)).await;
+        let removed = away(&self.workers, move || shared.wal.remove_segments_upto(upto)).await;
         match removed {
             Ok(Ok(_)) => self.shared.segments.lock().forget(upto),
             Ok(Err(error)) => return Err(chain(&error)),

@@ -11,6 +11,8 @@ use hearth_catalog::{Commit, Publication};
 use super::Lead;
 use super::tenant::{Sealed, Tenant};
 use crate::head::{self, SealedUnit};
+use crate::planted::Bug;
+use hearth_common::work::away;
 
 /// Attempts before a publication is left to the next turn of the loop.
 const ATTEMPTS_MAX: u32 = 4;
@@ -63,7 +65,9 @@ impl Lead {
 
     async fn publish_one(&self, tenant: &Tenant, sealed: &Arc<Sealed>) -> Result<(), String> {
         // What is published must not be taken back: only what a quorum has, in a term that is still ours.
-        self.cell.committed(sealed.upto, self.term).await?;
+        if !self.common.planted.has(Bug::PublishBeforeCommit) {
+            self.cell.committed(sealed.upto, self.term).await?;
+        }
         let journal = &self.cell.journal;
         // A tenant that came anew may have been published before: then its cut begins there.
         let published = self.covered(&tenant.id).await;
@@ -123,8 +127,6 @@ impl Lead {
             };
             days.into_iter().map(block).collect()
         };
-        tokio::task::spawn_blocking(encode)
-            .await
-            .map_err(|error| format!("the block writer ended early: {error}"))?
+        away(&self.common.deps.workers, encode).await.map_err(|error| format!("the block writer: {error}"))?
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hearth_common::Position;
+use hearth_common::work::away;
 use hearth_model::Answer;
 use hearth_query::{FetchAnswer, FetchError, FetchRequest, JournalAnswer};
 
@@ -11,6 +12,7 @@ use super::rebuild::Progress;
 use super::tenant::Tenant;
 use crate::answer::answer;
 use crate::head::{Filter, Head};
+use crate::planted::Bug;
 
 /// What a question is answered from.
 type Snapshot = (Filter, JournalAnswer, Vec<Arc<Head>>);
@@ -22,7 +24,11 @@ impl Lead {
             let text = format!("the write-ahead log is being replayed, {entries} records so far");
             return Ok(FetchAnswer::NotReady(text));
         }
-        let visible_end = match self.cell.confirm(self.term).await {
+        let confirmed = match self.common.planted.has(Bug::ReadWithoutProbe) {
+            true => Ok(self.cell.status().commit),
+            false => self.cell.confirm(self.term).await,
+        };
+        let visible_end = match confirmed {
             Ok(committed) => committed,
             Err(why) => return Ok(FetchAnswer::NotReady(why)),
         };
@@ -40,7 +46,7 @@ impl Lead {
             true => Answer::empty(&question),
             false => {
                 let work = move || answer(&question, &heads, &filter);
-                let done = tokio::task::spawn_blocking(work).await;
+                let done = away(&self.common.deps.workers, work).await;
                 done.map_err(|error| FetchError::Read(Box::new(error)))??
             }
         };
@@ -56,7 +62,10 @@ impl Lead {
         request: &FetchRequest,
     ) -> Result<Position, String> {
         let looked_up = tenant.is_some_and(Tenant::is_known);
-        if looked_up || request.covered(&self.cell.journal) >= self.dropped_before {
+        if self.common.planted.has(Bug::DroppedBeforeIgnored)
+            || looked_up
+            || request.covered(&self.cell.journal) >= self.dropped_before
+        {
             return Ok(Position(0));
         }
         let deps = &self.common.deps;
@@ -77,9 +86,12 @@ impl Lead {
     ) -> Result<Snapshot, Box<FetchAnswer>> {
         let state = tenant.map(|tenant| tenant.state.read());
         let journal = self.cell.journal.clone();
-        let after = request.covered(&journal);
+        let after = match self.common.planted.has(Bug::CoverageIgnored) {
+            true => Position(0),
+            false => request.covered(&journal),
+        };
         let retained_after = state.as_ref().map_or(gone, |state| state.dropped.max(gone));
-        if retained_after > after {
+        if retained_after > request.covered(&journal) && !self.common.planted.has(Bug::DroppedIgnored) {
             return Err(Box::new(FetchAnswer::NeedFresh { journal, retained_after }));
         }
         let mut heads = Vec::new();

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use crate::common::Common;
 use crate::head::{HashKey, Head};
 use crate::host::Cell;
+use crate::planted::Bug;
 
 pub(crate) use rebuild::Progress;
 pub(crate) use tenant::Tenant;
@@ -97,8 +98,11 @@ impl Lead {
         Some(Arc::clone(tenants.entry(id.clone()).or_insert_with(make)))
     }
 
+    /// In the order of their names.
     pub(crate) fn all_tenants(&self) -> Vec<Arc<Tenant>> {
-        self.tenants.read().values().map(Arc::clone).collect()
+        let mut all: Vec<Arc<Tenant>> = self.tenants.read().values().map(Arc::clone).collect();
+        all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        all
     }
 
     /// What is pushed of services in this cell, the loudest of each tenant.
@@ -216,7 +220,8 @@ impl Lead {
         // First the end, then the tenants: what is proposed up to the end is noted under each tenant's read lock.
         let end = self.cell.end().0;
         let mut uncovered = end + 1;
-        for tenant in self.all_tenants() {
+        let forgets = self.common.planted.has(Bug::ReleaseForgetsTenants);
+        for tenant in self.all_tenants().into_iter().skip(usize::from(forgets)) {
             let state = tenant.state.write();
             let sealed = state.sealed.iter().map(|sealed| sealed.after.next());
             let live = tenant.live.lock().map(|(first, _)| first);

@@ -14,6 +14,7 @@ use hearth_formats::record::{self, Record, RecordHeader};
 use super::Lead;
 use super::tenant::Tenant;
 use crate::head::{Head, Place, Scratch};
+use crate::planted::Bug;
 
 /// Buffers of a thread: decoding and building allocate nothing once warm.
 #[derive(Default)]
@@ -38,7 +39,7 @@ impl Buffers {
 }
 
 thread_local! {
-    static BUFFERS: RefCell<Buffers> = RefCell::default();
+    pub(super) static BUFFERS: RefCell<Buffers> = RefCell::default();
 }
 
 /// What became of one record before it was committed.
@@ -56,7 +57,7 @@ impl Lead {
             taken.push(BUFFERS.with_borrow_mut(|buffers| self.take(record, buffers))?);
         }
         let last = taken.iter().filter_map(|t| if let Taken::At(at) = t { Some(*at) } else { None }).max();
-        if let Some(last) = last {
+        if let Some(last) = last.filter(|_| !self.common.planted.has(Bug::AckBeforeCommit)) {
             self.cell.committed(last, self.term).await.map_err(PushError::Unavailable)?;
         }
         Ok(taken

@@ -1,21 +1,25 @@
 //! Brings back what the cell's log holds beyond what is published, when this member begins to lead.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{join, try_join_all};
 use hearth_cell::Positions;
+use hearth_common::work::{Lost, away};
 use hearth_common::{Position, TenantId};
 use hearth_formats::record;
 
 use super::Lead;
-use super::push::Buffers;
+use super::push::{BUFFERS, Buffers};
+use crate::planted::Bug;
 
-/// Threads that build records.
+/// Jobs that build records at once.
 const BUILDERS: usize = 2;
-/// Records that wait for a builder.
-const QUEUE: usize = 64;
+/// Most records that are read before they are built.
+const PIECE_RECORDS: usize = 512;
+/// … and their bytes, but for the last.
+const PIECE_BYTES: usize = 8 << 20;
 /// How often the catalog is asked again while it cannot be read.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -33,13 +37,24 @@ pub(crate) struct Progress {
 /// A record and its place.
 type Placed = (Position, Bytes);
 
+/// Records that are built at once.
+#[derive(Debug)]
+struct Piece {
+    /// With their tenants and the hashes of their services.
+    records: Vec<(Position, Bytes, TenantId, u64)>,
+    /// What comes after them.
+    left: Positions,
+}
+
 impl Lead {
     /// `held`: what the log had when the reign began.
     pub(super) fn spawn_rebuild(self: Arc<Self>, held: Positions) {
-        let runtime = tokio::runtime::Handle::current();
-        tokio::task::spawn_blocking(move || {
+        tokio::spawn(async move {
             let started = self.common.deps.clock.monotonic();
-            self.rebuild(held, &runtime);
+            if let Err(lost) = self.rebuild(held).await {
+                tracing::error!(cell = %self.cell.id.0, error = %lost, "the log is not built into heads");
+                return;
+            }
             if self.has_ended() {
                 return;
             }
@@ -52,43 +67,68 @@ impl Lead {
         });
     }
 
-    fn rebuild(&self, held: Positions, runtime: &tokio::runtime::Handle) {
-        std::thread::scope(|scope| {
-            let mut queues: Vec<SyncSender<Placed>> = Vec::new();
-            for _ in 0..BUILDERS {
-                let (send, receive) = sync_channel(QUEUE);
-                queues.push(send);
-                scope.spawn(move || self.build_all(&receive));
-            }
-            for position in held.iter() {
-                if self.has_ended() {
-                    return;
-                }
-                let record = match self.cell.record_at(position) {
-                    Ok(Some(record)) => record,
-                    Ok(None) => continue,
-                    Err(error) => {
-                        let error = hearth_common::error::chain(&error);
-                        self.common.report_damage(&format!("the record at {} is lost: {error}", position.0));
-                        continue;
-                    }
-                };
-                let Ok((header, _)) = record::peek(&record) else {
-                    self.common.report_damage(&format!("the record at {} has no valid header", position.0));
-                    continue;
-                };
-                let Ok(tenant) = TenantId::parse(header.tenant) else { continue };
-                let service_hash = header.service_hash;
-                if position <= runtime.block_on(self.covered(&tenant)) {
-                    continue;
-                }
-                // All records of a service go to one builder: they share a lock.
-                let queue = &queues[service_hash as usize % BUILDERS];
-                if queue.send((position, record)).is_err() {
-                    return;
+    /// The next piece is read while one is built.
+    async fn rebuild(self: &Arc<Self>, held: Positions) -> Result<(), Lost> {
+        if self.common.planted.has(Bug::RebuildSkipped) {
+            return Ok(());
+        }
+        let workers = &self.common.deps.workers;
+        let read = |left: Positions| {
+            let lead = Arc::clone(self);
+            away(workers, move || lead.read_piece(left))
+        };
+        let mut piece = read(held).await?;
+        while !self.has_ended() {
+            let Piece { records, left } = piece;
+            let mut parts: [Vec<Placed>; BUILDERS] = Default::default();
+            for (position, bytes, tenant, service_hash) in records {
+                if position > self.covered(&tenant).await {
+                    // All records of a service go to one builder: they share a lock.
+                    parts[service_hash as usize % BUILDERS].push((position, bytes));
                 }
             }
-        });
+            let build = parts.map(|part| {
+                let lead = Arc::clone(self);
+                away(workers, move || lead.build_all(&part))
+            });
+            if left.is_empty() {
+                return try_join_all(build).await.map(drop);
+            }
+            let (built, next) = join(try_join_all(build), read(left)).await;
+            built?;
+            piece = next?;
+        }
+        Ok(())
+    }
+
+    /// Reads records from the beginning of `left` on, as many as are built at once. Blocks on the disk.
+    fn read_piece(&self, left: Positions) -> Piece {
+        let Positions { first, last } = left;
+        let (mut records, mut bytes, mut next) = (Vec::new(), 0, first);
+        for position in left.iter() {
+            if records.len() >= PIECE_RECORDS || bytes >= PIECE_BYTES || self.has_ended() {
+                break;
+            }
+            next = position.next();
+            let record = match self.cell.record_at(position) {
+                Ok(Some(record)) => record,
+                Ok(None) => continue,
+                Err(error) => {
+                    let error = hearth_common::error::chain(&error);
+                    self.common.report_damage(&format!("the record at {} is lost: {error}", position.0));
+                    continue;
+                }
+            };
+            let Ok((header, _)) = record::peek(&record) else {
+                self.common.report_damage(&format!("the record at {} has no valid header", position.0));
+                continue;
+            };
+            let Ok(tenant) = TenantId::parse(header.tenant) else { continue };
+            let service_hash = header.service_hash;
+            bytes += record.len();
+            records.push((position, record, tenant, service_hash));
+        }
+        Piece { records, left: Positions { first: next, last } }
     }
 
     /// How far the tenant's rows of this cell are published. The first time, its root is read, however long that takes.
@@ -118,29 +158,36 @@ impl Lead {
         covered
     }
 
-    fn build_all(&self, queue: &Receiver<Placed>) {
-        let mut buffers = Buffers::default();
-        while let Ok((position, bytes)) = queue.recv() {
-            let done = buffers.with(&bytes, |header, record, scratch| {
-                let Some(tenant) = self.tenant(header.tenant) else { return };
-                let state = tenant.state.read();
-                let head = Arc::clone(&state.live);
-                if !self.build(&tenant, &head, position, header, record, scratch) {
-                    self.common.keep_aside(&bytes);
-                }
-            });
-            if let Err(error) = done {
-                let text = format!("the record at position {} cannot be read: {error}", position.0);
-                self.common.report_damage(&text);
-                self.common.keep_aside(&bytes);
-                // Counted as built, or it could never be released.
-                let tenant = record::peek(&bytes).ok().and_then(|(header, _)| self.tenant(header.tenant));
-                if let Some(tenant) = tenant {
-                    let _state = tenant.state.read();
-                    tenant.note(position);
-                }
+    /// Builds records. Computes for long.
+    fn build_all(&self, records: &[Placed]) {
+        for (position, bytes) in records {
+            if self.has_ended() {
+                return;
             }
+            BUFFERS.with_borrow_mut(|buffers| self.build_one(*position, bytes, buffers));
             self.progress.send_modify(|progress| progress.entries += 1);
+        }
+    }
+
+    fn build_one(&self, position: Position, bytes: &Bytes, buffers: &mut Buffers) {
+        let done = buffers.with(bytes, |header, record, scratch| {
+            let Some(tenant) = self.tenant(header.tenant) else { return };
+            let state = tenant.state.read();
+            let head = Arc::clone(&state.live);
+            if !self.build(&tenant, &head, position, header, record, scratch) {
+                self.common.keep_aside(bytes);
+            }
+        });
+        if let Err(error) = done {
+            let text = format!("the record at position {} cannot be read: {error}", position.0);
+            self.common.report_damage(&text);
+            self.common.keep_aside(bytes);
+            // Counted as built, or it could never be released.
+            let tenant = record::peek(bytes).ok().and_then(|(header, _)| self.tenant(header.tenant));
+            if let Some(tenant) = tenant {
+                let _state = tenant.state.read();
+                tenant.note(position);
+            }
         }
     }
 }

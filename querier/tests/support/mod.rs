@@ -150,6 +150,7 @@ impl World {
             heads: Arc::new(LocalHeads::new(vec![Arc::clone(&self.head) as Arc<dyn HeadSource>])),
             limits: Arc::new(Arc::new(TenantLimits::default())),
             clock: Arc::new(Still::default()),
+            workers: Arc::new(|job| drop(tokio::task::spawn_blocking(job))),
             options,
         })
     }
@@ -171,6 +172,7 @@ impl World {
         let heads = Arc::new(LocalHeads::new(vec![Arc::clone(&head) as Arc<dyn HeadSource>]));
         let limits = Arc::new(Arc::new(limits));
         let deps = QuerierDeps {
+            workers: Arc::new(|job| drop(tokio::task::spawn_blocking(job))),
             catalog: Arc::clone(&catalog),
             store: store.clone(),
             heads,

@@ -38,6 +38,7 @@ impl Replica {
         let (commit, end) = (self.commit, self.end());
         let settled = self.log.membership_position() <= commit || self.has(Bug::TwoChangesAtOnce);
         let limit = self.options.limits.promote_lag_entries;
+        let (now, lately) = (self.now, self.options.timing.election_min);
         let mut membership = self.log.membership().clone();
         let reign = self.reign_mut()?;
         if let Some((to, _)) = &reign.transfer {
@@ -58,10 +59,15 @@ impl Replica {
                 if !membership.learners.remove(member) {
                     return wrong(member, "is no learner of the cell");
                 }
-                let matched = reign.peers.get(member).map(|peer| peer.matched).unwrap_or_default();
+                let peer = reign.peers.get(member);
+                let matched = peer.map(|peer| peer.matched).unwrap_or_default();
                 let lag = end.0.saturating_sub(matched.0);
                 if lag > limit {
                     return Err(ChangeError::Behind { member: member.clone(), lag, limit });
+                }
+                let heard_at = peer.and_then(|peer| peer.heard_at);
+                if heard_at.is_none_or(|at| now.saturating_sub(at) >= lately) {
+                    return Err(ChangeError::Silent(member.clone()));
                 }
                 membership.voters.insert(member.clone());
             }

@@ -124,8 +124,8 @@ fn questions_while_leadership_changes() {
 #[test]
 fn a_member_is_replaced() {
     let start = Small::new(3, 1, None);
-    check("replacement", &start, REPLACEMENT, 9);
-    check("replacement and a crash", &start, REPLACEMENT_CRASH, 7);
+    check("replacement", &start, REPLACEMENT, 10);
+    check("replacement and a crash", &start, REPLACEMENT_CRASH, 8);
 }
 
 #[test]

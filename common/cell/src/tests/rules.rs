@@ -96,6 +96,8 @@ fn one_change_of_members_at_a_time_and_no_unready_voter() {
     let second = replica.change_members(&Change::AddLearner(member(2)));
     assert_eq!(second, Err(ChangeError::NotCommitted));
     settle(&mut replica);
+    let unheard = replica.change_members(&Change::Promote(member(1)));
+    assert_eq!(unheard, Err(ChangeError::Silent(member(1))));
     let lacks = Options::new(0).limits.promote_lag_entries;
     for rid in 0..u128::from(lacks) {
         replica.propose(Rid(rid), Bytes::new()).expect("it leads");

@@ -72,6 +72,24 @@ pub struct Gossip {
     watcher: Option<JoinHandle<()>>,
 }
 
+/// What a process can tell the others.
+pub trait Voice: Send + Sync + std::fmt::Debug {
+    /// A new state.
+    fn set_state(&self, state: PeerState);
+    /// Which roster this process has persisted.
+    fn set_roster_version(&self, version: u64);
+}
+
+impl Voice for Gossip {
+    fn set_state(&self, state: PeerState) {
+        self.said.send_if_modified(|said| std::mem::replace(&mut said.state, state) != state);
+    }
+
+    fn set_roster_version(&self, version: u64) {
+        self.said.send_if_modified(|said| std::mem::replace(&mut said.roster_version, version) != version);
+    }
+}
+
 impl Gossip {
     /// Binds the port and starts to speak. Does not wait for anybody.
     pub async fn start(
@@ -116,16 +134,6 @@ impl Gossip {
     /// Where the others reach this gossip.
     pub fn addr(&self) -> SocketAddr {
         self.addr
-    }
-
-    /// Tells the others a new state.
-    pub fn set_state(&self, state: PeerState) {
-        self.said.send_if_modified(|said| std::mem::replace(&mut said.state, state) != state);
-    }
-
-    /// Tells the others which roster this process has persisted.
-    pub fn set_roster_version(&self, version: u64) {
-        self.said.send_if_modified(|said| std::mem::replace(&mut said.roster_version, version) != version);
     }
 
     /// Counters of the port.

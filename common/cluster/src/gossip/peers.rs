@@ -141,7 +141,7 @@ impl Peers {
     }
 
     /// Nobody yet.
-    pub(super) fn begin(now: Duration) -> Self {
+    pub fn begin(now: Duration) -> Self {
         Self { watching_since: now, ..Self::default() }
     }
 
@@ -196,7 +196,7 @@ impl Peers {
 
     /// The next snapshot, when exactly these are alive (generation, announcement). Of one key the latest life counts. The
     /// differences are for the log.
-    pub(super) fn next(&self, found: Vec<(u64, Announcement)>, now: Duration) -> (Self, Differences) {
+    pub fn next(&self, found: Vec<(u64, Announcement)>, now: Duration) -> (Self, Differences) {
         let mut alive: BTreeMap<Key, Peer> = BTreeMap::new();
         for (generation, said) in found {
             let key = (said.instance.clone(), said.disk);
@@ -227,9 +227,11 @@ impl Peers {
 
 /// Who came and who went between two snapshots.
 #[derive(Debug, Default)]
-pub(super) struct Differences {
-    pub(super) came: Vec<Announcement>,
-    pub(super) went: Vec<Gone>,
+pub struct Differences {
+    /// What those said last that came.
+    pub came: Vec<Announcement>,
+    /// Those that went.
+    pub went: Vec<Gone>,
 }
 
 #[cfg(test)]

@@ -223,13 +223,17 @@ impl Chain {
     }
 
     /// The version exists. It counts only if its base does: else versions up to it were collected and it was made anew
-    /// where nobody looks (design: replication A22). Versions are deleted in ascending order, so the base tells.
+    /// where nobody looks (design: replication A22). Versions are deleted in ascending order, so the base tells; by its nonce,
+    /// for what is there may have been made anew itself.
     async fn confirm<L: Link>(&self, next: &L) -> Result<Fate, RosterError> {
         let mut last_error = None;
         for ask in 0..PUTS_MAX {
             let follows = match next.version() - 1 {
                 0 => self.is_first(next).await,
-                base => self.store.exists(&self.key(base)).await.map_err(RosterError::from),
+                base => {
+                    let found = self.read::<L>(base).await;
+                    found.map(|found| found.is_some_and(|found| found.nonce() == next.parent()))
+                }
             };
             match follows {
                 Ok(true) => return Ok(Fate::Committed),

@@ -8,6 +8,7 @@ use hearth_cluster::roster::{Cell, CellState, LogId, Member, MemberState, Schedu
 use hearth_common::{DiskId, MemberId, SystemClock, TimestampNs};
 
 use super::*;
+use crate::client::Pool;
 use crate::metrics::Metrics;
 
 fn instance(name: &str) -> InstanceId {
@@ -72,8 +73,8 @@ fn cells(first: Option<Arc<Roster>>, alive: &[&str]) -> (Cells, Sender, watch::R
     let (roster_sender, roster) = watch::channel(first);
     let (_, peers) = watch::channel(peers(alive));
     let (hint, hinted) = watch::channel(0);
-    let pool = Pool::new(Arc::new(SystemClock::default()), None, Metrics::default());
-    (Cells::new(CellsParts { roster, peers, hint, pool }), roster_sender, hinted)
+    let reach = Arc::new(Pool::new(Arc::new(SystemClock::default()), None, Metrics::default()));
+    (Cells::new(CellsParts { roster, peers, hint, reach }), roster_sender, hinted)
 }
 
 fn check_order(cells: &Cells, expect: &str) {

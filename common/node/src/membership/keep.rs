@@ -27,7 +27,13 @@ pub fn keeps(roster: &Roster, me: &MemberId) -> Vec<Keep> {
         founders: cell.founders.contains(me).then(|| cell.founders.clone()),
         wanted: cell.wanted.clone(),
     };
-    roster.cells_of(me).map(keep).collect()
+    opens(roster, me).map(keep).collect()
+}
+
+/// Also the cells that a member was to begin and that others should keep by now: as long as it has not begun, its vote may be
+/// missing for anybody to lead there. Once somebody leads, it is removed; a disk that was removed remembers it.
+fn opens<'r>(roster: &'r Roster, me: &MemberId) -> impl Iterator<Item = &'r Cell> {
+    roster.cells_to_ask().filter(move |cell| cell.wanted.contains(me) || cell.founders.contains(me))
 }
 
 /// Whether a cell that a member keeps is on its way out and no record can come to it any more: it goes once its last rows
@@ -53,7 +59,7 @@ pub fn neighbours(
     held: &[CellId],
 ) -> BTreeMap<MemberId, String> {
     let more = roster.cells_to_ask().filter(|cell| held.contains(&cell.id));
-    let members = roster.cells_of(me).chain(more).flat_map(|cell| cell.founders.iter().chain(&cell.wanted));
+    let members = opens(roster, me).chain(more).flat_map(|cell| cell.founders.iter().chain(&cell.wanted));
     let others: BTreeSet<&MemberId> = members.filter(|member| *member != me).collect();
     let mut found = BTreeMap::new();
     for gone in peers.gone() {
@@ -69,4 +75,49 @@ pub fn neighbours(
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hearth_cluster::roster::CellState;
+    use hearth_common::{DiskId, InstanceId};
+
+    use super::*;
+
+    fn member(name: &str) -> MemberId {
+        MemberId { instance: InstanceId(Arc::from(name)), disk: DiskId(1) }
+    }
+
+    fn members(names: &str) -> Vec<MemberId> {
+        names.split_whitespace().map(member).collect()
+    }
+
+    #[test]
+    fn a_founder_opens_its_copy_also_when_others_should_have_it_by_now() {
+        let cell = |state| Cell {
+            id: CellId(InstanceId(Arc::from("a"))),
+            log: LogId(7),
+            founders: members("a b"),
+            wanted: members("a c"),
+            state,
+        };
+        let roster = |state| Roster {
+            version: 2,
+            nonce: 2,
+            parent: 1,
+            cluster_id: "test".to_owned(),
+            factor: 2,
+            members: Vec::new(),
+            cells: vec![cell(state)],
+            schedule: Vec::new(),
+            losses: Vec::new(),
+        };
+        let open = roster(CellState::Open);
+        let founders = |name| keeps(&open, &member(name)).first().map(|keep| keep.founders.clone());
+        assert_eq!(founders("b"), Some(Some(members("a b"))));
+        assert_eq!((founders("c"), founders("d")), (Some(None), None));
+        assert!(keeps(&roster(CellState::Drained), &member("b")).is_empty());
+    }
 }

@@ -18,16 +18,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hearth_cluster::gossip::{Announcement, Gossip, GossipError, GossipOptions, PeerState, Peers, Role};
+use hearth_cluster::gossip::{
+    Announcement, Gossip, GossipError, GossipOptions, PeerState, Peers, Role, Voice,
+};
 use hearth_cluster::roster::{
     MemberState, Note, Plan, PlanOptions, Roster, RosterError, RosterParts, RosterStore, Seen, Sight, Volume,
     plan,
 };
 use hearth_common::error::chain;
 use hearth_common::{Clock, DiskId, InstanceId, LogId, MemberId, TimestampNs};
+use hearth_internode::Reach;
 use hearth_internode::api::MemberStatus;
 use hearth_internode::cells::{Cells, CellsParts};
-use hearth_internode::{Pool, Tls};
 use hearth_objstore::Store;
 use hearth_telemetry::{Gate, Readiness};
 use parking_lot::Mutex;
@@ -81,10 +83,10 @@ pub struct MembershipDeps {
     pub rng: Random,
     /// Has a gate of the membership, and says when the process is ready.
     pub readiness: Readiness,
-    /// Of calls to other processes.
-    pub internode: hearth_internode::Metrics,
-    /// Certificates, if calls are encrypted.
-    pub tls: Option<Tls>,
+    /// Ways to ingesters, for records and questions.
+    pub reach: Arc<dyn Reach>,
+    /// Ways to ingesters that are asked how they are: not behind records.
+    pub statuses: Arc<dyn Reach>,
 }
 
 impl std::fmt::Debug for MembershipDeps {
@@ -115,7 +117,7 @@ pub struct Membership {
     leaving: watch::Sender<bool>,
     readiness: Readiness,
     gate: Option<Gate>,
-    pool: Pool,
+    statuses: Arc<dyn Reach>,
     cells: Arc<Cells>,
     metrics: Metrics,
     /// Logs of cells on their way out whose leader says that all is published.
@@ -130,7 +132,8 @@ pub struct Membership {
 
 struct Joined {
     endpoints: Endpoints,
-    gossip: Arc<Gossip>,
+    /// None if something else stands for it.
+    gossip: Option<Arc<Gossip>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -143,7 +146,7 @@ impl std::fmt::Debug for Membership {
 impl Membership {
     /// Opens the roster's store, and reads the copy in the folder. Asks and tells nobody yet.
     pub fn open(options: MembershipOptions, deps: MembershipDeps) -> Result<Arc<Self>, RosterError> {
-        let MembershipDeps { store, clock, rng, readiness, internode, tls } = deps;
+        let MembershipDeps { store, clock, rng, readiness, reach, statuses } = deps;
         let store = RosterStore::open(RosterParts {
             store,
             folder: options.folder.clone(),
@@ -156,7 +159,7 @@ impl Membership {
             roster: store.watch(),
             peers: peers.subscribe(),
             hint: hint.clone(),
-            pool: Pool::new(Arc::clone(&clock), tls.clone(), internode.clone()),
+            reach,
         });
         // A compactor works on the store alone.
         let needed = options.role != Role::Compactor;
@@ -169,7 +172,7 @@ impl Membership {
             leaving: watch::Sender::new(false),
             gate,
             readiness,
-            pool: Pool::new(Arc::clone(&clock), tls, internode),
+            statuses,
             metrics: Metrics::default(),
             drained: Mutex::default(),
             volumes: Mutex::default(),
@@ -211,22 +214,35 @@ impl Membership {
             state: if leaves { PeerState::Leaving } else { PeerState::Joining },
             roster_version,
         };
-        let gossip = Gossip::start(gossip.clone(), said, Arc::clone(&self.clock)).await?;
+        let gossip = Arc::new(Gossip::start(gossip.clone(), said, Arc::clone(&self.clock)).await?);
         gossip.register_metrics(registry);
         self.metrics.register(registry);
-        let gossip = Arc::new(gossip);
+        tracing::info!(%instance, zone, gossip = %gossip.addr(), api = %api_addr, cluster = %cluster_addr, "joined gossip");
+        let voice: Arc<dyn Voice> = Arc::<Gossip>::clone(&gossip);
+        self.take_part(endpoints, gossip.watch(), &voice);
+        if let Some(joined) = &mut *self.joined.lock() {
+            joined.gossip = Some(gossip);
+        }
+        Ok(())
+    }
+
+    /// As [`Membership::join`], with whatever stands for gossip: what is `heard`, and a `voice`.
+    pub fn take_part(
+        self: &Arc<Self>,
+        endpoints: Endpoints,
+        heard: watch::Receiver<Arc<Peers>>,
+        voice: &Arc<dyn Voice>,
+    ) {
         let mut tasks = vec![
-            tokio::spawn(Arc::clone(self).forward(gossip.watch())),
+            tokio::spawn(Arc::clone(self).forward(heard)),
             tokio::spawn(Arc::clone(self).follow()),
-            tokio::spawn(Arc::clone(self).tell_version(Arc::clone(&gossip))),
-            tokio::spawn(Arc::clone(self).tend(Arc::clone(&gossip))),
+            tokio::spawn(Arc::clone(self).tell_version(Arc::clone(voice))),
+            tokio::spawn(Arc::clone(self).tend(Arc::clone(voice))),
         ];
-        if *role == Role::Ingester {
+        if self.options.role == Role::Ingester {
             tasks.push(tokio::spawn(Arc::clone(self).plan_on()));
         }
-        tracing::info!(%instance, zone, gossip = %gossip.addr(), api = %api_addr, cluster = %cluster_addr, "joined gossip");
-        *self.joined.lock() = Some(Joined { endpoints, gossip, tasks });
-        Ok(())
+        *self.joined.lock() = Some(Joined { endpoints, gossip: None, tasks });
     }
 
     /// Falls silent: the others notice as if the process had died, which for them is a restart.
@@ -237,7 +253,7 @@ impl Membership {
             // Cancelled is what it is to be.
             drop(task.await);
         }
-        if let Some(gossip) = Arc::into_inner(gossip) {
+        if let Some(gossip) = gossip.and_then(Arc::into_inner) {
             gossip.stop().await;
         }
     }
@@ -292,7 +308,7 @@ impl Membership {
     /// How all ingesters that are alive say they are, each given a moment.
     pub(crate) async fn ask_all(&self) -> Asked {
         let peers = Arc::clone(&self.peers.borrow());
-        statuses::ask(&self.pool, &peers).await
+        statuses::ask(&*self.statuses, &peers).await
     }
 
     /// What the planner would do now on a roster, and what is worth telling people.
@@ -332,11 +348,11 @@ impl Membership {
         self.store.follow(self.options.poll_every, self.hint.subscribe()).await;
     }
 
-    async fn tell_version(self: Arc<Self>, gossip: Arc<Gossip>) {
+    async fn tell_version(self: Arc<Self>, voice: Arc<dyn Voice>) {
         let mut roster = self.store.watch();
         loop {
             let version = roster.borrow_and_update().as_ref().map_or(0, |roster| roster.version);
-            gossip.set_roster_version(version);
+            voice.set_roster_version(version);
             self.metrics.roster_version.set(i64::try_from(version).unwrap_or(i64::MAX));
             if roster.changed().await.is_err() {
                 return;
@@ -345,7 +361,7 @@ impl Membership {
     }
 
     /// Opens and closes the gate, and tells the others whether this process works.
-    async fn tend(self: Arc<Self>, gossip: Arc<Gossip>) {
+    async fn tend(self: Arc<Self>, voice: Arc<dyn Voice>) {
         loop {
             if let Some(gate) = &self.gate {
                 match self.belongs() {
@@ -353,7 +369,7 @@ impl Membership {
                     Err(why) => gate.close(why),
                 }
             }
-            gossip.set_state(match (*self.leaving.borrow(), self.readiness.check()) {
+            voice.set_state(match (*self.leaving.borrow(), self.readiness.check()) {
                 (true, _) => PeerState::Leaving,
                 (false, Ok(())) => PeerState::Active,
                 (false, Err(_)) => PeerState::Joining,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use hearth_cluster::gossip::{Peers, Role};
 use hearth_common::MemberId;
-use hearth_internode::Pool;
+use hearth_internode::Reach;
 
 use super::Status;
 
@@ -20,12 +20,12 @@ const ASKED_MAX: usize = 1_000;
 /// What ingesters answered.
 pub(crate) type Asked = BTreeMap<MemberId, Status>;
 
-pub(super) async fn ask(pool: &Pool, peers: &Peers) -> Asked {
+pub(super) async fn ask(reach: &dyn Reach, peers: &Peers) -> Asked {
     let ingesters = peers.role(Role::Ingester).take(ASKED_MAX);
     let whom: Vec<(MemberId, String)> =
         ingesters.filter_map(|peer| Some((peer.member()?, peer.said.cluster_addr.to_string()))).collect();
     let one = |(member, address): (MemberId, String)| async move {
-        let status = match pool.get(&address) {
+        let status = match reach.ingester(&address) {
             Ok(client) => client.status(STATUS_TIMEOUT).await,
             Err(error) => Err(error),
         };

@@ -46,13 +46,15 @@ fn one(dir: &Path, role: Role, name: &str, disk: Option<u128>, seeds: Vec<String
     let url = format!("file://{}", dir.join("store").display());
     let readiness = Readiness::default();
     let mut registry = Registry::default();
+    let metrics = hearth_internode::Metrics::new(&mut registry);
+    let reach: Arc<dyn Reach> = Arc::new(hearth_internode::Pool::new(Arc::clone(&clock), None, metrics));
     let deps = MembershipDeps {
         store: Store::open(&url, store_options).expect("a store"),
         clock,
         rng: Arc::new(crate::open::random),
         readiness: readiness.clone(),
-        internode: hearth_internode::Metrics::new(&mut registry),
-        tls: None,
+        reach: Arc::clone(&reach),
+        statuses: reach,
     };
     let membership = Membership::open(options(role, name, seeds, &folder), deps).expect("opened");
     let addr = ([127, 0, 0, 1], 9).into();
@@ -63,7 +65,14 @@ fn one(dir: &Path, role: Role, name: &str, disk: Option<u128>, seeds: Vec<String
 impl One {
     async fn join(&mut self) -> String {
         self.membership.join(self.endpoints, &mut self.registry).await.expect("joined");
-        self.membership.joined.lock().as_ref().expect("joined").gossip.addr().to_string()
+        self.membership
+            .joined
+            .lock()
+            .as_ref()
+            .and_then(|joined| joined.gossip.as_ref())
+            .expect("joined")
+            .addr()
+            .to_string()
     }
 
     async fn roster(&self, is: impl Fn(&Roster) -> bool) -> Arc<Roster> {

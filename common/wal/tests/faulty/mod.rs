@@ -40,7 +40,7 @@ struct Inode {
     dirty: Vec<Range<usize>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Inner {
     inodes: BTreeMap<u64, Inode>,
     names: BTreeMap<String, u64>,
@@ -51,6 +51,8 @@ struct Inner {
     /// Everything fails: the process is dead.
     frozen: bool,
     short_writes: bool,
+    /// Syncs are reported and not done.
+    lies: bool,
     free: u64,
     random: Option<Random>,
 }
@@ -74,6 +76,16 @@ impl FaultyDisk {
 
     pub fn set_free(&self, bytes: u64) {
         self.0.lock().unwrap().free = bytes;
+    }
+
+    /// From here on syncs are reported and not done.
+    pub fn lie(&self) {
+        self.0.lock().unwrap().lies = true;
+    }
+
+    /// A disk with the same content, which nobody has open: what the next process finds while the last one may still act.
+    pub fn successor(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.0.lock().unwrap().clone())))
     }
 
     /// From here on every call fails.
@@ -255,6 +267,9 @@ impl SegmentFile for FaultyFile {
     fn sync_data(&mut self) -> io::Result<()> {
         let entered = self.disk.enter().map(|_| ());
         let mut inner = self.disk.0.lock().unwrap();
+        if inner.lies {
+            return entered;
+        }
         let inode = inner.inodes.get_mut(&self.number).unwrap();
         let dirty = std::mem::take(&mut inode.dirty);
         entered?;
