@@ -56,7 +56,7 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
         links.close();
         stopped
     });
-    Ok(Running { routes: Routes::new(), internal: Some(internal), flush, stop })
+    Ok(Running { routes: Routes::new(), internal: Some(internal.into()), flush, stop })
 }
 
 /// The ingester of a process, with its metrics and its gate.

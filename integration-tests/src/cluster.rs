@@ -16,6 +16,9 @@ use crate::process::{OPEN_LIMITS, follow, free_port};
 /// How long a process may take until it is ready, and until it has stopped.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// The settings of all processes, in the cluster's folder.
+const CONFIG: &str = "limits.yaml";
+
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -130,6 +133,8 @@ impl Cluster {
     /// Adds everything without starting it.
     pub fn prepare(plan: Plan) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
+        // Once: a process that starts must not find it half written.
+        std::fs::write(dir.path().join(CONFIG), &plan.config).expect("written");
         let mut cluster = Self { plan: plan.clone(), dir, nodes: BTreeMap::new() };
         let counts = [
             (Role::Ingester, plan.ingesters),
@@ -195,8 +200,7 @@ impl Cluster {
             .filter(|node| node.role == Role::Ingester)
             .map(|node| format!("{}:{}", node.ip, node.gossip))
             .collect();
-        let config = self.dir.path().join("limits.yaml");
-        std::fs::write(&config, &self.plan.config).expect("written");
+        let config = self.dir.path().join(CONFIG);
         let store = format!("file://{}", self.store().display());
         let factor = self.plan.factor.to_string();
         let node = self.nodes.get_mut(name).expect("a known process");

@@ -8,6 +8,8 @@ use hearth_objstore::Store;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
+use crate::metrics::Metrics;
+
 /// Blocks that the cache expects to hold.
 const BLOCKS_EXPECTED: usize = 256;
 /// Few shards: each can hold only its share of the bytes, and a block may be large.
@@ -61,9 +63,15 @@ impl Blocks {
     }
 
     /// Opens a block, once however many ask at the same time.
-    pub(crate) async fn open(&self, tenant: &TenantId, entry: &Arc<BlockEntry>) -> Result<Open, BlockError> {
+    pub(crate) async fn open(
+        &self,
+        tenant: &TenantId,
+        entry: &Arc<BlockEntry>,
+        metrics: &Metrics,
+    ) -> Result<Open, BlockError> {
         let folder = entry.folder(tenant);
         let open = async {
+            metrics.opens.inc();
             let objects = |name: &str| {
                 let bytes = entry.object(name).map(|object| object.bytes);
                 self.store.range_reader(format!("{folder}/{name}"), bytes)
@@ -84,5 +92,10 @@ impl Blocks {
     /// Bytes that all open blocks take, as last weighed.
     pub(crate) fn bytes(&self) -> u64 {
         self.open.weight()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
     }
 }

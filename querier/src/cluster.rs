@@ -18,6 +18,7 @@ use hearth_query::heads::{Beyond, Heads, HeadsError, judge_cells};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+use crate::recent::Recent;
 use asking::Asking;
 use metrics::Metrics;
 
@@ -45,8 +46,11 @@ pub struct ClusterHeadsDeps {
 pub struct ClusterHeadsOptions {
     /// A cell that nobody leads is waited for so long, as in an election; never beyond the query's own time.
     pub election_max: Duration,
-    /// After so long without an answer the next member is asked, too; the first may still answer.
+    /// After so long without an answer the next member is asked, too; the first may still answer. Sooner when it is later
+    /// than 99 of 100 of the last answers: who leads is confirmed by a majority, so asking twice is safe, …
     pub silence: Duration,
+    /// … but not before this.
+    pub silence_min: Duration,
     /// A newer roster that ingesters have is waited for so long.
     pub roster_max: Duration,
     /// Rows that are not published are at most so old, by the time of their profiles: no less than the greatest
@@ -63,6 +67,7 @@ impl Default for ClusterHeadsOptions {
         Self {
             election_max: Duration::from_secs(8),
             silence: Duration::from_millis(1500),
+            silence_min: Duration::from_millis(100),
             roster_max: Duration::from_secs(5),
             window: Duration::from_secs(24 * 3600),
             allow_partial: false,
@@ -77,7 +82,12 @@ pub struct ClusterHeads {
     random: Arc<dyn Fn() -> u128 + Send + Sync>,
     options: ClusterHeadsOptions,
     metrics: Metrics,
+    /// How long leaders took to answer.
+    took: Recent,
 }
+
+/// Of a hundred answers so many came before a member counts as silent.
+const SILENT_AFTER_PERCENTILE: usize = 99;
 
 impl std::fmt::Debug for ClusterHeads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -89,12 +99,19 @@ impl ClusterHeads {
     /// Nobody is asked yet.
     pub fn new(deps: ClusterHeadsDeps) -> Self {
         let ClusterHeadsDeps { cells, clock, random, options } = deps;
-        Self { cells, clock, random, options, metrics: Metrics::default() }
+        Self { cells, clock, random, options, metrics: Metrics::default(), took: Recent::default() }
     }
 
     /// Adds its metrics to a registry.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.metrics.register(registry);
+    }
+
+    /// How long a member may say nothing before another one is asked, too.
+    fn silence(&self) -> Duration {
+        let ClusterHeadsOptions { silence, silence_min, .. } = self.options;
+        let usual = self.took.percentile(SILENT_AFTER_PERCENTILE).unwrap_or(silence);
+        usual.clamp(silence_min.min(silence), silence)
     }
 
     fn view(&self) -> Result<Arc<View>, HeadsError> {

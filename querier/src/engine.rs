@@ -3,28 +3,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::try_join;
-use futures::{StreamExt, TryStreamExt};
-use hearth_block::{BlockEntry, BlockError};
+use hearth_block::BlockEntry;
 use hearth_catalog::{Catalog, RootView};
-use hearth_common::work::away;
-use hearth_common::{JournalId, Position, TenantId, Workers};
+use hearth_common::{JournalId, Position, TenantId};
 use hearth_model::{Answer, Question};
 use hearth_query::FetchRequest;
 use hearth_query::heads::{Beyond, Heads, HeadsError, ROUNDS_MAX};
 use hearth_query::plan::plan;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-use crate::blocks::Blocks;
 use crate::error::QueryError;
 use crate::gather::Gather;
 use crate::metrics::Metrics;
+use crate::reading::{Budget, FETCHES_AT_ONCE, ReadError, Reader, Reading};
+use crate::share::Sharing;
 
-/// Blocks of one query that are fetched at once.
-const FETCHES_AT_ONCE: usize = 8;
 /// How old a root the first round may plan on: heads answer for what it does not cover.
 const ROOT_AGE: Duration = Duration::from_secs(5);
 
@@ -32,10 +29,9 @@ const ROOT_AGE: Duration = Duration::from_secs(5);
 pub(crate) struct Engine {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) heads: Arc<dyn Heads>,
-    pub(crate) blocks: Blocks,
-    /// One permit a thread that computes.
-    pub(crate) threads: Arc<Semaphore>,
-    pub(crate) workers: Workers,
+    pub(crate) reader: Arc<Reader>,
+    /// Other queriers, if they are asked for blocks.
+    pub(crate) sharing: Option<Sharing>,
     pub(crate) query_bytes_max: u64,
     pub(crate) metrics: Metrics,
 }
@@ -104,6 +100,15 @@ impl<E: Into<QueryError>> From<E> for Round {
     }
 }
 
+impl From<ReadError> for Round {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unreadable(error) => Self::Unreadable(error),
+            ReadError::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
 impl Engine {
     /// Asks everything that the tenant has.
     pub(crate) async fn ask(
@@ -112,6 +117,7 @@ impl Engine {
         question: &Question,
         terms: Terms,
     ) -> Result<Answered, QueryError> {
+        let deadline = Instant::now() + terms.timeout;
         let mut max_age = ROOT_AGE;
         let mut unreadable: Option<(u64, QueryError)> = None;
         let mut stale = None;
@@ -126,7 +132,7 @@ impl Engine {
             {
                 return Err(error);
             }
-            match self.round(tenant, question, &view, terms).await {
+            match self.round(tenant, question, &view, terms, deadline).await {
                 Ok(answered) => return Ok(answered),
                 Err(Round::Failed(error)) => return Err(error),
                 Err(Round::Unreadable(error)) => unreadable = Some((view.version(), error)),
@@ -147,9 +153,12 @@ impl Engine {
         question: &Question,
         view: &RootView,
         terms: Terms,
+        deadline: Instant,
     ) -> Result<Answered, Round> {
+        // A later round has less time.
+        let terms = Terms { timeout: deadline.saturating_duration_since(Instant::now()), ..terms };
         let (blocks, (partials, mut marks)) = try_join(
-            self.ask_blocks(tenant, question, &view.blocks),
+            self.ask_blocks(tenant, question, &view.blocks, deadline),
             self.ask_heads(tenant, question, view, terms),
         )
         .await?;
@@ -191,54 +200,25 @@ impl Engine {
         tenant: &TenantId,
         question: &Question,
         blocks: &[Arc<BlockEntry>],
+        deadline: Instant,
     ) -> Result<Answer, Round> {
         let plan = plan(question, blocks)?;
         let gather = Arc::new(Gather::default());
-        let fetched_bytes = AtomicU64::new(0);
-        let tasks = plan.read.into_iter().map(|entry| {
-            let (gather, fetched_bytes) = (Arc::clone(&gather), &fetched_bytes);
-            async move { self.ask_block(tenant, question, &entry, gather, fetched_bytes).await }
+        let (budget, fetches) = (Budget::new(self.query_bytes_max), Semaphore::new(FETCHES_AT_ONCE));
+        let reading = Reading { tenant, question, budget: &budget, fetches: &fetches };
+        let shared = self.sharing.as_ref().and_then(|sharing| {
+            let split = sharing.split(question, &plan.read)?;
+            Some((sharing, split))
         });
-        futures::stream::iter(tasks).buffer_unordered(FETCHES_AT_ONCE).try_collect::<()>().await?;
+        match shared {
+            Some((sharing, split)) => {
+                sharing.read(&self.reader, &reading, deadline, split, &gather).await?;
+            }
+            None => self.reader.read(&reading, plan.read, &gather).await?,
+        }
         match gather.finish() {
             Some(answer) => Ok(answer.join(plan.known)?),
             None => Ok(plan.known),
         }
-    }
-
-    async fn ask_block(
-        &self,
-        tenant: &TenantId,
-        question: &Question,
-        entry: &Arc<BlockEntry>,
-        gather: Arc<Gather>,
-        fetched_bytes: &AtomicU64,
-    ) -> Result<(), Round> {
-        let folder = entry.folder(tenant);
-        let failed = |source: BlockError| {
-            let is_read = matches!(source, BlockError::Read { .. });
-            let error = QueryError::Block { block: folder.clone(), source };
-            if is_read { Round::Unreadable(error) } else { Round::Failed(error) }
-        };
-        let open = self.blocks.open(tenant, entry).await.map_err(failed)?;
-        let prepared = open.reader.prepare(question).await.map_err(failed)?;
-        let bytes = prepared.fetched_bytes();
-        self.metrics.blocks.inc();
-        self.metrics.bytes.inc_by(bytes);
-        self.metrics.rows.inc_by(prepared.rows());
-        if fetched_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.query_bytes_max {
-            return Err(QueryError::Bytes { limit: self.query_bytes_max }.into());
-        }
-        let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| QueryError::Worker)?;
-        let worked = away(&self.workers, move || {
-            let _permit = permit;
-            let answer = prepared.run()?;
-            gather.add(answer)?;
-            Ok::<_, BlockError>(())
-        });
-        worked.await.map_err(|_| QueryError::Worker)?.map_err(failed)?;
-        self.blocks.used(folder, &open);
-        self.metrics.open_bytes.set(i64::try_from(self.blocks.bytes()).unwrap_or(i64::MAX));
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Serves every read API: plans, asks heads and blocks, merges, renders.
 //!
-//! Owns the rounds of a query, the cache of open blocks, tenants' settings of the web page, and all conversions to the wire
-//! (in `api`, where wire types stop). Must not know: how ingesters and blocks find their answers.
+//! Owns the rounds of a query, the cache of open blocks, which of them other queriers are asked for, tenants' settings of
+//! the web page, and all conversions to the wire (in `api`, where wire types stop). Must not know: how ingesters and blocks find their answers.
 
 mod api;
 pub mod attime;
@@ -13,6 +13,10 @@ mod gather;
 mod local;
 mod metrics;
 pub mod process;
+mod reading;
+mod recent;
+mod serving;
+mod share;
 mod tenant_settings;
 pub mod timeline;
 
@@ -22,6 +26,7 @@ use std::time::Duration;
 
 use hearth_catalog::Catalog;
 use hearth_common::{Clock, LimitsSource, TenantId, Workers};
+use hearth_internode::QuerierApi;
 use hearth_model::{Answer, Question};
 use hearth_objstore::Store;
 use hearth_query::heads::Heads;
@@ -36,6 +41,10 @@ pub use engine::{Marks, Terms};
 pub use error::QueryError;
 pub use local::LocalHeads;
 use metrics::Metrics;
+use reading::Reader;
+use serving::Serving;
+use share::Sharing;
+pub use share::{BlockPeers, ClusterPeers, SharingDeps, SharingOptions};
 use tenant_settings::TenantSettings;
 
 /// What a querier is made of.
@@ -93,6 +102,7 @@ pub struct Querier(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     engine: Engine,
+    serving: Arc<Serving>,
     limits: Arc<dyn LimitsSource>,
     clock: Arc<dyn Clock>,
     settings: TenantSettings,
@@ -101,22 +111,33 @@ struct Inner {
 }
 
 impl Querier {
-    /// A querier; nothing is read yet.
+    /// A querier that reads all blocks itself; nothing is read yet.
     pub fn new(deps: QuerierDeps) -> Self {
+        Self::made(deps, None)
+    }
+
+    /// A querier that asks others for blocks of large questions.
+    pub fn with_peers(deps: QuerierDeps, peers: SharingDeps) -> Self {
+        Self::made(deps, Some(Sharing::new(peers)))
+    }
+
+    fn made(deps: QuerierDeps, sharing: Option<Sharing>) -> Self {
         let QuerierDeps { catalog, store, heads, limits, clock, workers, options } = deps;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cores() } else { options.threads };
-        let engine = Engine {
-            catalog,
-            heads,
+        let metrics = Metrics::new();
+        let reader = Arc::new(Reader {
             blocks: Blocks::new(store.clone(), options.cache_bytes),
             threads: Arc::new(Semaphore::new(threads)),
             workers,
-            query_bytes_max: options.query_bytes_max,
-            metrics: Metrics::new(),
-        };
+            metrics: metrics.clone(),
+        });
+        let serving = Arc::new(Serving::new(Arc::clone(&reader), options.query_bytes_max));
+        let query_bytes_max = options.query_bytes_max;
+        let engine = Engine { catalog, heads, reader, sharing, query_bytes_max, metrics };
         Self(Arc::new(Inner {
             engine,
+            serving,
             limits,
             clock,
             settings: TenantSettings::new(store),
@@ -128,6 +149,15 @@ impl Querier {
     /// Adds this querier's metrics to a registry.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.0.engine.metrics.register(registry);
+        self.0.serving.register_metrics(registry);
+        if let Some(sharing) = &self.0.engine.sharing {
+            sharing.register_metrics(registry);
+        }
+    }
+
+    /// What it gives other queriers: answers of blocks that it reads itself.
+    pub fn serving(&self) -> Arc<dyn QuerierApi> {
+        Arc::<Serving>::clone(&self.0.serving)
     }
 
     /// Every method and path that a querier serves.

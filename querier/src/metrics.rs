@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::blocks::Blocks;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Query {
     rpc: &'static str,
@@ -20,11 +22,11 @@ struct Rpc {
     rpc: &'static str,
 }
 
-/// The metrics of one querier.
-#[derive(Debug)]
+/// The metrics of one querier. Clones share the figures.
+#[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     queries: Family<Query, Counter>,
-    seconds: Family<Rpc, Histogram>,
+    seconds: Family<Rpc, Histogram, fn() -> Histogram>,
     /// Blocks that answered.
     pub(crate) blocks: Counter,
     /// Bytes fetched from them.
@@ -36,8 +38,12 @@ pub(crate) struct Metrics {
     /// Answers that may miss something.
     pub(crate) inexact: Counter,
     pub(crate) partial: Counter,
+    /// Blocks that were opened: they were not in memory.
+    pub(crate) opens: Counter,
     /// Bytes of open blocks.
-    pub(crate) open_bytes: Gauge,
+    open_bytes: Gauge,
+    /// Open blocks.
+    open_blocks: Gauge,
 }
 
 impl Metrics {
@@ -52,7 +58,9 @@ impl Metrics {
             replans: Counter::default(),
             inexact: Counter::default(),
             partial: Counter::default(),
+            opens: Counter::default(),
             open_bytes: Gauge::default(),
+            open_blocks: Gauge::default(),
         }
     }
 
@@ -67,7 +75,19 @@ impl Metrics {
         let help = "Answers that lack cells which could not be asked, as the client allowed";
         registry.register("partial_answers", help, self.partial.clone());
         registry.register("inexact_answers", "Answers marked as inexact", self.inexact.clone());
+        registry.register(
+            "block_opens",
+            "Blocks that were not in memory and were opened",
+            self.opens.clone(),
+        );
         registry.register("open_block_bytes", "Memory of open blocks", self.open_bytes.clone());
+        registry.register("open_blocks", "Blocks that are open in memory", self.open_blocks.clone());
+    }
+
+    /// Looks at what is open.
+    pub(crate) fn open(&self, blocks: &Blocks) {
+        self.open_bytes.set(i64::try_from(blocks.bytes()).unwrap_or(i64::MAX));
+        self.open_blocks.set(i64::try_from(blocks.len()).unwrap_or(i64::MAX));
     }
 
     /// Counts one query. `outcome` is `ok` or the code of the error.

@@ -4,17 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_common::BoxError;
-use hearth_node::{Node, Running};
+use hearth_internode::QuerierClients;
+use hearth_node::{InternalPort, Membership, Node, Running};
 use hearth_query::heads::Heads;
+use hearth_query::share::Threshold;
 
-use crate::{ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions, Querier, QuerierDeps, QuerierOptions};
+use crate::{
+    ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions, ClusterPeers, Querier, QuerierDeps, QuerierOptions,
+    SharingDeps, SharingOptions,
+};
 
 /// How long publishing may take beyond the time for which profiles are taken.
 const PUBLISHING_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Makes a querier out of a process: what is not published it asks of the cells of the cluster.
+/// Makes a querier out of a process: what is not published it asks of the cells of the cluster, and it reads blocks
+/// together with the other queriers.
 pub fn start(node: &mut Node) -> Result<Running, BoxError> {
-    let membership = node.cluster()?;
+    let membership = Arc::clone(node.cluster()?);
     let window = membership.options().plan.ingestion_window.saturating_add(PUBLISHING_MAX);
     let heads = ClusterHeads::new(ClusterHeadsDeps {
         cells: Arc::clone(membership.cells()),
@@ -27,13 +33,28 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
         },
     });
     heads.register_metrics(&mut node.registry);
-    Ok(Running::stateless(querier(node, Arc::new(heads)).routes()))
+    let deps = deps(node, Arc::new(heads));
+    if !node.settings.querier.share_blocks {
+        let querier = Querier::new(deps);
+        querier.register_metrics(&mut node.registry);
+        return Ok(Running::stateless(querier.routes()));
+    }
+    let querier = Querier::with_peers(deps, sharing(node, &membership));
+    querier.register_metrics(&mut node.registry);
+    let internal = Some(InternalPort::Querier(querier.serving()));
+    Ok(Running { internal, ..Running::stateless(querier.routes()) })
 }
 
-/// The querier of a process, with metrics registered, before what is not published.
+/// The querier of a process that is alone, with metrics registered, before what is not published.
 pub fn querier(node: &mut Node, heads: Arc<dyn Heads>) -> Querier {
+    let querier = Querier::new(deps(node, heads));
+    querier.register_metrics(&mut node.registry);
+    querier
+}
+
+fn deps(node: &Node, heads: Arc<dyn Heads>) -> QuerierDeps {
     let settings = &node.settings.querier;
-    let querier = Querier::new(QuerierDeps {
+    QuerierDeps {
         catalog: Arc::clone(&node.catalog),
         store: node.catalog.store().clone(),
         heads,
@@ -46,7 +67,24 @@ pub fn querier(node: &mut Node, heads: Arc<dyn Heads>) -> Querier {
             timeout: settings.timeout.0,
             threads: settings.threads,
         },
-    });
-    querier.register_metrics(&mut node.registry);
-    querier
+    }
+}
+
+fn sharing(node: &Node, membership: &Membership) -> SharingDeps {
+    let (settings, me) = (&node.settings.querier, node.instance.clone());
+    let clock = Arc::clone(&node.clock);
+    let clients = QuerierClients::new(
+        &node.settings.cluster.id,
+        me.clone(),
+        Arc::clone(&clock),
+        node.tls.clone(),
+        node.internode.clone(),
+    );
+    let threshold = Threshold { blocks: settings.share_blocks_min, bytes: settings.share_bytes_min.0 };
+    SharingDeps {
+        me: me.clone(),
+        peers: Arc::new(ClusterPeers::new(me, membership.peers(), clients)),
+        clock,
+        options: SharingOptions { threshold, ..SharingOptions::default() },
+    }
 }

@@ -105,6 +105,22 @@ async fn beside_a_silent_member_the_next_one_is_asked() {
 }
 
 #[tokio::test]
+async fn a_member_is_silent_when_it_is_later_than_the_last_answers_were() {
+    // By itself far too long for this test.
+    let cluster = three(&[], options()).await;
+    for _ in 0..20 {
+        assert_eq!(cluster.rows(None).await, ALL);
+    }
+    cluster.world.held.lock().insert("a".to_owned());
+    cluster.world.lead("a", Some("b"));
+    let began = tokio::time::Instant::now();
+    assert_eq!(cluster.rows(None).await, ALL);
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(100) && took < Duration::from_secs(25), "{took:?}");
+    assert_eq!(cluster.metric("hearth_querier_cells_silences_total"), 1);
+}
+
+#[tokio::test]
 async fn a_slow_leader_is_not_asked_twice_and_not_given_up() {
     let (silence, election_max) = (Duration::from_millis(100), Duration::from_millis(200));
     let cluster = three(&[], ClusterHeadsOptions { silence, election_max, ..options() }).await;

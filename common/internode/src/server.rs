@@ -6,6 +6,7 @@ mod budget;
 mod cell;
 mod greeting;
 mod ingester;
+mod querier;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -40,6 +41,8 @@ use crate::server::budget::{Budget, Budgeted};
 use crate::server::greeting::{Unwelcome, greet};
 use crate::strangers::Strangers;
 use crate::tls::Tls;
+
+pub use querier::QuerierServerOptions;
 
 const LINKS_PATH: &str = "/hearth.internal.v1.Cell/";
 

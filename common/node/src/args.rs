@@ -101,6 +101,15 @@ pub struct RoleArgs {
     /// Queries leave out what no ingester answers for, and say so, in place of failing (queriers)
     #[arg(long = "querier.allow-partial", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Cluster")]
     pub querier_allow_partial: Option<String>,
+    /// Queriers read blocks of large queries for each other (queriers) [default: true]
+    #[arg(long = "querier.share-blocks", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Cluster")]
+    pub querier_share_blocks: Option<String>,
+    /// Queries of fewer blocks are not shared (queriers) [default: 16]
+    #[arg(long = "querier.share-blocks-min", value_name = "N", help_heading = "Cluster")]
+    pub querier_share_blocks_min: Option<String>,
+    /// Queries that are expected to read less of blocks are not shared (queriers) [default: 16MiB]
+    #[arg(long = "querier.share-bytes-min", value_name = "SIZE", help_heading = "Cluster")]
+    pub querier_share_bytes_min: Option<String>,
     /// Certificates on all calls between roles, both ways; the same in all processes
     #[arg(long = "cluster.tls.enabled", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Cluster")]
     pub cluster_tls_enabled: Option<String>,
@@ -170,6 +179,9 @@ impl RoleArgs {
             ("--cluster.listen", "cluster.listen", self.cluster_listen.clone()),
             ("--cluster.advertise", "cluster.advertise", self.cluster_advertise.clone()),
             ("--querier.allow-partial", "querier.allow_partial", self.querier_allow_partial.clone()),
+            ("--querier.share-blocks", "querier.share_blocks", self.querier_share_blocks.clone()),
+            ("--querier.share-blocks-min", "querier.share_blocks_min", self.querier_share_blocks_min.clone()),
+            ("--querier.share-bytes-min", "querier.share_bytes_min", self.querier_share_bytes_min.clone()),
             ("--cluster.tls.enabled", "cluster.tls.enabled", self.cluster_tls_enabled.clone()),
             ("--cluster.tls.cert-file", "cluster.tls.cert_file", self.cluster_tls_cert_file.clone()),
             ("--cluster.tls.key-file", "cluster.tls.key_file", self.cluster_tls_key_file.clone()),

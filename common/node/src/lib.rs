@@ -26,7 +26,7 @@ pub use membership::WishError;
 pub use membership::{
     Endpoints, Keep, Membership, MembershipDeps, MembershipOptions, keeps, neighbours, publishes_last,
 };
-pub use node::{Internal, Node, Random, Running};
+pub use node::{Internal, InternalPort, Node, Random, Running};
 pub use open::{bucket, workers};
 pub use program::{main, run};
 #[cfg(feature = "jemalloc")]

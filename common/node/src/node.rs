@@ -8,8 +8,10 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use hearth_catalog::Catalog;
 use hearth_cluster::gossip::{Announcement, PeerState, Role};
-use hearth_common::{Clock, InstanceId, LimitsSource, MemberId, SystemClock};
-use hearth_internode::{Hello, IngesterApi, InternalServer, LinkSink, Pool, Tls};
+use hearth_common::{Clock, DiskId, InstanceId, LimitsSource, MemberId, SystemClock};
+use hearth_internode::{
+    Hello, IngesterApi, InternalServer, LinkSink, Pool, QuerierApi, QuerierServerOptions, Tls,
+};
 use hearth_rpc::{RequestMetrics, Routes, ServerOptions, Tenancy};
 use hearth_settings::Settings;
 use hearth_telemetry::{BuildInfo, Gate, Metrics, Readiness};
@@ -80,7 +82,7 @@ pub struct Running {
     /// Its part of the public port.
     pub routes: Routes,
     /// What it gives on the internal port, if it has one.
-    pub internal: Option<Internal>,
+    pub internal: Option<InternalPort>,
     /// Publishes everything that is in memory.
     pub flush: Flush,
     /// Ends the role; awaited once no request on the public port is open any more, while the internal port still answers.
@@ -97,6 +99,21 @@ pub struct Internal {
     pub api: Arc<dyn IngesterApi>,
     /// Takes frames of cells.
     pub links: Arc<dyn LinkSink>,
+}
+
+/// What a role gives on the internal port.
+#[derive(Debug, Clone)]
+pub enum InternalPort {
+    /// A keeper of logs.
+    Ingester(Internal),
+    /// One that reads blocks for others.
+    Querier(Arc<dyn QuerierApi>),
+}
+
+impl From<Internal> for InternalPort {
+    fn from(internal: Internal) -> Self {
+        Self::Ingester(internal)
+    }
 }
 
 impl std::fmt::Debug for Running {
@@ -252,27 +269,33 @@ impl Node {
     /// Binds the internal port and begins to answer there.
     async fn serve_internal(
         &self,
-        internal: Internal,
+        internal: InternalPort,
         listen: SocketAddr,
-    ) -> Result<InternalPort, NodeError> {
-        let Internal { member, api, links } = internal;
+    ) -> Result<OpenPort, NodeError> {
         let listen = address::cluster_listen(&self.settings, listen).await?;
-        let options = hearth_internode::ServerOptions {
-            listen,
-            local: self.hello(member.clone()),
-            tls: self.tls.clone(),
-            metrics: self.internode.clone(),
+        let (tls, metrics) = (self.tls.clone(), self.internode.clone());
+        let (bound, disk) = match internal {
+            InternalPort::Ingester(Internal { member, api, links }) => {
+                let (disk, local) = (member.disk, self.hello(member));
+                let options = hearth_internode::ServerOptions { listen, local, tls, metrics };
+                (InternalServer::bind(options, api, links).await, Some(disk))
+            }
+            InternalPort::Querier(api) => {
+                let cluster_id = self.settings.cluster.id.clone();
+                let options = QuerierServerOptions { listen, cluster_id, tls, metrics };
+                (InternalServer::bind_querier(options, api).await, None)
+            }
         };
         let fail =
             |source| NodeError::Listen { address: listen.to_string(), flag: "--cluster.listen", source };
-        let server = InternalServer::bind(options, api, links).await.map_err(fail)?;
+        let server = bound.map_err(fail)?;
         let address = server.local_addr().map_err(fail)?;
         let (end, ended) = oneshot::channel::<()>();
         let task = tokio::spawn(server.run(async {
             // Dropped is ended as well.
             _ = ended.await;
         }));
-        Ok(InternalPort { member, address, end, task })
+        Ok(OpenPort { disk, address, end, task })
     }
 
     /// The cluster.
@@ -293,7 +316,7 @@ impl Node {
     async fn announcement(
         &self,
         address: SocketAddr,
-        internal: Option<&InternalPort>,
+        internal: Option<&OpenPort>,
     ) -> Result<Announcement, NodeError> {
         let ip = match &self.membership {
             Some(_) => address::advertised(&self.settings, address).await?,
@@ -308,7 +331,7 @@ impl Node {
         Ok(Announcement {
             role: self.role,
             instance: self.instance.clone(),
-            disk: internal.map(|internal| internal.member.disk),
+            disk: internal.and_then(|internal| internal.disk),
             zone: self.settings.zone.clone(),
             api_addr,
             cluster_addr,
@@ -334,14 +357,14 @@ impl Node {
 }
 
 /// The running internal port.
-struct InternalPort {
-    member: MemberId,
+struct OpenPort {
+    disk: Option<DiskId>,
     address: SocketAddr,
     end: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-impl InternalPort {
+impl OpenPort {
     /// Lets open calls end, for a bounded time.
     async fn end(self) {
         drop(self.end);

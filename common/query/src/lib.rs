@@ -1,4 +1,5 @@
-//! The way of a question over roots and journals: ranges and limits, which blocks it needs, and the seam to heads.
+//! The way of a question over roots and journals: ranges and limits, which blocks it needs and who reads them, and the seam
+//! to heads.
 //!
 //! Must not know: wire messages, sockets, object stores.
 
@@ -9,6 +10,7 @@ pub mod nodes;
 pub mod plan;
 pub mod range;
 pub mod series;
+pub mod share;
 pub mod tenants;
 
 pub use fetch::{FetchAnswer, FetchError, FetchRequest, HeadSource, JournalAnswer};

@@ -16,6 +16,12 @@ pub fn tokens_of(member: &InstanceId) -> impl Iterator<Item = u32> {
     (0..TOKENS_PER_MEMBER).map(move |n| xxh3_64_with_seed(member.as_bytes(), u64::from(n)) as u32)
 }
 
+/// The point of something that has an identity of 128 bits, such as a block: its owner is the member that the point
+/// belongs to.
+pub fn token_of(id: u128) -> u32 {
+    xxh3_64_with_seed(&id.to_be_bytes(), 0) as u32
+}
+
 /// A point on the ring: hashes as its token, so that the ring sorts by tokens.
 #[derive(Debug, Clone, Copy)]
 struct Point {

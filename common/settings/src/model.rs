@@ -153,6 +153,13 @@ pub struct Querier {
     /// Cells that nobody answers for are left out of every query, and answers say so. Otherwise such a query fails, unless
     /// its header `X-Hearth-Allow-Partial: true` allows it.
     pub allow_partial: bool,
+    /// In a cluster: queriers read blocks of large queries for each other, so that each keeps a part of all blocks in memory.
+    /// Off, this one neither asks nor is asked.
+    pub share_blocks: bool,
+    /// A query of fewer blocks is answered by one querier alone, …
+    pub share_blocks_min: usize,
+    /// … and so is one that is expected to read less than this of them.
+    pub share_bytes_min: ByteSize,
 }
 
 impl Default for Querier {
@@ -163,6 +170,9 @@ impl Default for Querier {
             timeout: GoDuration::from_secs(120),
             threads: 0,
             allow_partial: false,
+            share_blocks: true,
+            share_blocks_min: 16,
+            share_bytes_min: ByteSize::mib(16),
         }
     }
 }

@@ -57,6 +57,7 @@ struct Pending {
 struct Call {
     member: InstanceId,
     cells: Vec<CellId>,
+    began: Instant,
 }
 
 /// What to do next for an idle cell.
@@ -196,8 +197,13 @@ impl<'a> Asking<'a> {
             (true, true) => Choice::GiveUp,
             (true, false) => Choice::Wait,
             (false, true) => Choice::Rest(pause(pending.trail.rounds(), (heads.random)())),
-            // Whoever is asked may only be slow.
-            (false, false) => Choice::Rest(heads.options.silence),
+            // Whoever is asked may only be slow, or another one leads soon: each round is longer, to a bound, for an election
+            // takes a second or two.
+            (false, false) => {
+                let doubled = 1 << pending.trail.rounds().saturating_sub(1).min(8);
+                let most = heads.options.silence / 4;
+                Choice::Rest(heads.silence().saturating_mul(doubled).min(most))
+            }
         }
     }
 
@@ -252,9 +258,9 @@ impl<'a> Asking<'a> {
             Event::Said(call, Box::new(said))
         };
         self.events.push(asked.boxed());
-        let silence = tokio::time::sleep(self.heads.options.silence);
+        let silence = tokio::time::sleep(self.heads.silence());
         self.events.push(silence.map(move |()| Event::Silence(call)).boxed());
-        self.calls.insert(call, Call { member, cells });
+        self.calls.insert(call, Call { member, cells, began: Instant::now() });
     }
 
     fn take(&mut self, event: Event) -> Result<Option<JournalId>, HeadsError> {
@@ -268,7 +274,11 @@ impl<'a> Asking<'a> {
             }
             Event::Silence(call) => self.silent(call),
             Event::Said(call, said) => {
-                let Some(Call { member, cells }) = self.calls.remove(&call) else { return Ok(None) };
+                let Some(Call { member, cells, began }) = self.calls.remove(&call) else { return Ok(None) };
+                if matches!(&*said, Ok(Fetched { outcome: FetchOutcome::Answered { cells, .. }, .. }) if !cells.is_empty())
+                {
+                    self.heads.took.add(began.elapsed());
+                }
                 for cell in &cells {
                     if let Some(pending) = self.pending.get_mut(cell) {
                         pending.asked.remove(&member);
@@ -282,7 +292,7 @@ impl<'a> Asking<'a> {
 
     /// A member that is asked says nothing: others may know who leads now.
     fn silent(&mut self, call: u64) {
-        let Some(Call { member, cells }) = self.calls.get(&call) else { return };
+        let Some(Call { member, cells, .. }) = self.calls.get(&call) else { return };
         self.heads.metrics.silences.inc();
         for cell in cells {
             if let Some(pending) = self.pending.get_mut(cell)

@@ -15,7 +15,7 @@ use hearth_common::{Clock, JournalId, Position, TenantId, TenantLimits, Timestam
 use hearth_model::question::Stats;
 use hearth_model::{Answer, Labels, NameTree, ProfileType, Question};
 use hearth_objstore::{Store, StoreOptions};
-use hearth_querier::{LocalHeads, Querier, QuerierDeps, QuerierOptions};
+use hearth_querier::{LocalHeads, Querier, QuerierDeps, QuerierOptions, SharingDeps};
 use hearth_query::{FetchAnswer, FetchError, FetchRequest, HeadSource, JournalAnswer};
 use hearth_rpc::{RequestMetrics, ServerOptions, Tenancy, bind};
 use parking_lot::Mutex;
@@ -134,6 +134,28 @@ impl World {
     }
 
     pub fn with(options: QuerierOptions, limits: TenantLimits) -> Self {
+        Self::made(options, limits, None)
+    }
+
+    /// A querier that asks others for blocks.
+    pub fn with_peers(options: QuerierOptions, peers: SharingDeps) -> Self {
+        Self::made(options, TenantLimits::default(), Some(peers))
+    }
+
+    /// Another querier before the same store.
+    pub fn another(&self, options: QuerierOptions) -> Querier {
+        Querier::new(QuerierDeps {
+            catalog: Arc::clone(&self.catalog),
+            store: self.store.clone(),
+            heads: Arc::new(LocalHeads::new(vec![Arc::clone(&self.head) as Arc<dyn HeadSource>])),
+            limits: Arc::new(Arc::new(TenantLimits::default())),
+            clock: Arc::new(Still::default()),
+            workers: Arc::new(|job| drop(tokio::task::spawn_blocking(job))),
+            options,
+        })
+    }
+
+    fn made(options: QuerierOptions, limits: TenantLimits, peers: Option<SharingDeps>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(Still::default());
         let store =
             Store::open("memory:", StoreOptions { clock: Arc::clone(&clock), faults: None }).expect("opens");
@@ -158,7 +180,10 @@ impl World {
             clock,
             options,
         };
-        let querier = Querier::new(deps);
+        let querier = match peers {
+            Some(peers) => Querier::with_peers(deps, peers),
+            None => Querier::new(deps),
+        };
         let mut registry = Registry::default();
         querier.register_metrics(&mut registry);
         Self { querier, store, catalog, head, registry: Mutex::new(registry), nonce: AtomicU64::new(0) }

@@ -14,7 +14,7 @@ use crate::status::status_of;
 use crate::wire;
 
 /// A call without a deadline gets this one.
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Service {
@@ -106,7 +106,7 @@ impl Service {
 }
 
 /// The deadline that the caller gave: digits and a unit (gRPC over HTTP/2, "Requests").
-fn timeout(metadata: &MetadataMap) -> Option<Duration> {
+pub(super) fn timeout(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;

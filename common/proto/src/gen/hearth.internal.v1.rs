@@ -1573,3 +1573,453 @@ pub mod cell_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BlocksRequest {
+    #[prost(string, tag = "1")]
+    pub cluster_id: ::prost::alloc::string::String,
+    /// Of questions, partial answers and blocks as the asker understands them. Peers of another version refuse.
+    #[prost(uint32, tag = "2")]
+    pub protocol: u32,
+    #[prost(string, tag = "3")]
+    pub tenant: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub question: ::core::option::Option<Question>,
+    #[prost(message, repeated, tag = "5")]
+    pub blocks: ::prost::alloc::vec::Vec<BlockEntry>,
+    /// Bytes that the query may still fetch.
+    #[prost(uint64, tag = "6")]
+    pub bytes_max: u64,
+    /// Time that the query has left.
+    #[prost(uint64, tag = "7")]
+    pub timeout_ms: u64,
+    /// Name of the asker, for the log.
+    #[prost(string, tag = "8")]
+    pub asker: ::prost::alloc::string::String,
+}
+/// A block as a root's page has it, but for its sources.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BlockEntry {
+    /// 16 bytes, big-endian.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: ::prost::bytes::Bytes,
+    #[prost(string, tag = "2")]
+    pub attempt: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub format: u32,
+    #[prost(sint32, tag = "4")]
+    pub day: i32,
+    #[prost(uint32, tag = "5")]
+    pub level: u32,
+    #[prost(sfixed64, tag = "6")]
+    pub min_time_ns: i64,
+    #[prost(sfixed64, tag = "7")]
+    pub max_time_ns: i64,
+    #[prost(string, tag = "8")]
+    pub first_service: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub last_service: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "10")]
+    pub types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "11")]
+    pub objects: ::prost::alloc::vec::Vec<block_entry::Object>,
+    #[prost(uint64, tag = "12")]
+    pub index_directory_offset: u64,
+    #[prost(uint64, tag = "13")]
+    pub profiles: u64,
+    #[prost(uint64, tag = "14")]
+    pub samples: u64,
+    #[prost(uint64, tag = "15")]
+    pub series: u64,
+    #[prost(uint64, tag = "16")]
+    pub units: u64,
+}
+/// Nested message and enum types in `BlockEntry`.
+pub mod block_entry {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Object {
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        #[prost(uint64, tag = "2")]
+        pub bytes: u64,
+        #[prost(fixed32, tag = "3")]
+        pub crc32c: u32,
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlocksResponse {
+    #[prost(oneof = "blocks_response::Outcome", tags = "1, 2")]
+    pub outcome: ::core::option::Option<blocks_response::Outcome>,
+}
+/// Nested message and enum types in `BlocksResponse`.
+pub mod blocks_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "1")]
+        Answered(super::BlocksAnswered),
+        #[prost(message, tag = "2")]
+        Refused(super::BlocksRefused),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlocksAnswered {
+    /// The blocks that the answer is of, 16 bytes each (big-endian): exactly those that were asked for, in their order.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub ids: ::prost::bytes::Bytes,
+    /// A partial answer, packed (hearth-internode `packed`, hearth-model `answer_bytes`).
+    #[prost(bytes = "bytes", tag = "2")]
+    pub answer: ::prost::bytes::Bytes,
+    /// Bytes that were fetched for it from the object store.
+    #[prost(uint64, tag = "3")]
+    pub fetched_bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlocksRefused {
+    #[prost(enumeration = "blocks_refused::Why", tag = "1")]
+    pub why: i32,
+    /// For people.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `BlocksRefused`.
+pub mod blocks_refused {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Why {
+        /// Of a later version: it did not work there.
+        Unspecified = 0,
+        /// It serves as many calls as it may.
+        Busy = 1,
+        /// The asker is of another cluster or version.
+        Stranger = 2,
+        /// The blocks take more bytes than the query has left.
+        Bytes = 3,
+        /// The sum does not fit in 63 bits.
+        Overflow = 4,
+        /// A block could not be read.
+        Unreadable = 5,
+        /// Something else.
+        Failed = 6,
+    }
+    impl Why {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "WHY_UNSPECIFIED",
+                Self::Busy => "WHY_BUSY",
+                Self::Stranger => "WHY_STRANGER",
+                Self::Bytes => "WHY_BYTES",
+                Self::Overflow => "WHY_OVERFLOW",
+                Self::Unreadable => "WHY_UNREADABLE",
+                Self::Failed => "WHY_FAILED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "WHY_UNSPECIFIED" => Some(Self::Unspecified),
+                "WHY_BUSY" => Some(Self::Busy),
+                "WHY_STRANGER" => Some(Self::Stranger),
+                "WHY_BYTES" => Some(Self::Bytes),
+                "WHY_OVERFLOW" => Some(Self::Overflow),
+                "WHY_UNREADABLE" => Some(Self::Unreadable),
+                "WHY_FAILED" => Some(Self::Failed),
+                _ => None,
+            }
+        }
+    }
+}
+/// Generated client implementations.
+pub mod querier_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    #[derive(Debug, Clone)]
+    pub struct QuerierClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> QuerierClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> QuerierClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            QuerierClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Reads blocks and merges what they answer: all of them, or a refusal.
+        pub async fn blocks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BlocksRequest>,
+        ) -> std::result::Result<tonic::Response<super::BlocksResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hearth.internal.v1.Querier/Blocks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hearth.internal.v1.Querier", "Blocks"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod querier_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with QuerierServer.
+    #[async_trait]
+    pub trait Querier: std::marker::Send + std::marker::Sync + 'static {
+        /// Reads blocks and merges what they answer: all of them, or a refusal.
+        async fn blocks(
+            &self,
+            request: tonic::Request<super::BlocksRequest>,
+        ) -> std::result::Result<tonic::Response<super::BlocksResponse>, tonic::Status>;
+    }
+    #[derive(Debug)]
+    pub struct QuerierServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> QuerierServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for QuerierServer<T>
+    where
+        T: Querier,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/hearth.internal.v1.Querier/Blocks" => {
+                    #[allow(non_camel_case_types)]
+                    struct BlocksSvc<T: Querier>(pub Arc<T>);
+                    impl<T: Querier> tonic::server::UnaryService<super::BlocksRequest>
+                    for BlocksSvc<T> {
+                        type Response = super::BlocksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BlocksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Querier>::blocks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BlocksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for QuerierServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "hearth.internal.v1.Querier";
+    impl<T> tonic::server::NamedService for QuerierServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}

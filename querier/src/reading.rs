@@ -1,0 +1,156 @@
+//! Reads blocks for one question in this process, within a budget of bytes. The same for a query that came here and for one
+//! that came to a peer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::{StreamExt, TryStreamExt};
+use hearth_block::{BlockEntry, BlockError};
+use hearth_common::work::away;
+use hearth_common::{TenantId, Workers};
+use hearth_model::{Answer, Question};
+use tokio::sync::Semaphore;
+
+use crate::blocks::Blocks;
+use crate::error::QueryError;
+use crate::gather::Gather;
+use crate::metrics::Metrics;
+
+/// Blocks of one query that are fetched at once.
+pub(crate) const FETCHES_AT_ONCE: usize = 8;
+
+/// Bytes that one query may fetch from blocks.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// As the error names it.
+    limit: u64,
+    /// Less than the limit when others have used a part.
+    max: u64,
+    used: AtomicU64,
+}
+
+impl Budget {
+    /// All of the limit.
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { limit, max: limit, used: AtomicU64::new(0) }
+    }
+
+    /// For work that may count or not: what is left now.
+    pub(crate) fn rest(&self) -> Self {
+        Self { limit: self.limit, max: self.left(), used: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn take(&self, bytes: u64) -> Result<(), QueryError> {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if used > self.max { Err(self.exceeded()) } else { Ok(()) }
+    }
+
+    pub(crate) fn exceeded(&self) -> QueryError {
+        QueryError::Bytes { limit: self.limit }
+    }
+
+    pub(crate) fn left(&self) -> u64 {
+        self.max.saturating_sub(self.used())
+    }
+
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// What is read, and what for.
+#[derive(Debug)]
+pub(crate) struct Reading<'a> {
+    pub(crate) tenant: &'a TenantId,
+    pub(crate) question: &'a Question,
+    pub(crate) budget: &'a Budget,
+    /// One permit a block that is fetched: [`FETCHES_AT_ONCE`] for the whole query.
+    pub(crate) fetches: &'a Semaphore,
+}
+
+/// Why blocks gave no answer.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// A block could not be read; a newer root may not have it any more.
+    Unreadable(QueryError),
+    /// For good.
+    Failed(QueryError),
+}
+
+impl<E: Into<QueryError>> From<E> for ReadError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Reads blocks. One for a process.
+pub(crate) struct Reader {
+    pub(crate) blocks: Blocks,
+    /// One permit a thread that computes.
+    pub(crate) threads: Arc<Semaphore>,
+    pub(crate) workers: Workers,
+    pub(crate) metrics: Metrics,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("blocks", &self.blocks).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Adds the answers of blocks to `gather`, each once, or fails.
+    pub(crate) async fn read(
+        &self,
+        reading: &Reading<'_>,
+        blocks: Vec<Arc<BlockEntry>>,
+        gather: &Arc<Gather>,
+    ) -> Result<(), ReadError> {
+        let tasks = blocks.into_iter().map(|entry| self.read_one(reading, entry, Arc::clone(gather)));
+        futures::stream::iter(tasks).buffer_unordered(FETCHES_AT_ONCE).try_collect::<()>().await
+    }
+
+    async fn read_one(
+        &self,
+        reading: &Reading<'_>,
+        entry: Arc<BlockEntry>,
+        gather: Arc<Gather>,
+    ) -> Result<(), ReadError> {
+        let folder = entry.folder(reading.tenant);
+        let failed = |source: BlockError| {
+            let is_read = matches!(source, BlockError::Read { .. });
+            let error = QueryError::Block { block: folder.clone(), source };
+            if is_read { ReadError::Unreadable(error) } else { ReadError::Failed(error) }
+        };
+        let _fetch = reading.fetches.acquire().await.map_err(|_| QueryError::Worker)?;
+        let open = self.blocks.open(reading.tenant, &entry, &self.metrics).await.map_err(failed)?;
+        let prepared = open.reader.prepare(reading.question).await.map_err(failed)?;
+        let bytes = prepared.fetched_bytes();
+        self.metrics.blocks.inc();
+        self.metrics.bytes.inc_by(bytes);
+        self.metrics.rows.inc_by(prepared.rows());
+        reading.budget.take(bytes)?;
+        let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| QueryError::Worker)?;
+        let worked = away(&self.workers, move || {
+            let _permit = permit;
+            let answer = prepared.run()?;
+            gather.add(answer)?;
+            Ok::<_, BlockError>(())
+        });
+        worked.await.map_err(|_| QueryError::Worker)?.map_err(failed)?;
+        self.blocks.used(folder, &open);
+        self.metrics.open(&self.blocks);
+        Ok(())
+    }
+
+    /// Adds the answer of others to `gather`, on a thread that computes.
+    pub(crate) async fn add(&self, answer: Answer, gather: &Arc<Gather>) -> Result<(), QueryError> {
+        let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| QueryError::Worker)?;
+        let gather = Arc::clone(gather);
+        let worked = away(&self.workers, move || {
+            let _permit = permit;
+            gather.add(answer)
+        });
+        Ok(worked.await.map_err(|_| QueryError::Worker)??)
+    }
+}
