@@ -80,8 +80,18 @@ impl Profile {
     }
 }
 
-/// Pushes profiles until each is acknowledged, or too old for the front that is asked.
-pub(crate) async fn push(world: Arc<World>, mut left: Vec<Profile>) -> Result<(), String> {
+/// Pushes profiles until each is acknowledged, or too old for the front that is asked; some of them once more, as a client
+/// does that did not hear of it.
+pub(crate) async fn push(world: Arc<World>, profiles: Vec<Profile>) -> Result<(), String> {
+    push_once(&world, profiles.clone()).await?;
+    if world.dice.chance(25) {
+        tokio::time::sleep(Duration::from_millis(world.dice.below(12_000))).await;
+        push_once(&world, profiles).await?;
+    }
+    Ok(())
+}
+
+async fn push_once(world: &World, mut left: Vec<Profile>) -> Result<(), String> {
     for try_number in 0..TRIES_MAX {
         let at = world.any_front();
         let now = world.node(at).clock.now();
@@ -93,7 +103,7 @@ pub(crate) async fn push(world: Arc<World>, mut left: Vec<Profile>) -> Result<()
         let rid_try = if world.plant == Plant::NewIdentity { try_number } else { 0 };
         let records: Vec<Bytes> = left.iter().map(|profile| profile.record(rid_try)).collect();
         world.truth.lock().sent.extend(left.iter().map(|profile| profile.number));
-        let pushed = call(&world, at, async |front| front.push.push(records).await.ok()).await;
+        let pushed = call(world, at, async |front| front.push.push(records).await.ok()).await;
         if let Some(outcomes) = pushed {
             for (profile, outcome) in left.iter().zip(&outcomes) {
                 if *outcome != PushOutcome::Acked {

@@ -27,6 +27,8 @@ pub(crate) const CLIENTS: usize = 99;
 pub(crate) struct Net {
     pub(crate) cut: BTreeSet<(usize, usize)>,
     pub(crate) loss_percent: u64,
+    /// Who hears no gossip until then.
+    pub(crate) deaf: BTreeMap<usize, Instant>,
     /// A stream keeps its order.
     last: BTreeMap<(usize, usize), Instant>,
 }
@@ -34,6 +36,7 @@ pub(crate) struct Net {
 impl Net {
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
+        self.deaf.clear();
         self.loss_percent = 0;
     }
 }

@@ -309,7 +309,7 @@ impl Shared<'_> {
             plan: self.world.rules.plan.clone(),
             folder: None,
             plan_every: Duration::from_secs(1),
-            poll_every: Duration::from_secs(10),
+            poll_every: Duration::from_secs(20),
         };
         let deps = MembershipDeps {
             store: self.store.clone(),

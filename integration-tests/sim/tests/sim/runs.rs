@@ -19,13 +19,15 @@ use crate::{Done, live, number};
 const CHILD: &str = "HEARTH_SIM_CHILD";
 const DONE: &str = "the world ended well:";
 
+/// Where the numbers in place of the system's randomness go on.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// The system's randomness, which is none here. tokio and the standard library ask for it.
 ///
 /// # Safety
 /// As the system's function: `bytes` is writable for `length` bytes.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn getrandom(bytes: *mut u8, length: usize, _flags: u32) -> isize {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
     for at in 0..length {
         let word = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // SAFETY: the caller promises that so many bytes are writable.
@@ -40,7 +42,15 @@ fn child() {
     let Ok(what) = std::env::var(CHILD) else { return };
     let (seed, plant) = what.split_once(' ').expect("two numbers");
     let plant = Plant::numbered(plant.parse().expect("a number"));
-    match live_once(seed.parse().expect("a number"), plant) {
+    let seed = seed.parse().expect("a number");
+    if number("HEARTH_SIM_SEED").is_some() {
+        let level = std::env::var("HEARTH_SIM_LOG").unwrap_or_else(|_| "warn".to_owned());
+        hearth_telemetry::init_logs(&level, LogStyle::Text).expect("a level");
+    }
+    // Whatever was drawn so far, a new thread begins anew.
+    NEXT.store(0, Ordering::Relaxed);
+    let lived = std::thread::spawn(move || live_once(seed, plant)).join();
+    match lived.unwrap_or_else(|_| Err(format!("seed {seed}: a panic"))) {
         Ok(Done { trace, records, answers, inexact }) => {
             println!("\n{DONE} {trace} {records} {answers} {inexact}");
         }
@@ -50,10 +60,6 @@ fn child() {
 
 fn live_once(seed: u64, plant: Plant) -> Result<Done, String> {
     let show = number("HEARTH_SIM_SEED").is_some();
-    if show {
-        let level = std::env::var("HEARTH_SIM_LOG").unwrap_or_else(|_| "warn".to_owned());
-        hearth_telemetry::init_logs(&level, LogStyle::Text).expect("a level");
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let dir = tempfile::tempdir().expect("a folder");
     runtime.expect("a runtime").block_on(async {

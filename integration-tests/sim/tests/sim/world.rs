@@ -171,7 +171,8 @@ impl World {
     pub(crate) fn reaches(&self, from: usize, to: usize) -> bool {
         let net = self.net.lock();
         let stands = self.paused_until(from).or_else(|| self.paused_until(to)).is_some();
-        !stands && !net.cut.contains(&(from, to)) && !net.cut.contains(&(to, from))
+        let deaf = net.deaf.get(&to).is_some_and(|until| *until > Instant::now());
+        !stands && !deaf && !net.cut.contains(&(from, to)) && !net.cut.contains(&(to, from))
     }
 
     /// Any front, dead or alive.
@@ -219,7 +220,7 @@ impl World {
 
     /// One thing goes wrong, or gets better.
     pub(crate) fn trouble(self: &Arc<Self>) {
-        match self.dice.below(18) {
+        match self.dice.below(19) {
             0 | 1 => self.kill(self.any_ingester(), self.dice.chance(60)),
             2 => self.kill(self.any(), self.dice.chance(60)),
             3 => self.start_all(),
@@ -265,6 +266,7 @@ impl World {
             14 => self.lose_disk(),
             15 => self.isolate(),
             16 => self.stop(self.any_ingester()),
+            17 => self.deafen(),
             _ => self.fill_disk(),
         }
     }
@@ -290,6 +292,13 @@ impl World {
         for other in (0..INGESTERS).filter(|other| *other != at) {
             net.cut.extend([(at, other), (other, at)]);
         }
+    }
+
+    /// Gossip does not get to a process; everything else does.
+    fn deafen(&self) {
+        let (at, s) = (self.any(), 10 + self.dice.below(30));
+        self.trace.note(&format!("{} hears no gossip for {s} s", self.nodes[at].name));
+        self.net.lock().deaf.insert(at, Instant::now() + Duration::from_secs(s));
     }
 
     /// A process is told to stop, and started again, as when all are brought to a new version.
@@ -344,8 +353,10 @@ impl World {
         self.replace_disk(at);
     }
 
+    /// In an old segment: at the end of the newest one it cannot be told from a write that a power cut tore.
     fn flip(&self, disk: &FaultyDisk) {
-        let names = disk.names();
+        let mut names = disk.names();
+        names.pop();
         if names.is_empty() {
             return;
         }
