@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use hearth_block::input::{BlockSpec, SourceRange};
 use hearth_block::{WriteOptions, write_block};
 use hearth_catalog::{Catalog, CatalogOptions, Commit};
-use hearth_common::{Clock, JournalId, Position, TenantId, TenantLimits, TimestampNs};
+use hearth_common::{Clock, JournalId, Position, TenantId, TenantLimits, TimestampNs, Workers};
 use hearth_model::question::Stats;
 use hearth_model::{Answer, Labels, NameTree, ProfileType, Question};
 use hearth_objstore::{Store, StoreOptions};
@@ -126,6 +126,8 @@ pub struct World {
     pub head: Arc<Head>,
     registry: Mutex<Registry>,
     nonce: AtomicU64,
+    /// What a block's work takes at least.
+    pub work_takes_ms: Arc<AtomicU64>,
 }
 
 impl World {
@@ -171,8 +173,17 @@ impl World {
         });
         let heads = Arc::new(LocalHeads::new(vec![Arc::clone(&head) as Arc<dyn HeadSource>]));
         let limits = Arc::new(Arc::new(limits));
+        let work_takes_ms: Arc<AtomicU64> = Arc::default();
+        let takes_ms = Arc::clone(&work_takes_ms);
+        let workers: Workers = Arc::new(move |job| {
+            let takes = Duration::from_millis(takes_ms.load(Ordering::Relaxed));
+            drop(tokio::task::spawn_blocking(move || {
+                std::thread::sleep(takes);
+                job();
+            }));
+        });
         let deps = QuerierDeps {
-            workers: Arc::new(|job| drop(tokio::task::spawn_blocking(job))),
+            workers,
             catalog: Arc::clone(&catalog),
             store: store.clone(),
             heads,
@@ -186,7 +197,8 @@ impl World {
         };
         let mut registry = Registry::default();
         querier.register_metrics(&mut registry);
-        Self { querier, store, catalog, head, registry: Mutex::new(registry), nonce: AtomicU64::new(0) }
+        let (registry, nonce) = (Mutex::new(registry), AtomicU64::new(0));
+        Self { querier, store, catalog, head, registry, nonce, work_takes_ms }
     }
 
     pub fn push(&self, profile: Profile) {
