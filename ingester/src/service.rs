@@ -178,9 +178,10 @@ impl Ingester {
     pub async fn keep(self: &Arc<Self>, spec: &CellSpec) -> Result<(), String> {
         let host = self.host().await?;
         self.wanted.write().insert(spec.cell.clone(), spec.wanted.clone());
-        let known = host.cell(&spec.cell).is_some();
+        let before = host.cell(&spec.cell);
         let cell = host.ensure(spec).map_err(|error| hearth_common::error::chain(&error))?;
-        if !known {
+        // A cell that was forgotten may have begun another log under its name.
+        if before.is_none_or(|before| !Arc::ptr_eq(&before, &cell)) {
             self.watch(cell);
         }
         Ok(())
@@ -217,6 +218,9 @@ impl Ingester {
                     (if stopped { Role::Follower } else { news.role }, news.term)
                 };
                 let Some(ingester) = ingester.upgrade() else { return };
+                if !ingester.is_current(&cell) {
+                    return;
+                }
                 ingester.follow(&cell, role, term);
                 drop(ingester);
                 if news.changed().await.is_err() {
@@ -224,6 +228,12 @@ impl Ingester {
                 }
             }
         });
+    }
+
+    /// Whether no other log has begun under the name of the cell.
+    fn is_current(&self, cell: &Arc<Cell>) -> bool {
+        let current = self.host_now().and_then(|host| host.cell(&cell.id));
+        current.is_none_or(|current| Arc::ptr_eq(&current, cell))
     }
 
     fn follow(&self, cell: &Arc<Cell>, role: Role, term: Term) {
