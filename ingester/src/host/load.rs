@@ -81,6 +81,8 @@ pub(crate) struct Loaded {
     /// A whole segment cannot be read, and none behind it says anew what was pledged: this member may have promised what it
     /// does not know.
     pub(crate) forgotten: bool,
+    /// Something was damaged, and a cell that is first named behind it may have had entries there.
+    unnamed: bool,
 }
 
 /// Reads all of the log. One segment is in memory at a time.
@@ -99,6 +101,7 @@ pub(crate) fn load(replay: impl Iterator<Item = Result<Replayed, Damage>>) -> Lo
                 loaded.forgotten |= whole;
                 // Whose entries are gone is not known: what this disk acknowledged may be missing from any cell.
                 loaded.cells.values_mut().for_each(|cell| cell.pledge.damaged = true);
+                loaded.unnamed = true;
             }
         }
     }
@@ -120,7 +123,7 @@ impl Loaded {
             let cell = self.cells.entry(found.number).or_insert_with(|| LoadedCell {
                 cell: found.cell.clone(),
                 log: found.log,
-                pledge: Pledge::default(),
+                pledge: Pledge { damaged: self.unnamed, ..Pledge::default() },
                 base: Base::default(),
                 slots: BTreeMap::new(),
                 remembered: Vec::new(),

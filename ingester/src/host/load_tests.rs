@@ -116,6 +116,14 @@ fn damage_at_the_end_is_damage_of_every_cell() {
     Log::default().segment(&checkpoint(0, &["a", "b"])).begin(1, 1).damage().check((0, &[1], true), 0, 1);
 }
 
+/// The damaged segment was the first, so nothing before it names the cell; what is missing lies behind the base that the next
+/// one knows.
+#[test]
+fn damage_before_a_cell_is_named_is_damage_of_it_too() {
+    let log = Log::default().damage().segment(&checkpoint(4, &["a", "b", "c"]));
+    log.check((4, &[], true), 0, 1);
+}
+
 #[test]
 fn a_member_that_may_have_forgotten_a_promise_says_so() {
     let whole = |log: Log| Log([log.0, vec![Err(gone())]].concat(), log.1);

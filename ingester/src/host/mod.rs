@@ -240,7 +240,7 @@ impl Host {
     ) -> Result<(Arc<Self>, FoundDamage), WalError> {
         let HostParts { me, wal, durable, dir, post, clock, rng, workers, horizon, metrics, alone, planted } =
             parts;
-        let load::Loaded { cells: loaded, segments, mut damage, forgotten } = load::load(replay);
+        let load::Loaded { cells: loaded, segments, mut damage, forgotten, .. } = load::load(replay);
         if forgotten && !alone {
             return Err(WalError::io("trust", "the newest segment", std::io::Error::other(FORGOTTEN)));
         }
