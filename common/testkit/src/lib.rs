@@ -5,15 +5,18 @@
 //! - [`wire`]: the protobuf wire format by hand, for bytes that no encoder writes.
 //! - [`records`]: a record from a pprof without any of the distributor's rules.
 //! - [`certificates`]: an authority and files of certificates.
+//! - [`clock`]: time that passes when a test says so.
 //! - [`files`]: the real profiles that lie beside the project, when they do.
 //!
 //! Clear before fast; must not be used outside tests.
 
 pub mod certificates;
+pub mod clock;
 pub mod files;
 pub mod pprof;
 pub mod raw;
 pub mod records;
 pub mod wire;
 
+pub use clock::HandClock;
 pub use pprof::{PprofBuilder, gzip};

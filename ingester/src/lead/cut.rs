@@ -7,12 +7,12 @@ use std::time::Duration;
 use hearth_block::write::{EncodedBlock, WriteOptions, write_block};
 use hearth_block::{BlockSpec, SourceRange};
 use hearth_catalog::{Commit, Publication};
+use hearth_common::work::away;
 
 use super::Lead;
 use super::tenant::{Sealed, Tenant};
 use crate::head::{self, SealedUnit};
 use crate::planted::Bug;
-use hearth_common::work::away;
 
 /// Attempts before a publication is left to the next turn of the loop.
 const ATTEMPTS_MAX: u32 = 4;

@@ -89,34 +89,19 @@ fn rest(known: &mut Known, now: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use hearth_common::TimestampNs;
+    use hearth_testkit::HandClock;
 
     use super::*;
 
-    #[derive(Debug, Default)]
-    struct Hand(AtomicU64);
-
-    impl Clock for Hand {
-        fn now(&self) -> TimestampNs {
-            TimestampNs(0)
-        }
-
-        fn monotonic(&self) -> Duration {
-            Duration::from_millis(self.0.load(Ordering::Relaxed))
-        }
-    }
-
     #[test]
     fn rests_grow_until_it_answers() {
-        let clock = Arc::new(Hand::default());
+        let clock = Arc::new(HandClock::default());
         let resting = Resting::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let peer = InstanceId(Arc::from("b"));
         let rests_ms = || {
             let mut ms = 0;
             while resting.rests(&peer) {
-                clock.0.fetch_add(100, Ordering::Relaxed);
+                clock.pass(Duration::from_millis(100));
                 ms += 100;
             }
             ms

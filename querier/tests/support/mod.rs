@@ -152,7 +152,7 @@ impl World {
             heads: Arc::new(LocalHeads::new(vec![Arc::clone(&self.head) as Arc<dyn HeadSource>])),
             limits: Arc::new(Arc::new(TenantLimits::default())),
             clock: Arc::new(Still::default()),
-            workers: Arc::new(|job| drop(tokio::task::spawn_blocking(job))),
+            workers: hearth_node::workers(),
             options,
         })
     }

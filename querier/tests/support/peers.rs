@@ -7,13 +7,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hearth_common::{Clock, ErrorKind, InstanceId, TimestampNs};
+use hearth_common::{ErrorKind, InstanceId, TimestampNs};
 use hearth_internode::{
     BlocksAnswer, BlocksError, BlocksRequest, CallError, QuerierApi, Refusal, RefusalWhy,
 };
 use hearth_querier::{BlockPeers, QuerierOptions, SharingDeps, SharingOptions};
 use hearth_query::share::Threshold;
 use hearth_ring::Ring;
+use hearth_testkit::HandClock;
 use parking_lot::Mutex;
 
 use crate::support::{BASE_MS, Profile, World};
@@ -62,21 +63,7 @@ pub struct Others {
     pub calls: Mutex<Vec<(String, usize, u64, Duration)>>,
     /// Calls that were dropped before they ended.
     pub given_up: AtomicU64,
-    clock: Arc<Hand>,
-}
-
-/// A clock that goes on when a test says so.
-#[derive(Debug, Default)]
-struct Hand(AtomicU64);
-
-impl Clock for Hand {
-    fn now(&self) -> TimestampNs {
-        TimestampNs::from_ms(BASE_MS)
-    }
-
-    fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::SeqCst))
-    }
+    clock: Arc<HandClock>,
 }
 
 struct Running<'a>(&'a Others, bool);
@@ -100,7 +87,7 @@ impl Others {
 
     /// Time passes for whoever rests.
     pub fn pass(&self, time: Duration) {
-        self.clock.0.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
+        self.clock.pass(time);
     }
 
     /// Blocks that each peer was asked for since the last look.
@@ -166,12 +153,12 @@ pub async fn world(options: SharingOptions, querier: QuerierOptions) -> (Arc<Wor
         does: Mutex::default(),
         calls: Mutex::default(),
         given_up: AtomicU64::new(0),
-        clock: Arc::default(),
+        clock: Arc::new(HandClock::at(TimestampNs::from_ms(BASE_MS))),
     });
     let peers = SharingDeps {
         me: name("a"),
         peers: Arc::<Others>::clone(&others),
-        clock: Arc::<Hand>::clone(&others.clock),
+        clock: Arc::<HandClock>::clone(&others.clock),
         options,
     };
     let world = World::with_peers(querier, peers);

@@ -168,10 +168,7 @@ impl UnitSymbols {
         shared: &SharedSymbols,
         stored: impl Fn(&Frame) -> Result<&'b [u8], BlockError>,
     ) -> Result<Self, BlockError> {
-        let mut found = Self::decode_only(meta, unit, |_| true, stored)?;
-        let at = meta.frames.get(found.place.frames.start).map_or(0, |f| f.offset);
-        found.check(meta, shared).map_err(|what| BlockError::index(at, what))?;
-        Ok(found)
+        Self::decode_checked(meta, unit, shared, |_| true, stored)
     }
 
     /// As [`UnitSymbols::decode`], without the tree.
@@ -181,7 +178,17 @@ impl UnitSymbols {
         shared: &SharedSymbols,
         stored: impl Fn(&Frame) -> Result<&'b [u8], BlockError>,
     ) -> Result<Self, BlockError> {
-        let mut found = Self::decode_only(meta, unit, |kind| kind != section::TREE, stored)?;
+        Self::decode_checked(meta, unit, shared, |kind| kind != section::TREE, stored)
+    }
+
+    fn decode_checked<'b>(
+        meta: &Meta,
+        unit: u32,
+        shared: &SharedSymbols,
+        wanted: impl Fn(u32) -> bool,
+        stored: impl Fn(&Frame) -> Result<&'b [u8], BlockError>,
+    ) -> Result<Self, BlockError> {
+        let mut found = Self::decode_only(meta, unit, wanted, stored)?;
         let at = meta.frames.get(found.place.frames.start).map_or(0, |f| f.offset);
         found.check(meta, shared).map_err(|what| BlockError::index(at, what))?;
         Ok(found)

@@ -64,28 +64,13 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use hearth_common::TimestampNs;
+    use hearth_testkit::HandClock;
 
     use super::*;
 
-    #[derive(Debug, Default)]
-    struct Hand(AtomicU64);
-
-    impl Clock for Hand {
-        fn now(&self) -> TimestampNs {
-            TimestampNs(0)
-        }
-
-        fn monotonic(&self) -> Duration {
-            Duration::from_secs(self.0.load(Ordering::Relaxed))
-        }
-    }
-
     #[tokio::test]
     async fn connections_are_shared_bounded_and_given_up_when_idle() {
-        let clock = Arc::new(Hand::default());
+        let clock = Arc::new(HandClock::default());
         let pool = Pool::new(Arc::clone(&clock) as Arc<dyn Clock>, None, Metrics::default());
         let same = |a: &str, b: &str| {
             let address = |address| pool.get(address).expect("valid").address.as_ptr();
@@ -94,11 +79,11 @@ mod tests {
         assert!(same("a:1", "a:1") && !same("a:1", "b:1"));
         assert_eq!(pool.len(), 2);
         for port in 0..CLIENTS_MAX {
-            clock.0.fetch_add(1, Ordering::Relaxed);
+            clock.pass(Duration::from_secs(1));
             pool.get(&format!("c:{}", port + 1)).expect("valid");
         }
         assert_eq!(pool.len(), CLIENTS_MAX);
-        clock.0.fetch_add(IDLE_MAX.as_secs(), Ordering::Relaxed);
+        clock.pass(IDLE_MAX);
         pool.get("d:1").expect("valid");
         assert_eq!(pool.len(), 1);
         assert!(pool.get("no address").is_err() && pool.get("no-port").is_err());
