@@ -30,6 +30,8 @@ pub struct Checker {
     /// Questions answered, and those that failed with a clear error.
     answered: AtomicU64,
     failed: AtomicU64,
+    /// The longest time from one exact answer to the next with clear errors between them, in ms.
+    unanswered_ms: AtomicU64,
     errors: Mutex<Vec<String>>,
 }
 
@@ -48,6 +50,7 @@ impl Default for Checker {
             slowest_ms: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            unanswered_ms: AtomicU64::new(0),
             errors: Mutex::default(),
         }
     }
@@ -117,6 +120,7 @@ impl Checker {
     /// begun; or it is a clear error.
     pub fn ask(&self, clients: &[Api], pause: Duration) {
         let mut at = 0;
+        let (mut last, mut errors) = (Instant::now(), false);
         while !self.stop.load(Ordering::SeqCst) {
             let service = at as u64 % SERVICES;
             let client = &clients[at % clients.len()];
@@ -128,8 +132,13 @@ impl Checker {
                 Ok(got) => {
                     assert!(before <= got && got <= after, "service {service}: {before} ≤ {got} ≤ {after}");
                     self.answered.fetch_add(1, Ordering::SeqCst);
+                    if std::mem::take(&mut errors) {
+                        self.unanswered_ms.fetch_max(last.elapsed().as_millis() as u64, Ordering::SeqCst);
+                    }
+                    last = Instant::now();
                 }
                 Err(error) => {
+                    errors = true;
                     self.failed.fetch_add(1, Ordering::SeqCst);
                     self.errors.lock().expect("not poisoned").push(error);
                 }
@@ -212,13 +221,15 @@ impl Checker {
         let load = |n: &AtomicU64| n.load(Ordering::SeqCst);
         let errors = self.errors.lock().expect("not poisoned");
         format!(
-            "{} pushed, {} retries, at most {} tries, slowest {} ms; {} answers, {} clear errors; last error: {}",
+            "{} pushed, {} retries, at most {} tries, slowest {} ms; {} answers, {} clear errors, \
+             at most {} ms without an answer; last error: {}",
             self.pushed(),
             load(&self.retries),
             load(&self.tries_max),
             load(&self.slowest_ms),
             load(&self.answered),
             load(&self.failed),
+            load(&self.unanswered_ms),
             errors.last().map_or("none", String::as_str)
         )
     }

@@ -19,6 +19,8 @@ pub(crate) enum Bug {
     ReadWithoutProbe,
     /// Records do not come with a snapshot.
     RidsLostAtSnapshot,
+    /// A damaged member is whole without the records that it dropped.
+    HealsWithoutRids,
     /// Records stay known although their entries were cut off.
     RidsKeptAtTruncation,
     /// A damaged member votes as if it had everything.

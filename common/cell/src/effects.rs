@@ -4,7 +4,7 @@
 
 use hearth_common::{MemberId, Position, Rid};
 
-use crate::message::{AppendHead, Message, SnapshotHead};
+use crate::message::{AppendHead, Message, RememberHead, SnapshotHead};
 use crate::types::{Base, Entry, Pledge, Positions, Probe, Term, WriteNo};
 
 /// Everything that came out of the inputs since the last call.
@@ -54,6 +54,11 @@ pub enum Write {
         /// Records at or below the base that are new to [`crate::Saved::remembered`]; to be kept for the horizon.
         rids: Vec<(Rid, Position)>,
     },
+    /// Records of dropped entries that no entry on this disk tells of: new to [`crate::Saved::remembered`].
+    Remember {
+        /// Which; to be kept for the horizon.
+        rids: Vec<(Rid, Position)>,
+    },
 }
 
 /// A message to be sent.
@@ -74,6 +79,13 @@ pub enum Send {
         to: MemberId,
         /// Its head.
         head: SnapshotHead,
+    },
+    /// [`Message::Remember`], to be filled with the records up to `head.upto`.
+    Remember {
+        /// To whom.
+        to: MemberId,
+        /// Its head.
+        head: RememberHead,
     },
     /// A message as it is.
     Message {

@@ -36,7 +36,7 @@ mod types;
 pub use effects::{Confirmed, Effects, Invariant, Role, RoleChange, Send, Write};
 pub use error::{ChangeError, NotLeader, ProposeError};
 pub use message::{
-    AppendHead, AppendReply, Message, Outcome, SnapshotHead, VoteKind, VoteReply, VoteRequest,
+    AppendHead, AppendReply, Message, Outcome, RememberHead, SnapshotHead, VoteKind, VoteReply, VoteRequest,
 };
 pub use options::{Limits, Options, Timing};
 pub use replica::{Change, Proposed, Replica};

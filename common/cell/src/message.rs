@@ -29,6 +29,13 @@ pub enum Message {
         /// The records at or below the base that the leader remembers, oldest first ([`crate::Rids::remembered`]).
         rids: Vec<(Rid, Position)>,
     },
+    /// The receiver's disk lost something: which records were taken, as it may not know of those that it dropped.
+    Remember {
+        /// For whom, and how far.
+        head: RememberHead,
+        /// All records at or below `head.upto` that the leader knows ([`crate::Rids::known_upto`]).
+        rids: Vec<(Rid, Position)>,
+    },
     /// The leader hands over: campaign at once.
     TimeoutNow {
         /// The leader's term.
@@ -54,6 +61,7 @@ impl Message {
             Self::Vote(request) => request.term,
             Self::VoteReply(reply) => reply.term,
             Self::Snapshot { head, .. } => head.term,
+            Self::Remember { head, .. } => head.term,
             Self::TimeoutNow { term } | Self::Removed { term, .. } => *term,
         }
     }
@@ -87,6 +95,8 @@ pub struct AppendReply {
     pub life: Life,
     /// The newest probe that it has heard of in this term.
     pub probe: Probe,
+    /// Its disk lost something: [`Message::Remember`] is wanted.
+    pub damaged: bool,
     /// How it went.
     pub outcome: Outcome,
 }
@@ -154,4 +164,15 @@ pub struct SnapshotHead {
     pub term: Term,
     /// Everything at or below it is in the object store.
     pub base: Base,
+}
+
+/// What comes with the records for a member whose disk lost something.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct RememberHead {
+    /// The leader's term.
+    pub term: Term,
+    /// The life that it is meant for.
+    pub life: Life,
+    /// A committed position: records of later entries are not among them.
+    pub upto: Position,
 }

@@ -46,6 +46,8 @@ pub(crate) struct Progress {
     pub(crate) heard_at: Option<Duration>,
     /// The newest probe that it answered.
     pub(crate) echoed: Probe,
+    /// When it was last sent the records that it may have lost.
+    pub(crate) reminded_at: Option<Duration>,
 }
 
 impl Progress {
@@ -61,6 +63,7 @@ impl Progress {
             moved_at: now,
             heard_at: None,
             echoed: Probe(0),
+            reminded_at: None,
         }
     }
 
@@ -102,6 +105,7 @@ impl Progress {
                 self.matched = Position(0);
             }
             self.life = life;
+            self.reminded_at = None;
         }
         life == self.life
     }

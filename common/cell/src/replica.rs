@@ -62,6 +62,8 @@ pub struct Replica {
     /// A damaged member is whole again when it is durable up to here: what the leader had committed after it had learnt
     /// of this life, so that later commits count no acknowledgement of a former one.
     heal_at: Option<Position>,
+    /// This term's leader has told this life of all records up to its base or further.
+    reminded: bool,
     /// Who keeps the cell now, as far as the shell has heard: asked for news only, counted for nothing.
     rumoured: BTreeSet<MemberId>,
     /// Messages that wait for a write.
@@ -119,6 +121,7 @@ impl Replica {
             agreed: base_position,
             probe_heard: Probe(0),
             heal_at: None,
+            reminded: false,
             rumoured: BTreeSet::new(),
             held: VecDeque::new(),
             effects: Effects::default(),
@@ -157,6 +160,7 @@ impl Replica {
             Message::Vote(request) => self.on_vote_request(from, &request),
             Message::VoteReply(reply) => self.on_vote_reply(from, &reply),
             Message::Snapshot { head, rids } => self.on_snapshot(from, head, rids),
+            Message::Remember { head, rids } => self.on_remember(from, &head, rids),
             Message::TimeoutNow { term } => self.on_timeout_now(from, term),
             Message::Removed { at, at_term, .. } => self.on_removed(at, at_term),
         }

@@ -61,6 +61,13 @@ impl Rids {
         rids.filter_map(|rid| Some((*rid, self.find(*rid)?)))
     }
 
+    /// All records at or below a position that are still known, dropped ones first.
+    pub fn known_upto(&self, upto: Position) -> impl Iterator<Item = (Rid, Position)> {
+        let count = usize::try_from(upto.0.saturating_sub(self.base.0)).unwrap_or(usize::MAX);
+        let in_log = self.log.iter().take(count).flatten();
+        self.remembered().chain(in_log.filter_map(|rid| Some((*rid, self.find(*rid)?))))
+    }
+
     /// The next entry of the log holds this record, or none.
     ///
     /// A record that is known already keeps its older position: a leader that remembers for a shorter time than this

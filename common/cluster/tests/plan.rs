@@ -191,6 +191,26 @@ fn who_sees_few_declares_nobody_dead() {
 }
 
 #[test]
+fn who_is_declared_dead_and_sees_few_does_not_bring_itself_back() {
+    let names = ["a1", "b1", "c1", "a2", "b2"];
+    let mut world = World::begun(3, &names);
+    world.see("a1", 1, Presence::Gone);
+    world.run(11);
+    assert_eq!(world.state("a1", 1), Some(MemberState::Dead));
+    // The same roster as a1 sees it, which reaches the store and nobody else.
+    for name in names {
+        world.see(name, 1, if name == "a1" { Presence::Active } else { Presence::Gone });
+    }
+    world.run(20);
+    assert_eq!(world.state("a1", 1), Some(MemberState::Dead));
+    for name in ["b1", "c1"] {
+        world.see(name, 1, Presence::Active);
+    }
+    world.settle();
+    assert_eq!(world.state("a1", 1), Some(MemberState::Active));
+}
+
+#[test]
 fn another_disk_takes_the_places_of_the_old_one() {
     let mut world = World::begun(3, &["a1", "b1", "c1"]);
     let (log, founders) = (world.cell("a1").log, world.cell("a1").founders.clone());

@@ -40,7 +40,9 @@ impl Frame {
     pub fn weight_bytes(&self) -> usize {
         let content = match &self.message {
             Message::Append { entries, .. } => entries.iter().map(weight_bytes).sum(),
-            Message::Snapshot { rids, .. } => rids.len() * size_of::<(Rid, Position)>(),
+            Message::Snapshot { rids, .. } | Message::Remember { rids, .. } => {
+                rids.len() * size_of::<(Rid, Position)>()
+            }
             _ => 0,
         };
         FRAME_OVERHEAD_BYTES + content
@@ -50,7 +52,7 @@ impl Frame {
     pub fn is_short(&self) -> bool {
         match &self.message {
             Message::Append { entries, .. } => entries.is_empty(),
-            Message::Snapshot { .. } => false,
+            Message::Snapshot { .. } | Message::Remember { .. } => false,
             Message::AppendReply(_)
             | Message::Vote(_)
             | Message::VoteReply(_)

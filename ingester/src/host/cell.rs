@@ -368,6 +368,21 @@ impl Cell {
         self.news.send_modify(|news| _ = news.stopped.get_or_insert_with(|| Arc::from(why)));
     }
 
+    /// An entry cannot be read back. As after a failed write the log is given up until the process starts again: it reads
+    /// the log anew then, knows what is lost, and gets that from the other members.
+    pub(crate) fn give_up(&self, position: Position, error: &WalError) {
+        let why = format!(
+            "the entry of cell {} at {} cannot be read back: {}",
+            self.id.0,
+            position.0,
+            chain(error)
+        );
+        if self.shared.unreadable.set(Arc::from(&*why)).is_ok() {
+            tracing::error!(error = %why, "the log is given up until the process restarts");
+        }
+        self.stop(&why);
+    }
+
     fn is_stopped(&self) -> bool {
         self.news.borrow().stopped.is_some()
     }
@@ -385,6 +400,12 @@ impl Cell {
                 }
                 core.places.rebase(base.position, reset);
                 self.shared.base(self.number, base, reset)
+            }
+            Write::Remember { rids } => {
+                let ids: Vec<u128> = rids.iter().map(|(rid, _)| rid.0).collect();
+                self.shared.save_ids(self.number, &ids)?;
+                // The list is on disk by now; the log says nothing of it.
+                Ok(self.shared.wal.stats().appended)
             }
             Write::Entries { first, entries } => {
                 core.places.cut(first);
@@ -407,6 +428,10 @@ impl Cell {
             Send::Snapshot { to, head } => {
                 let rids = core.replica.rids().remembered().collect();
                 post.send(&to, &self.id, self.log, Message::Snapshot { head, rids });
+            }
+            Send::Remember { to, head } => {
+                let rids = core.replica.rids().known_upto(head.upto).collect();
+                post.send(&to, &self.id, self.log, Message::Remember { head, rids });
             }
             Send::Append { to, head, entries } => {
                 let in_memory: Option<Vec<Entry>> =

@@ -9,7 +9,7 @@ mod load;
 mod places;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -111,6 +111,8 @@ pub(crate) struct Shared {
     checkpoint: Mutex<BTreeMap<CellNumber, CheckpointCell>>,
     segments: Mutex<Segments>,
     disk_sends: mpsc::Sender<DiskSend>,
+    /// An entry could not be read back: why.
+    unreadable: OnceLock<Arc<str>>,
 }
 
 /// An append whose entries have to be read from the disk first.
@@ -255,6 +257,7 @@ impl Host {
             checkpoint: Mutex::default(),
             segments: Mutex::new(segments),
             disk_sends,
+            unreadable: OnceLock::new(),
         });
         let host = Arc::new(Self {
             shared: Arc::clone(&shared),
@@ -369,9 +372,9 @@ impl Host {
         self.cells().iter().for_each(|cell| cell.unreachable(member));
     }
 
-    /// Why nothing more is written, if so.
+    /// Why the log cannot be used any more, if so.
     pub(crate) fn failure(&self) -> Option<Arc<str>> {
-        self.durable.borrow().failed.clone()
+        self.durable.borrow().failed.clone().or_else(|| self.shared.unreadable.get().cloned())
     }
 
     /// Tells replicas what is on disk and that time passes, until the host is gone.
@@ -386,7 +389,8 @@ impl Host {
                     Err(_) => false,
                 };
                 let Some(host) = Weak::upgrade(&host) else { return };
-                let Durable { upto, failed } = durable.borrow_and_update().clone();
+                let Durable { upto, .. } = durable.borrow_and_update().clone();
+                let failed = host.failure();
                 for cell in host.cells() {
                     cell.durable(upto);
                     cell.tick();

@@ -114,9 +114,9 @@ impl Lead {
                 Ok(Some(record)) => record,
                 Ok(None) => continue,
                 Err(error) => {
-                    let error = hearth_common::error::chain(&error);
-                    self.common.report_damage(&format!("the record at {} is lost: {error}", position.0));
-                    continue;
+                    self.cell.give_up(position, &error);
+                    self.end();
+                    break;
                 }
             };
             let Ok((header, _)) = record::peek(&record) else {

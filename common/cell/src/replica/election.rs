@@ -46,7 +46,7 @@ impl Replica {
             self.enter_term();
         }
         if self.leader != leader {
-            self.heal_at = None;
+            (self.heal_at, self.reminded) = (None, false);
         }
         self.role = RoleState::Follower;
         self.leader = leader;
@@ -62,7 +62,7 @@ impl Replica {
     fn enter_term(&mut self) {
         self.agreed = self.commit;
         self.probe_heard = Probe(0);
-        self.heal_at = None;
+        (self.heal_at, self.reminded) = (None, false);
         self.heard_at = None;
         self.held.clear();
     }

@@ -8,8 +8,8 @@ use super::{Replica, RoleState};
 use crate::bug::Bug;
 use crate::effects::Write;
 use crate::log::Log;
-use crate::message::{AppendHead, AppendReply, Message, Outcome, SnapshotHead};
-use crate::types::Entry;
+use crate::message::{AppendHead, AppendReply, Message, Outcome, RememberHead, SnapshotHead};
+use crate::types::{Entry, Pledge};
 
 impl Replica {
     pub(super) fn on_append(&mut self, from: &MemberId, head: &AppendHead, entries: Vec<Entry>) {
@@ -77,6 +77,27 @@ impl Replica {
         self.reply_held();
     }
 
+    /// Takes note of records whose entries it dropped and may have forgotten since. Those behind its base come with their
+    /// entries.
+    pub(super) fn on_remember(
+        &mut self,
+        from: &MemberId,
+        head: &RememberHead,
+        mut rids: Vec<(Rid, Position)>,
+    ) {
+        if !self.follow(from, head.term) || head.life != self.pledge.life {
+            return;
+        }
+        let base = self.base();
+        rids.retain(|(_, position)| *position <= base);
+        let rids = self.rids.restore(rids, self.now);
+        if !rids.is_empty() {
+            self.write(Write::Remember { rids });
+        }
+        self.reminded |= head.upto >= base;
+        self.heal();
+    }
+
     /// Tells the leader how much of its log is on disk here. Nothing is said before this life is on disk: the leader
     /// must be able to tell its words from those of an earlier life.
     pub(super) fn reply_held(&mut self) {
@@ -89,13 +110,14 @@ impl Replica {
         if self.disk.durable_no() < self.life_write || self.stopped {
             return;
         }
-        let reply =
-            AppendReply { term: self.pledge.term, life: self.pledge.life, probe: self.probe_heard, outcome };
+        let Pledge { term, life, damaged, .. } = self.pledge;
+        let reply = AppendReply { term, life, probe: self.probe_heard, damaged, outcome };
         self.send(to, Message::AppendReply(reply));
     }
 
     /// A damaged member is whole again when it has on disk all that a leader had committed after it had learnt of this
-    /// life, up to the leader's first entry at least: up to there the leader may not know what is committed.
+    /// life, up to the leader's first entry at least: up to there the leader may not know what is committed. And when it
+    /// knows the records that it dropped: who leads answers their retries.
     pub(super) fn heal(&mut self) {
         let Some(commit) = self.heal_at.filter(|_| self.pledge.damaged) else { return };
         let base = self.log.base();
@@ -104,7 +126,8 @@ impl Replica {
         if !matches!(self.role, RoleState::Follower) || self.leader.is_none() {
             return;
         }
-        if self.disk.durable_end().min(self.agreed) >= commit.max(begin) {
+        let reminded = self.reminded || self.has(Bug::HealsWithoutRids);
+        if reminded && self.disk.durable_end().min(self.agreed) >= commit.max(begin) {
             self.pledge.damaged = false;
             self.write_pledge();
         }

@@ -13,7 +13,7 @@ use super::{Replica, RoleState};
 use crate::bug::Bug;
 use crate::effects::{Confirmed, Send};
 use crate::error::{NotLeader, ProposeError};
-use crate::message::{AppendHead, AppendReply, Message, Outcome, SnapshotHead};
+use crate::message::{AppendHead, AppendReply, Message, Outcome, RememberHead, SnapshotHead};
 use crate::progress::{Mode, Progress};
 use crate::types::{Body, Entry, Positions, Probe};
 
@@ -171,9 +171,26 @@ impl Replica {
             }
             Outcome::Stale => {}
         }
+        if reply.damaged {
+            self.remind(from);
+        }
         self.hear_quorum();
         self.confirm_reads();
         self.hand_over_if_ready();
+    }
+
+    /// Tells a damaged peer which records were taken, every so often until it is whole. Not before an entry of this term is
+    /// committed: until then the leader may know less to be committed than the peer has dropped.
+    fn remind(&mut self, to: &MemberId) {
+        let (now, resend) = (self.now, self.options.timing.resend);
+        let RoleState::Leader(reign) = &mut self.role else { return };
+        let begun = self.commit >= reign.begin;
+        let Some(peer) = reign.peers.get_mut(to).filter(|_| begun) else { return };
+        if peer.reminded_at.is_none_or(|at| now.saturating_sub(at) >= resend) {
+            peer.reminded_at = Some(now);
+            let head = RememberHead { term: self.pledge.term, life: peer.life, upto: self.commit };
+            self.effects.sends.push(Send::Remember { to: to.clone(), head });
+        }
     }
 
     /// Commits what a quorum of the voters has on disk, if its last entry is of this term (Raft §5.4.2).

@@ -177,7 +177,7 @@ impl Replica {
             Rids::new(Position(0), self.options.timing.rid_horizon, self.options.limits.remembered_rids);
         self.disk.truncate(Position(0));
         (self.commit, self.released, self.agreed) = Default::default();
-        (self.heal_at, self.heard_at) = (None, None);
+        (self.heal_at, self.heard_at, self.reminded) = (None, None, false);
         self.write(Write::Base { base: Base::default(), reset: true, rids: Vec::new() });
         self.wait_for_leader();
     }

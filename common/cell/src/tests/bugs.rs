@@ -6,7 +6,7 @@ use crate::bug::Bug;
 
 const SEEDS_MAX: u64 = 2_000;
 
-const BUGS: [Planted; 17] = [
+const BUGS: [Planted; 18] = [
     Planted::AckBeforeCommit,
     Planted::ServeAboveCommit,
     Planted::EmptyDiskUnderOldName,
@@ -19,6 +19,7 @@ const BUGS: [Planted; 17] = [
     Planted::Replica(Bug::ReadWithoutProbe),
     Planted::RidsNotLoaded,
     Planted::Replica(Bug::RidsLostAtSnapshot),
+    Planted::Replica(Bug::HealsWithoutRids),
     Planted::Replica(Bug::RidsKeptAtTruncation),
     Planted::Replica(Bug::DamagedVotes),
     Planted::Replica(Bug::TwoChangesAtOnce),

@@ -26,6 +26,7 @@ impl Image {
                 self.entries.truncate(kept);
                 self.entries.extend(entries.iter().cloned());
             }
+            Write::Remember { rids } => self.remembered.extend(rids),
             Write::Base { base, reset, rids } => {
                 if *reset {
                     self.entries.clear();

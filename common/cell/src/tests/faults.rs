@@ -111,8 +111,18 @@ impl World {
         let image = &mut node.disk.image;
         let readable = self.dice.index(image.entries.len() + 1);
         image.entries.truncate(readable);
+        // What was dropped lately is known from the log only.
+        let forgotten = self.dice.index(image.remembered.len() + 1);
+        image.remembered.truncate(forgotten);
         image.pledge.damaged = true;
         node.live = image.clone();
+        // Some send again late what was taken long ago.
+        for client in self.clients.iter_mut().filter(|client| client.done) {
+            if self.dice.chance(3_000) {
+                client.done = false;
+                client.next_try_ms = self.now_ms + 500 + self.dice.below(5_000);
+            }
+        }
     }
 
     /// A disk is gone for good. Its instance comes back as another member, and the operator replaces the old one.

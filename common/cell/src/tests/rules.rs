@@ -257,7 +257,7 @@ fn exchange(zero: &mut Replica, two: &mut Replica, now: Duration) {
                         let begin = |_| Entry { term: Term(1), body: Body::Begin };
                         (to, Message::Append { head, entries: entries.iter().map(begin).collect() })
                     }
-                    Send::Snapshot { .. } => panic!("nothing was dropped"),
+                    Send::Snapshot { .. } | Send::Remember { .. } => panic!("nothing was dropped or damaged"),
                 };
                 if addressee == member(to) {
                     receiver.step(&member(from), message, now);

@@ -79,6 +79,10 @@ impl World {
                 let Some(replica) = &node.replica else { return };
                 (to, Message::Snapshot { head, rids: replica.rids().remembered().collect() })
             }
+            Send::Remember { to, head } => {
+                let Some(replica) = &node.replica else { return };
+                (to, Message::Remember { head, rids: replica.rids().known_upto(head.upto).collect() })
+            }
             Send::Message { to, message } => {
                 // A voter that falls and rises before the next candidate asks must remember.
                 let votes =

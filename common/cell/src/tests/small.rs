@@ -313,6 +313,7 @@ impl Small {
                 (to, Message::Append { head, entries })
             }
             Send::Snapshot { to, head } => (to, Message::Snapshot { head, rids: Vec::new() }),
+            Send::Remember { to, head } => (to, Message::Remember { head, rids: Vec::new() }),
             Send::Message { to, message } => (to, message),
         };
         let Some(to) = (0..self.nodes.len()).find(|at| member(*at) == to) else { return };

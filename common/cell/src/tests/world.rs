@@ -76,7 +76,7 @@ pub(super) struct Habits {
 
 impl Habits {
     fn draw(dice: &mut Dice) -> Self {
-        Self {
+        let drawn = Self {
             sync_ms: [10, 30, 300][dice.index(3)],
             patience_ms: [60, 100, 200][dice.index(3)],
             home: dice.chance(5_000),
@@ -84,6 +84,11 @@ impl Habits {
             short_reigns: [1_000, 3_000, 8_000][dice.index(3)],
             stumbles: [0, 1_500, 8_000][dice.index(3)],
             batch_entries: [1, 1, 2, 6][dice.index(4)],
+        };
+        match dice.chance(2_000) {
+            // Hardly a leader gets its first entry to everybody.
+            true => Self { short_reigns: 9_000, sync_ms: 300, patience_ms: 60, batch_entries: 1, ..drawn },
+            false => drawn,
         }
     }
 }

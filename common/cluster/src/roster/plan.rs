@@ -143,6 +143,7 @@ impl<'a> Planner<'a> {
 
     /// Who came, came back, asks to leave, or has another disk or zone than before.
     fn arrivals(&self, roster: &Roster) -> Option<Change> {
+        let blind = self.blind(roster);
         self.alive.values().find_map(|seen| {
             let known = roster.member(&seen.member);
             let leaves = seen.presence == Presence::Leaving;
@@ -166,28 +167,39 @@ impl<'a> Planner<'a> {
                 (true, _) => MemberState::Leaving,
                 (false, _) => MemberState::Active,
             };
-            (known.state != state).then(|| Change::SetState { member: known.id.clone(), state })
+            // A member that only the store hears of would declare itself alive, and the others it dead, again and again.
+            let unheard = blind.is_some() && known.state == MemberState::Dead && !leaves;
+            (known.state != state && !unheard).then(|| Change::SetState { member: known.id.clone(), state })
         })
     }
 
     /// Who is away too long.
     fn deaths(&mut self, roster: &Roster) -> Option<Change> {
-        let active = roster.members.iter().filter(|m| m.state == MemberState::Active);
-        let (alive, away): (Vec<&Member>, Vec<&Member>) =
-            active.partition(|member| self.alive.contains_key(&member.id));
-        if alive.len() * 2 < alive.len() + away.len() {
-            self.notes.push(Note::Blind { alive: alive.len(), members: alive.len() + away.len() });
+        if let Some(note) = self.blind(roster) {
+            self.notes.push(note);
             return None;
         }
+        let away = roster
+            .members
+            .iter()
+            .filter(|m| m.state == MemberState::Active && !self.alive.contains_key(&m.id));
         let leaving = roster
             .members
             .iter()
             .filter(|m| m.state == MemberState::Leaving && !self.alive.contains_key(&m.id));
-        let dead = away.into_iter().chain(leaving).find(|member| {
+        let dead = away.chain(leaving).find(|member| {
             !self.doubled.contains(&member.id.instance)
                 && self.sight.now.saturating_sub(self.away_since(&member.id)) >= self.options.replace_after
         })?;
         Some(Change::SetState { member: dead.id.clone(), state: MemberState::Dead })
+    }
+
+    /// Who sees fewer than half of those that take part is likely the one that is cut off, and knows nothing of the others.
+    fn blind(&self, roster: &Roster) -> Option<Note> {
+        let active = || roster.members.iter().filter(|m| m.state == MemberState::Active);
+        let (members, alive) =
+            (active().count(), active().filter(|m| self.alive.contains_key(&m.id)).count());
+        (alive * 2 < members).then_some(Note::Blind { alive, members })
     }
 
     fn away_since(&self, id: &MemberId) -> Duration {

@@ -142,8 +142,9 @@ pub enum Note {
     /// Two processes have one name.
     #[error("two processes with different disks are alive as {0}: names must be unique")]
     TwoLives(InstanceId),
-    /// So few are seen that this process is probably the one that is cut off: it declares nobody dead.
-    #[error("only {alive} of {members} members are seen; nobody is declared dead")]
+    /// So few are seen that this process is probably the one that is cut off: it declares nobody dead, and not itself alive
+    /// again.
+    #[error("only {alive} of {members} members are seen; nobody is declared dead, and nobody alive again")]
     Blind {
         /// How many are seen.
         alive: usize,

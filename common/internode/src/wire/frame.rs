@@ -1,8 +1,8 @@
 //! Frames of links: the messages of hearth-cell. Bytes of records are slices of the message that they came in.
 
 use hearth_cell::{
-    AppendHead, AppendReply, Base, Body, Entry, Life, Membership, Message, Outcome, Probe, SnapshotHead,
-    Term, VoteKind, VoteReply, VoteRequest,
+    AppendHead, AppendReply, Base, Body, Entry, Life, Membership, Message, Outcome, Probe, RememberHead,
+    SnapshotHead, Term, VoteKind, VoteReply, VoteRequest,
 };
 use hearth_common::{LogId, Position, Rid};
 
@@ -89,6 +89,12 @@ fn message_to(message: Message) -> Kind {
             rids: ids_bytes(rids.iter().map(|(rid, _)| rid.0)),
             positions: rids.iter().map(|(_, position)| position.0).collect(),
         }),
+        Message::Remember { head, rids } => Kind::Remember(pb::Remember {
+            life: head.life.0,
+            upto: head.upto.0,
+            rids: ids_bytes(rids.iter().map(|(rid, _)| rid.0)),
+            positions: rids.iter().map(|(_, position)| position.0).collect(),
+        }),
         Message::TimeoutNow { .. } => Kind::TimeoutNow(pb::TimeoutNow {}),
         Message::Removed { at, at_term, .. } => Kind::Removed(pb::Removed { at: at.0, at_term: at_term.0 }),
     }
@@ -102,6 +108,7 @@ fn message(term: Term, message: Kind) -> Result<Message, Malformed> {
             term,
             life: Life(reply.life),
             probe: Probe(reply.probe),
+            damaged: reply.damaged,
             outcome: reply_outcome(must(reply.outcome, "outcome")?),
         }),
         Kind::VoteRequest(request) => Message::Vote(VoteRequest {
@@ -115,6 +122,7 @@ fn message(term: Term, message: Kind) -> Result<Message, Malformed> {
             Message::VoteReply(VoteReply { term, kind: vote_kind(reply.pre), granted: reply.granted })
         }
         Kind::Snapshot(snapshot) => snapshot_of(term, snapshot)?,
+        Kind::Remember(remember) => remember_of(term, &remember)?,
         Kind::TimeoutNow(_) => Message::TimeoutNow { term },
         Kind::Removed(removed) => {
             Message::Removed { term, at: Position(removed.at), at_term: Term(removed.at_term) }
@@ -148,10 +156,6 @@ fn append_of(term: Term, append: pb::Append) -> Result<Message, Malformed> {
 }
 
 fn snapshot_of(term: Term, snapshot: pb::Snapshot) -> Result<Message, Malformed> {
-    let rids = ids(&snapshot.rids)?;
-    if rids.len() != snapshot.positions.len() {
-        return malformed("not as many positions as rids");
-    }
     if snapshot.base > u64::MAX / 2 {
         return malformed("a position beyond all logs");
     }
@@ -160,8 +164,21 @@ fn snapshot_of(term: Term, snapshot: pb::Snapshot) -> Result<Message, Malformed>
         term: Term(snapshot.base_term),
         membership: membership(&must(snapshot.membership, "membership")?)?,
     };
-    let rids = rids.into_iter().map(Rid).zip(snapshot.positions.into_iter().map(Position)).collect();
+    let rids = records(&snapshot.rids, &snapshot.positions)?;
     Ok(Message::Snapshot { head: SnapshotHead { term, base }, rids })
+}
+
+fn remember_of(term: Term, remember: &pb::Remember) -> Result<Message, Malformed> {
+    let head = RememberHead { term, life: Life(remember.life), upto: Position(remember.upto) };
+    Ok(Message::Remember { head, rids: records(&remember.rids, &remember.positions)? })
+}
+
+fn records(rids: &bytes::Bytes, positions: &[u64]) -> Result<Vec<(Rid, Position)>, Malformed> {
+    let rids = ids(rids)?;
+    if rids.len() != positions.len() {
+        return malformed("not as many positions as rids");
+    }
+    Ok(rids.into_iter().map(Rid).zip(positions.iter().copied().map(Position)).collect())
 }
 
 fn reply_to(reply: AppendReply) -> pb::AppendReply {
@@ -173,7 +190,8 @@ fn reply_to(reply: AppendReply) -> pb::AppendReply {
         }
         Outcome::Stale => Wire::Stale(Stale {}),
     };
-    pb::AppendReply { life: reply.life.0, probe: reply.probe.0, outcome: Some(outcome) }
+    let AppendReply { life, probe, damaged, .. } = reply;
+    pb::AppendReply { life: life.0, probe: probe.0, damaged, outcome: Some(outcome) }
 }
 
 fn reply_outcome(outcome: pb::append_reply::Outcome) -> Outcome {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hearth_cell::{
     AppendHead, AppendReply, Base, Body, Entry, Life, Membership, Message, Outcome as Reply, Probe,
-    SnapshotHead, Term, VoteKind, VoteReply, VoteRequest,
+    RememberHead, SnapshotHead, Term, VoteKind, VoteReply, VoteRequest,
 };
 use hearth_cluster::PushOutcome;
 use hearth_cluster::roster::Volume;
@@ -232,9 +232,18 @@ fn message() -> impl Strategy<Value = Message> {
     ];
     prop_oneof![
         (head, vec(entry(), 0..5)).prop_map(|(head, entries)| Message::Append { head, entries }),
-        (term(), any::<u64>(), any::<u64>(), reply).prop_map(|(term, life, probe, outcome)| {
-            Message::AppendReply(AppendReply { term, life: Life(life), probe: Probe(probe), outcome })
-        }),
+        (term(), any::<u64>(), any::<u64>(), any::<bool>(), reply).prop_map(
+            |(term, life, probe, damaged, outcome)| {
+                let (life, probe) = (Life(life), Probe(probe));
+                Message::AppendReply(AppendReply { term, life, probe, damaged, outcome })
+            }
+        ),
+        (term(), any::<u64>(), place(), vec((any::<u128>(), place()), 0..5)).prop_map(
+            |(term, life, upto, rids)| Message::Remember {
+                head: RememberHead { term, life: Life(life), upto },
+                rids: rids.into_iter().map(|(rid, position)| (Rid(rid), position)).collect(),
+            }
+        ),
         (term(), kind(), any::<bool>(), place(), term()).prop_map(|(term, kind, forced, last, last_term)| {
             Message::Vote(VoteRequest { term, kind, forced, last, last_term })
         }),

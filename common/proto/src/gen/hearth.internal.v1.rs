@@ -1115,7 +1115,7 @@ pub struct Frame {
     #[prost(uint64, tag = "4")]
     pub roster_version: u64,
     /// The sender of all frames of a stream is the member of its Hello.
-    #[prost(oneof = "frame::Message", tags = "5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(oneof = "frame::Message", tags = "5, 6, 7, 8, 9, 10, 11, 12, 13")]
     pub message: ::core::option::Option<frame::Message>,
 }
 /// Nested message and enum types in `Frame`.
@@ -1139,6 +1139,8 @@ pub mod frame {
         TimeoutNow(super::TimeoutNow),
         #[prost(message, tag = "12")]
         Removed(super::Removed),
+        #[prost(message, tag = "13")]
+        Remember(super::Remember),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1203,6 +1205,9 @@ pub struct AppendReply {
     pub life: u64,
     #[prost(uint64, tag = "2")]
     pub probe: u64,
+    /// Its disk lost something: Remember is wanted.
+    #[prost(bool, tag = "6")]
+    pub damaged: bool,
     #[prost(oneof = "append_reply::Outcome", tags = "3, 4, 5")]
     pub outcome: ::core::option::Option<append_reply::Outcome>,
 }
@@ -1267,6 +1272,22 @@ pub struct Snapshot {
     pub rids: ::prost::bytes::Bytes,
     /// ... and where each stands in the log.
     #[prost(uint64, repeated, tag = "5")]
+    pub positions: ::prost::alloc::vec::Vec<u64>,
+}
+/// Records up to a committed position, for a member whose disk lost something.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Remember {
+    /// The life that it is meant for.
+    #[prost(uint64, tag = "1")]
+    pub life: u64,
+    /// Records of later entries are not among them.
+    #[prost(uint64, tag = "2")]
+    pub upto: u64,
+    /// Records, dropped ones first, 16 bytes each (big-endian) ...
+    #[prost(bytes = "bytes", tag = "3")]
+    pub rids: ::prost::bytes::Bytes,
+    /// ... and where each stands in the log.
+    #[prost(uint64, repeated, tag = "4")]
     pub positions: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

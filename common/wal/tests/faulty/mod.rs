@@ -70,6 +70,13 @@ impl FaultyDisk {
         self.0.lock().unwrap().fuse = Some(operations);
     }
 
+    /// A call that was going to fail will not. Says whether one has failed already, so that all do.
+    pub fn mend(&self) -> bool {
+        let mut inner = self.0.lock().unwrap();
+        inner.fuse = None;
+        inner.frozen
+    }
+
     pub fn short_writes(&self, on: bool) {
         self.0.lock().unwrap().short_writes = on;
     }

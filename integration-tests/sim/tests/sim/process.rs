@@ -309,7 +309,7 @@ impl Shared<'_> {
             plan: self.world.rules.plan.clone(),
             folder: None,
             plan_every: Duration::from_secs(1),
-            poll_every: Duration::from_secs(20),
+            poll_every: self.poll_every(),
         };
         let deps = MembershipDeps {
             store: self.store.clone(),
@@ -340,6 +340,13 @@ impl Shared<'_> {
         membership
     }
 
+    fn poll_every(&self) -> Duration {
+        match self.node.kind {
+            Kind::Front => self.world.rules.front_polls_every(),
+            _ => Duration::from_secs(20),
+        }
+    }
+
     fn ingester(&self) -> Started {
         let (disk_id, disk, data_dir) = {
             let machine = self.node.machine.lock();
@@ -365,9 +372,9 @@ impl Shared<'_> {
             wal_reserve_bytes: 0,
             wal_queue_bytes: 64 << 20,
             cut_bytes: 192 << 20,
-            cut_age: Duration::from_secs(4),
+            cut_age: self.world.rules.cut_age(),
             cut_min_bytes: 1,
-            cut_age_max: Duration::from_secs(8),
+            cut_age_max: 2 * self.world.rules.cut_age(),
             remember_pushes: Duration::from_secs(1800),
             cells: Cells::Named,
         };

@@ -33,6 +33,8 @@ pub(crate) struct Rules {
     pub(crate) plan: PlanOptions,
     /// Times are so short that schedules, replacements and collections overlap.
     pub(crate) hasty: bool,
+    /// Members come and go, and those who ask them hear of it by no other way than their answers.
+    pub(crate) unheard: bool,
     /// Most seconds that a wall clock is off.
     clock_off_s: i64,
     /// Ingesters at the beginning.
@@ -43,21 +45,44 @@ impl Rules {
     /// Either times are so short that schedules, replacements and collections overlap, or clocks may be off by an hour.
     fn new(dice: &Dice) -> Self {
         let factor = [1, 2, 3, 3, 3][dice.below(5) as usize];
-        let hasty = dice.chance(60);
+        let unheard = dice.chance(15);
+        let hasty = unheard || dice.chance(60);
         let s = Duration::from_secs;
         let plan = PlanOptions {
             settle: s(1),
             settle_without_zones: s(2),
             replace_after: s(if hasty { 10 + dice.below(20) } else { 600 }),
             entry_ahead: s(1 + dice.below(4)),
-            window_margin: s(if hasty { 5 } else { 600 }),
+            window_margin: s(if unheard {
+                1
+            } else if hasty {
+                5
+            } else {
+                600
+            }),
             shard_bytes_per_second: if dice.chance(30) { 1 } else { 0 },
             shards_every: s(10),
-            shuffle_size: if dice.chance(30) { 2 } else { 0 },
-            ..PlanOptions::new("sim", factor as u32, s(if hasty { 20 } else { 2 * 3600 }))
+            shuffle_size: if unheard {
+                1
+            } else if dice.chance(30) {
+                2
+            } else {
+                0
+            },
+            ..PlanOptions::new(
+                "sim",
+                factor as u32,
+                s(if unheard {
+                    8
+                } else if hasty {
+                    20
+                } else {
+                    2 * 3600
+                }),
+            )
         };
         let first = factor + dice.below(3) as usize;
-        Self { plan, hasty, clock_off_s: if hasty { 2 } else { 3600 }, first }
+        Self { plan, hasty, unheard, clock_off_s: if hasty { 2 } else { 3600 }, first }
     }
 
     pub(crate) fn catalog(&self) -> CatalogOptions {
@@ -66,6 +91,16 @@ impl Rules {
             true => CatalogOptions { confirmed_for: Duration::from_secs(5), ..usual },
             false => usual,
         }
+    }
+
+    /// How often fronts look for a roster that nobody told them of.
+    pub(crate) fn front_polls_every(&self) -> Duration {
+        Duration::from_secs(if self.unheard { 600 } else { 20 })
+    }
+
+    /// The age at which rows are published.
+    pub(crate) fn cut_age(&self) -> Duration {
+        Duration::from_secs(if self.unheard { 30 } else { 4 })
     }
 
     pub(crate) fn window(&self) -> Duration {
@@ -100,6 +135,7 @@ pub(crate) struct World {
 /// Machines of each kind.
 const INGESTERS: usize = 6;
 const FRONTS: usize = 2;
+const COMPACTORS: usize = 2;
 
 impl World {
     pub(crate) fn new(seed: u64, plant: Plant, dir: &Path) -> Arc<Self> {
@@ -119,7 +155,7 @@ impl World {
             }
             Node::new(kind, at, DiskId(dice.wide()), disk, dir)
         };
-        let nodes = (0..=INGESTERS + FRONTS).map(node).collect();
+        let nodes = (0..INGESTERS + FRONTS + COMPACTORS).map(node).collect();
         let first = (1 << rules.first) - 1;
         let world = Self {
             nodes,
@@ -220,7 +256,10 @@ impl World {
 
     /// One thing goes wrong, or gets better.
     pub(crate) fn trouble(self: &Arc<Self>) {
-        match self.dice.below(19) {
+        if self.rules.unheard && self.dice.chance(50) {
+            return if self.dice.chance(60) { self.grow_or_shrink() } else { self.deafen(self.any_front()) };
+        }
+        match self.dice.below(20) {
             0 | 1 => self.kill(self.any_ingester(), self.dice.chance(60)),
             2 => self.kill(self.any(), self.dice.chance(60)),
             3 => self.start_all(),
@@ -266,7 +305,8 @@ impl World {
             14 => self.lose_disk(),
             15 => self.isolate(),
             16 => self.stop(self.any_ingester()),
-            17 => self.deafen(),
+            17 => self.deafen(self.any()),
+            18 => self.fail_disk(),
             _ => self.fill_disk(),
         }
     }
@@ -295,8 +335,8 @@ impl World {
     }
 
     /// Gossip does not get to a process; everything else does.
-    fn deafen(&self) {
-        let (at, s) = (self.any(), 10 + self.dice.below(30));
+    fn deafen(&self, at: usize) {
+        let s = 10 + self.dice.below(if self.rules.unheard { 120 } else { 30 });
         self.trace.note(&format!("{} hears no gossip for {s} s", self.nodes[at].name));
         self.net.lock().deaf.insert(at, Instant::now() + Duration::from_secs(s));
     }
@@ -318,7 +358,7 @@ impl World {
     }
 
     fn pause(&self) {
-        let (at, ms) = (self.any(), 500 + self.dice.below(if self.dice.chance(20) { 20_000 } else { 6_000 }));
+        let (at, ms) = (self.any(), 500 + self.dice.below(if self.dice.chance(20) { 60_000 } else { 6_000 }));
         self.trace.note(&format!("{} stands still for {ms} ms", self.nodes[at].name));
         *self.nodes[at].paused_until.lock() = Some(Instant::now() + Duration::from_millis(ms));
     }
@@ -391,6 +431,15 @@ impl World {
         self.nodes[at].machine.lock().disk.set_free(if full { 0 } else { u64::MAX / 2 });
     }
 
+    /// One call to the disk fails, soon.
+    fn fail_disk(&self) {
+        let at = self.any_ingester();
+        if self.life(at).is_some() {
+            self.trace.note(&format!("the disk of {} fails once", self.nodes[at].name));
+            self.nodes[at].machine.lock().disk.fail_after(self.dice.below(30));
+        }
+    }
+
     /// Everything works from here on.
     pub(crate) fn heal(self: &Arc<Self>) {
         self.trace.note("all is well");
@@ -399,7 +448,9 @@ impl World {
         self.weather.away.send_replace(false);
         for (at, node) in self.nodes.iter().enumerate() {
             // As whoever looks after it does: a log that failed takes nothing more until the process is started anew.
-            if let Some(why) = self.life(at).and_then(|life| life.failure()) {
+            let failed = node.machine.lock().disk.mend();
+            let failure = self.life(at).and_then(|life| life.failure());
+            if let Some(why) = failure.or(failed.then(String::new)) {
                 self.kill(at, false);
                 if why.contains("move this data folder away") {
                     self.replace_disk(at);
