@@ -385,8 +385,13 @@ impl Cluster {
         self.nodes[name].log.lock().expect("not poisoned").join("\n")
     }
 
-    /// Publishes everything that every ingester leads.
+    /// Publishes everything that every ingester leads; twice, since a cell may go to one that was asked before.
     pub fn flush(&self) {
+        self.flush_once();
+        self.flush_once();
+    }
+
+    fn flush_once(&self) {
         for name in self.names(Role::Ingester).iter().filter(|name| self.pid(name).is_some()) {
             self.api(name, "").flush();
         }

@@ -141,6 +141,8 @@ async fn another_cluster_is_not_seen() {
     tokio::time::timeout(PATIENCE, knocked).await.unwrap();
     assert_eq!((names(&one.peers()), names(&two.peers())), ("i1 i2".to_owned(), "i1 i2".to_owned()));
     assert_eq!(names(&stranger.peers()), "x1");
+    // Both sides count: who is asked, and who is refused.
+    assert!(one.counts().other_cluster > 0 && stranger.counts().other_cluster > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -185,7 +187,7 @@ async fn garbage_is_counted_and_harmless() {
     until(&one, "they meet all the same", |peers| names(peers) == "i1 i2").await;
     until(&two, "they meet all the same", |peers| names(peers) == "i1 i2").await;
     let counts = one.counts();
-    assert_eq!((counts.undecodable, counts.restarts), (garbage.len() as u64, 0));
+    assert_eq!((counts.undecodable, counts.other_cluster, counts.restarts), (garbage.len() as u64, 0, 0));
     assert!(counts.received_bytes >= garbage.iter().map(|g| g.len() as u64).sum());
 }
 

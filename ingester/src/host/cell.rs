@@ -205,6 +205,12 @@ impl Cell {
         }
     }
 
+    /// Whether another member leads it, as far as is known here.
+    pub(crate) fn is_led_by_another(&self) -> bool {
+        let news = self.news.borrow();
+        news.stopped.is_none() && news.leader.as_ref().is_some_and(|leader| *leader != self.shared.me)
+    }
+
     /// What happens.
     pub(crate) fn news(&self) -> watch::Receiver<News> {
         self.news.subscribe()

@@ -10,6 +10,7 @@ pub(super) struct Metrics {
     pub(super) received: Counter,
     pub(super) received_bytes: Counter,
     pub(super) undecodable: Counter,
+    pub(super) other_cluster: Counter,
     pub(super) dropped: Counter,
     pub(super) sent: Counter,
     pub(super) sent_bytes: Counter,
@@ -27,6 +28,8 @@ pub struct Counts {
     pub received_bytes: u64,
     /// Of these datagrams, those that are no gossip.
     pub undecodable: u64,
+    /// Of these datagrams, those with which a process of another cluster asked, or refused this one.
+    pub other_cluster: u64,
     /// Of these datagrams, those that were not looked at because others wait.
     pub dropped: u64,
     /// Datagrams that were sent.
@@ -49,6 +52,11 @@ impl Metrics {
                 &self.received_bytes,
             ),
             ("hearth_gossip_datagrams_undecodable", "Datagrams that are no gossip", &self.undecodable),
+            (
+                "hearth_gossip_datagrams_other_cluster",
+                "Datagrams with which a process of another cluster asked, or refused this one",
+                &self.other_cluster,
+            ),
             (
                 "hearth_gossip_datagrams_dropped",
                 "Datagrams that were not looked at because others wait",
@@ -78,6 +86,7 @@ impl Metrics {
             received: self.received.get(),
             received_bytes: self.received_bytes.get(),
             undecodable: self.undecodable.get(),
+            other_cluster: self.other_cluster.get(),
             dropped: self.dropped.get(),
             sent: self.sent.get(),
             sent_bytes: self.sent_bytes.get(),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use chitchat::ChitchatEnvelope;
 use chitchat::transport::{RecvOutcome, SendOutcome, Socket, Transport};
+use chitchat::{ChitchatEnvelope, ChitchatMessage};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -22,6 +22,7 @@ const WAITING_MAX: usize = 64;
 pub(super) struct CountingTransport {
     pub(super) udp: Arc<UdpSocket>,
     pub(super) metrics: Metrics,
+    pub(super) cluster_id: String,
 }
 
 struct CountingSocket {
@@ -39,42 +40,70 @@ impl Transport for CountingTransport {
         let (encoder, decoder) = (Codec::new().await?, Codec::new().await?);
         let (udp, metrics) = (Arc::clone(&self.udp), self.metrics.clone());
         // A task of its own: decoding must not be cancelled, and chitchat cancels what it waits for.
-        let reader = tokio::spawn(read(Arc::clone(&udp), metrics.clone(), decoder, sender));
+        let reader =
+            Reader { udp: Arc::clone(&udp), metrics: metrics.clone(), cluster_id: self.cluster_id.clone() };
+        let reader = tokio::spawn(reader.read(decoder, sender));
         Ok(Box::new(CountingSocket { udp, metrics, encoder, received, reader }))
     }
 }
 
-/// Until the socket breaks, or nobody listens any more.
-async fn read(udp: Arc<UdpSocket>, metrics: Metrics, mut decoder: Codec, sender: mpsc::Sender<RecvOutcome>) {
-    let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
-    loop {
-        let (num_bytes_received, from_addr) = match udp.recv_from(&mut buffer).await {
-            Ok(received) => received,
-            // Says that an earlier datagram did not arrive.
-            Err(error) if is_transient(&error) => continue,
-            Err(error) => {
-                tracing::error!(%error, "the gossip port cannot be read");
-                return;
-            }
+/// Takes what comes to the port.
+struct Reader {
+    udp: Arc<UdpSocket>,
+    metrics: Metrics,
+    cluster_id: String,
+}
+
+impl Reader {
+    /// chitchat refuses a process of another cluster by itself, and says nothing of it here.
+    fn count_stranger(&self, from: SocketAddr, message: &ChitchatMessage) {
+        let theirs = match message {
+            ChitchatMessage::Syn { cluster_id, .. } if *cluster_id != self.cluster_id => Some(&**cluster_id),
+            ChitchatMessage::BadCluster => None,
+            _ => return,
         };
-        metrics.received.inc();
-        metrics.received_bytes.inc_by(num_bytes_received as u64);
-        let envelope = match decoder.decode(&buffer[..num_bytes_received]).await {
-            Ok(Some(envelope)) => envelope,
-            Ok(None) => {
-                metrics.undecodable.inc();
-                tracing::debug!(from = %from_addr, bytes = num_bytes_received, "a datagram is no gossip");
-                continue;
+        let first = self.metrics.other_cluster.inc() == 0;
+        if first {
+            let (ours, theirs) = (&self.cluster_id, theirs.unwrap_or("(it does not say)"));
+            tracing::warn!(%from, ours, theirs,
+                "gossip of another cluster is refused; later ones are only counted: --cluster.id and --gossip.seeds must be right");
+        }
+    }
+
+    /// Until the socket breaks, or nobody listens any more.
+    async fn read(self, mut decoder: Codec, sender: mpsc::Sender<RecvOutcome>) {
+        let Self { udp, metrics, .. } = &self;
+        let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
+        loop {
+            let (num_bytes_received, from_addr) = match udp.recv_from(&mut buffer).await {
+                Ok(received) => received,
+                // Says that an earlier datagram did not arrive.
+                Err(error) if is_transient(&error) => continue,
+                Err(error) => {
+                    tracing::error!(%error, "the gossip port cannot be read");
+                    return;
+                }
+            };
+            metrics.received.inc();
+            metrics.received_bytes.inc_by(num_bytes_received as u64);
+            let envelope = match decoder.decode(&buffer[..num_bytes_received]).await {
+                Ok(Some(envelope)) => envelope,
+                Ok(None) => {
+                    metrics.undecodable.inc();
+                    tracing::debug!(from = %from_addr, bytes = num_bytes_received, "a datagram is no gossip");
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!(error = %format!("{error:#}"), "gossip cannot be decoded");
+                    return;
+                }
+            };
+            self.count_stranger(from_addr, &envelope.message);
+            match sender.try_send(RecvOutcome { from_addr, envelope, num_bytes_received }) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(_)) => drop(metrics.dropped.inc()),
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
             }
-            Err(error) => {
-                tracing::error!(error = %format!("{error:#}"), "gossip cannot be decoded");
-                return;
-            }
-        };
-        match sender.try_send(RecvOutcome { from_addr, envelope, num_bytes_received }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => drop(metrics.dropped.inc()),
-            Err(mpsc::error::TrySendError::Closed(_)) => return,
         }
     }
 }

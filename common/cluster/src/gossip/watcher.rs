@@ -75,7 +75,8 @@ impl Watcher {
         let started_ns = u64::try_from(self.clock.now().0).unwrap_or(0);
         self.generation = started_ns.max(self.generation + 1);
         let mut told = self.said.borrow_and_update().clone();
-        let transport = CountingTransport { udp: Arc::clone(&self.udp), metrics: self.metrics.clone() };
+        let (metrics, cluster_id) = (self.metrics.clone(), self.options.cluster_id.clone());
+        let transport = CountingTransport { udp: Arc::clone(&self.udp), metrics, cluster_id };
         let mut said = self.said.clone();
         let spawned = tokio::select! {
             // Asks DNS for the seeds, which may take long.
