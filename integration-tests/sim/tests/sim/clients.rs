@@ -84,8 +84,9 @@ impl Profile {
 /// does that did not hear of it.
 pub(crate) async fn push(world: Arc<World>, profiles: Vec<Profile>) -> Result<(), String> {
     push_once(&world, profiles.clone()).await?;
-    if world.dice.chance(25) {
-        tokio::time::sleep(Duration::from_millis(world.dice.below(12_000))).await;
+    let (percent, most_ms) = if world.rules.unheard { (80, 4_000) } else { (25, 12_000) };
+    if world.dice.chance(percent) {
+        tokio::time::sleep(Duration::from_millis(world.dice.below(most_ms))).await;
         push_once(&world, profiles).await?;
     }
     Ok(())

@@ -48,7 +48,9 @@ pub(crate) struct Done {
 /// New profiles of some age, as clients have them.
 fn profiles(world: &World, from: u64, count: u64) -> Vec<Profile> {
     let now = world.node(0).clock.now().0;
-    let age_ns = |number: u64| (number * 997 % 4_000) as i64 * 1_000_000;
+    // The schedule of a profile's time places it.
+    let ages_ms = if world.rules.unheard { 500 } else { 4_000 };
+    let age_ns = |number: u64| (number * 997 % ages_ms) as i64 * 1_000_000;
     (from..from + count).map(|number| Profile { number, time: TimestampNs(now - age_ns(number)) }).collect()
 }
 
@@ -67,7 +69,8 @@ async fn live(world: &Arc<World>) -> Result<Done, String> {
         if world.dice.chance(60) {
             world.trouble();
         }
-        if world.dice.chance(70) {
+        // A front that asks hears of a new roster.
+        if world.dice.chance(if world.rules.unheard { 25 } else { 70 }) {
             clients::ask(world, 1).await?;
         }
         tokio::time::sleep(Duration::from_millis(world.dice.below(2_500))).await;

@@ -62,13 +62,7 @@ impl Rules {
             }),
             shard_bytes_per_second: if dice.chance(30) { 1 } else { 0 },
             shards_every: s(10),
-            shuffle_size: if unheard {
-                1
-            } else if dice.chance(30) {
-                2
-            } else {
-                0
-            },
+            shuffle_size: if dice.chance(30) { 2 } else { 0 },
             ..PlanOptions::new(
                 "sim",
                 factor as u32,
