@@ -17,6 +17,7 @@ pub async fn check(store: &Store, unique: u128) -> Result<(), BoxError> {
     listings(store, &root).await?;
     creation(store, &root).await?;
     large(store, &root).await?;
+    pieces(store, &root).await?;
     store.probe(unique).await?;
     let left: Vec<String> = store.list(&root).await?.into_iter().map(|o| o.key).collect();
     store.delete(&left).await?;
@@ -93,4 +94,28 @@ async fn large(store: &Store, root: &str) -> Result<(), BoxError> {
     ensure(store.head(&key).await?.bytes == part.len() as u64 * 3, "a large object has its length")?;
     let got = store.get_ranges(&key, std::slice::from_ref(&(at - 1..at + 1))).await?;
     ensure(got[0][..] == [part[part.len() - 1], part[0]], "a large object has its bytes")
+}
+
+async fn pieces(store: &Store, root: &str) -> Result<(), BoxError> {
+    // Nothing, one piece, a part and more than two parts.
+    for (at, lengths) in [&[][..], &[5], &[0, 3, 9 << 20], &[5 << 20; 5]].iter().enumerate() {
+        let key = format!("{root}/pieces/new/{at}");
+        let (mut upload, mut all) = (store.upload(key.clone()), Vec::new());
+        for (piece, &length) in lengths.iter().enumerate() {
+            let bytes: Vec<u8> = (0..length).map(|n| (n * 7 + piece) as u8).collect();
+            all.extend_from_slice(&bytes);
+            upload.write(bytes.into()).await?;
+        }
+        let bytes = upload.finish().await?;
+        ensure(bytes == all.len() as u64, "an upload counts its bytes")?;
+        ensure(store.get(&key, 1 << 30).await? == all, "an upload in pieces is one object")?;
+    }
+    let key = format!("{root}/pieces/given-up");
+    let mut upload = store.upload(key.clone());
+    for _ in 0..3 {
+        upload.write(vec![7; 6 << 20].into()).await?;
+    }
+    upload.abort().await;
+    store.delete(&[key]).await?;
+    Ok(())
 }

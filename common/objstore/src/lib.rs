@@ -12,9 +12,11 @@ mod open;
 mod probe;
 mod reader;
 mod store;
+mod upload;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use faults::{Fault, Faults};
 pub use metrics::Operation;
 pub use open::StoreOptions;
 pub use store::{ObjectInfo, Payload, PutOutcome, Store};
+pub use upload::{UPLOAD_MEMORY_BYTES, Upload};

@@ -20,7 +20,7 @@ use crate::open::StoreOptions;
 /// Above this a remote upload goes in parts.
 const MULTIPART_ABOVE_BYTES: usize = 16 << 20;
 /// Length of such a part.
-const PART_BYTES: usize = 8 << 20;
+pub(crate) const PART_BYTES: usize = 8 << 20;
 /// Parts on their way at once.
 const PARTS_AT_ONCE: usize = 4;
 /// Most entries of one listing.
@@ -319,7 +319,7 @@ impl Store {
     }
 
     /// A write: as a read, but it may be applied although it fails.
-    async fn observed_write<T: Injected>(
+    pub(crate) async fn observed_write<T: Injected>(
         &self,
         op: Operation,
         key: &str,
@@ -356,17 +356,21 @@ impl Store {
 }
 
 /// The answer of a write under [`Fault::ReportExists`].
-trait Injected: Send + 'static {
+pub(crate) trait Injected: Send + 'static {
+    /// `None`: such a write never says so.
     fn exists() -> Option<Self>
     where
-        Self: Sized;
-}
-
-impl Injected for () {
-    fn exists() -> Option<Self> {
+        Self: Sized,
+    {
         None
     }
 }
+
+impl Injected for () {}
+
+impl Injected for std::fs::File {}
+
+impl Injected for Box<dyn object_store::MultipartUpload> {}
 
 impl Injected for PutOutcome {
     fn exists() -> Option<Self> {
@@ -378,11 +382,11 @@ fn injected(op: Operation, key: &str) -> StoreError {
     StoreError::caused(op, key, StoreErrorKind::Unavailable, "injected fault")
 }
 
-fn parse(op: Operation, key: &str) -> Result<Path, StoreError> {
+pub(crate) fn parse(op: Operation, key: &str) -> Result<Path, StoreError> {
     Path::parse(key).map_err(|e| StoreError::caused(op, key, StoreErrorKind::InvalidKey, e))
 }
 
-fn local(op: Operation, key: &str, error: folder::LocalError) -> StoreError {
+pub(crate) fn local(op: Operation, key: &str, error: folder::LocalError) -> StoreError {
     match error.1 {
         Some(source) => StoreError::caused(op, key, error.0, source),
         None => StoreError::new(op, key, error.0),
