@@ -75,6 +75,10 @@ pub struct TenantLimits {
     pub max_flamegraph_nodes_on_select_merge_profile: bool,
     /// Days and hours that published data is kept; 0 is for ever.
     pub compactor_blocks_retention_period: GoDuration,
+    /// Periods of some profiles that are shorter than that of all.
+    pub retention: Vec<RetentionRule>,
+    /// Deletions that may wait to be carried out; 0 allows none.
+    pub max_pending_deletions: usize,
 }
 
 impl Default for TenantLimits {
@@ -112,8 +116,20 @@ impl Default for TenantLimits {
             max_flamegraph_nodes_max: 1_048_576,
             max_flamegraph_nodes_on_select_merge_profile: false,
             compactor_blocks_retention_period: GoDuration::from_secs(0),
+            retention: Vec::new(),
+            max_pending_deletions: 64,
         }
     }
+}
+
+/// How long profiles of a selector are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionRule {
+    /// Which profiles, as in queries.
+    pub selector: String,
+    /// How long; longer than zero.
+    pub period: GoDuration,
 }
 
 /// Where the built-in relabelling rules stand among the configured ones.

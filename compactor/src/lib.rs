@@ -1,12 +1,15 @@
-//! Collects what no root names any more, and enforces retention.
+//! Merges blocks of a day into fewer and larger ones, enforces retention, and collects what no root names any more.
 //!
-//! The order that makes it safe (design: replication B8): a path is condemned in a committed root, its objects are deleted
-//! after a delay that outlasts every query, then the entry leaves the root. Versions of roots go in ascending order. Must
-//! not know journals, how blocks are read, or who publishes. Merging blocks of a level, removing duplicates and summing up
-//! come with level compaction (issue 5).
+//! The order that makes it safe (design: replication B8): a merge is uploaded before the root names it; a path is condemned in
+//! a committed root, its objects are deleted after a delay that outlasts every query, then the entry leaves the root. Versions
+//! of roots go in ascending order. Must not know journals, how rows are merged, or who publishes. Sums by time come later
+//! (issue 5).
 
 mod decide;
+mod merging;
 mod metrics;
+mod owners;
+pub mod plan;
 pub mod process;
 mod verify;
 
@@ -14,11 +17,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_catalog::{Catalog, CatalogError, Edit, expired_versions};
-use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, Retry, TenantId};
+use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, Retry, TenantId, Workers};
 use prometheus_client::registry::Registry;
 
+use merging::{Aside, Clean};
+pub use merging::{ByLimits, Expiries, MergingOptions, WholeBlocks};
 pub use metrics::Metrics;
+pub use owners::{Alone, Owners, Shared};
+pub use plan::PlanOptions;
 pub use verify::verify_block;
+
+/// Random numbers, passed in.
+pub type Random = Arc<dyn Fn() -> u128 + Send + Sync>;
 
 /// When things go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +43,10 @@ pub struct CompactorOptions {
     pub orphan_grace: Duration,
     /// From condemned to deleted: longer than the longest query.
     pub deletion_delay: Duration,
+    /// When blocks are merged.
+    pub plan: PlanOptions,
+    /// How.
+    pub merging: MergingOptions,
 }
 
 impl Default for CompactorOptions {
@@ -43,6 +57,8 @@ impl Default for CompactorOptions {
             keep_versions: 100,
             orphan_grace: Duration::from_secs(24 * 3600),
             deletion_delay: Duration::from_secs(2 * 3600),
+            plan: PlanOptions::default(),
+            merging: MergingOptions::default(),
         }
     }
 }
@@ -60,11 +76,13 @@ pub struct Collected {
     pub deleted_objects: u64,
     /// Versions of the root deleted.
     pub deleted_versions: u64,
+    /// Deletions by users that every block has applied, and that left the root.
+    pub finished_deletions: u64,
 }
 
 /// Why a run over a tenant stopped. The next run goes on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot collect for tenant {tenant}")]
+#[error("the data of tenant {tenant} cannot be looked after")]
 pub struct CompactorError {
     tenant: TenantId,
     #[source]
@@ -81,30 +99,75 @@ impl Classify for CompactorError {
     }
 }
 
+/// What a compactor works with.
+#[derive(Clone)]
+pub struct CompactorDeps {
+    /// Published data; share it with the publishers of this process.
+    pub catalog: Arc<Catalog>,
+    /// Limits of tenants.
+    pub limits: Arc<dyn LimitsSource>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Random numbers: names of attempts.
+    pub rng: Random,
+    /// Threads for merges: their jobs must not run on the thread that gives them, as they use the runtime of the caller. None:
+    /// a merge runs where it is awaited, as in a simulation.
+    pub workers: Option<Workers>,
+    /// Which days of which tenants are merged here.
+    pub owners: Arc<dyn Owners>,
+    /// What is kept for a shorter time than its block.
+    pub expiries: Arc<dyn Expiries>,
+}
+
+impl std::fmt::Debug for CompactorDeps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CompactorDeps").finish_non_exhaustive()
+    }
+}
+
 /// The compactor of one process. Several may work on one tenant at once: each step is decided by the root.
-#[derive(Debug)]
 pub struct Compactor {
     catalog: Arc<Catalog>,
     limits: Arc<dyn LimitsSource>,
     clock: Arc<dyn Clock>,
+    rng: Random,
+    workers: Option<Workers>,
+    owners: Arc<dyn Owners>,
+    expiries: Arc<dyn Expiries>,
     options: CompactorOptions,
     metrics: Metrics,
+    aside: Aside,
+    clean: Clean,
+}
+
+impl std::fmt::Debug for Compactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compactor").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 impl Compactor {
-    /// A compactor over a catalog; share the catalog with the publishers of this process.
-    pub fn new(
-        catalog: Arc<Catalog>,
-        limits: Arc<dyn LimitsSource>,
-        clock: Arc<dyn Clock>,
-        options: CompactorOptions,
-    ) -> Self {
+    /// A compactor over a catalog.
+    pub fn new(deps: CompactorDeps, options: CompactorOptions) -> Self {
+        let CompactorDeps { catalog, limits, clock, rng, workers, owners, expiries } = deps;
         let options = CompactorOptions {
             keep_versions: options.keep_versions.max(2),
             keep_versions_for: options.keep_versions_for.max(catalog.versions_kept_least()),
             ..options
         };
-        Self { catalog, limits, clock, options, metrics: Metrics::default() }
+        Self {
+            catalog,
+            limits,
+            clock,
+            rng,
+            workers,
+            owners,
+            expiries,
+            options,
+            metrics: Metrics::default(),
+            aside: Aside::default(),
+            clean: Clean::default(),
+        }
     }
 
     /// Adds the compactor's metrics to a registry.
@@ -112,17 +175,28 @@ impl Compactor {
         self.metrics.register(registry);
     }
 
-    /// Runs over all tenants again and again, until `shutdown` is done. A run over a tenant that has begun is cut off in
-    /// the middle, which is safe anywhere.
+    /// Collects and merges for all tenants again and again, until `shutdown` is done. What has begun is cut off in the
+    /// middle, which is safe anywhere.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) {
-        let rounds = async {
+        let pause = || tokio::time::sleep(self.options.run_every);
+        let collects = async {
             loop {
                 self.run_all().await;
-                tokio::time::sleep(self.options.run_every).await;
+                pause().await;
             }
         };
-        let (rounds, shutdown) = (std::pin::pin!(rounds), std::pin::pin!(shutdown));
-        futures::future::select(rounds, shutdown).await;
+        // On its own: a long merge must not keep what is deleted from being deleted.
+        let merges = async {
+            loop {
+                self.merge_all().await;
+                pause().await;
+            }
+        };
+        tokio::select! {
+            () = collects => {}
+            () = merges => {}
+            () = shutdown => {}
+        }
     }
 
     /// One round over all tenants; what fails is logged and counted.
@@ -169,15 +243,17 @@ impl Compactor {
         let stored = self.catalog.stored_paths(tenant).await?;
         let now = self.clock.now();
         let retention = self.limits.limits(tenant).compactor_blocks_retention_period;
-        let (mut expired, mut orphans) = (0, 0);
+        let (mut expired, mut orphans, mut finished) = (0, 0, 0);
         let edited = self.catalog.edit(tenant, |view| {
             let remove = decide::expired_blocks(&view.blocks, now, retention);
             let condemn = decide::orphans(tenant, view, &stored, now, self.options.orphan_grace);
-            (expired, orphans) = (remove.len() as u64, condemn.len() as u64);
-            Ok(Edit { remove, condemn, ..Edit::default() })
+            let (released, unbury) = (merging::out_of_reach(view), view.spent_deletions());
+            (expired, orphans, finished) = (remove.len() as u64, condemn.len() as u64, unbury.len() as u64);
+            Ok(Edit { remove, condemn, released, unbury, ..Edit::default() })
         });
         if edited.await?.is_some() {
             (collected.expired_blocks, collected.condemned_orphans) = (expired, orphans);
+            collected.finished_deletions = finished;
         }
         Ok(())
     }

@@ -1,12 +1,58 @@
 //! What the compactor counts.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hearth_block::merge::Counts;
+use hearth_common::TenantId;
+use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::Collected;
+use crate::plan::Why;
 
-/// Counters of collection; zero from the start.
-#[derive(Debug, Default)]
+/// What became of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The root names its output.
+    Done,
+    /// Somebody else replaced its inputs.
+    Gone,
+    /// A block of it is not merged any more.
+    Aside,
+    /// To be tried again.
+    Failed,
+    /// The process ends.
+    Stopped,
+}
+
+impl Outcome {
+    const ALL: [Self; 5] = [Self::Done, Self::Gone, Self::Aside, Self::Failed, Self::Stopped];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Gone => "gone",
+            Self::Aside => "set_aside",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobLabels {
+    why: &'static str,
+    outcome: &'static str,
+}
+
+/// Counters of collection and of merges; zero from the start.
+#[derive(Debug)]
 pub struct Metrics {
     runs: Counter,
     failures: Counter,
@@ -14,22 +60,110 @@ pub struct Metrics {
     condemned_orphans: Counter,
     deleted_objects: Counter,
     deleted_versions: Counter,
+    finished_deletions: Counter,
+    jobs: Family<JobLabels, Counter>,
+    job_seconds: Histogram,
+    rows_in: Counter,
+    rows_out: Counter,
+    samples: Counter,
+    duplicates: Counter,
+    unequal_duplicates: Counter,
+    deleted_rows: Counter,
+    expired_rows: Counter,
+    bytes_in: Counter,
+    bytes_out: Counter,
+    blocks_set_aside: Counter,
+    blocks_aside: Gauge,
+    backlog: Gauge,
+    planned: Mutex<BTreeMap<TenantId, usize>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let jobs: Family<JobLabels, Counter> = Family::default();
+        for why in Why::ALL {
+            for outcome in Outcome::ALL {
+                drop(jobs.get_or_create(&JobLabels { why: why.as_str(), outcome: outcome.as_str() }));
+            }
+        }
+        Self {
+            runs: Counter::default(),
+            failures: Counter::default(),
+            expired_blocks: Counter::default(),
+            condemned_orphans: Counter::default(),
+            deleted_objects: Counter::default(),
+            deleted_versions: Counter::default(),
+            finished_deletions: Counter::default(),
+            jobs,
+            // From small fresh blocks to a day of a large tenant: 10 ms to 11 h.
+            job_seconds: Histogram::new(exponential_buckets(0.01, 4.0, 12)),
+            rows_in: Counter::default(),
+            rows_out: Counter::default(),
+            samples: Counter::default(),
+            duplicates: Counter::default(),
+            unequal_duplicates: Counter::default(),
+            deleted_rows: Counter::default(),
+            expired_rows: Counter::default(),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+            blocks_set_aside: Counter::default(),
+            blocks_aside: Gauge::default(),
+            backlog: Gauge::default(),
+            planned: Mutex::default(),
+        }
+    }
 }
 
 impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
-        let mut add =
-            |name: &str, help: &str, counter: &Counter| registry.register(name, help, counter.clone());
-        add("hearth_compactor_runs", "Runs over one tenant that succeeded", &self.runs);
-        add("hearth_compactor_run_failures", "Runs over one tenant that failed", &self.failures);
-        add("hearth_compactor_expired_blocks", "Blocks removed by retention", &self.expired_blocks);
-        add(
-            "hearth_compactor_condemned_orphans",
-            "Blocks and pages condemned without a root",
-            &self.condemned_orphans,
+        let registry = registry.sub_registry_with_prefix("hearth_compactor");
+        let counters: [(&str, &str, &Counter); 16] = [
+            ("runs", "Runs over one tenant that succeeded", &self.runs),
+            ("run_failures", "Runs over one tenant that failed", &self.failures),
+            ("expired_blocks", "Blocks removed by retention", &self.expired_blocks),
+            ("condemned_orphans", "Blocks and pages condemned without a root", &self.condemned_orphans),
+            ("deleted_objects", "Objects deleted after their delay", &self.deleted_objects),
+            ("deleted_versions", "Versions of roots deleted", &self.deleted_versions),
+            (
+                "finished_deletions",
+                "Deletions by users that all blocks have applied",
+                &self.finished_deletions,
+            ),
+            ("merged_rows", "Profile rows of merged blocks", &self.rows_in),
+            ("written_rows", "Profile rows written by merges", &self.rows_out),
+            ("merged_samples", "Sample rows of merged blocks", &self.samples),
+            (
+                "duplicate_rows",
+                "Profile rows that another row of the same record stood for",
+                &self.duplicates,
+            ),
+            (
+                "unequal_duplicate_rows",
+                "Of these, rows with other content: a defect",
+                &self.unequal_duplicates,
+            ),
+            ("deleted_rows", "Profile rows left out because a user deleted them", &self.deleted_rows),
+            ("expired_rows", "Profile rows left out because they were too old", &self.expired_rows),
+            ("merged_bytes", "Bytes of merged blocks", &self.bytes_in),
+            ("written_bytes", "Bytes of blocks written by merges", &self.bytes_out),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register("jobs", "Merges by reason and outcome", self.jobs.clone());
+        registry.register(
+            "job_seconds",
+            "How long merges took, whatever became of them",
+            self.job_seconds.clone(),
         );
-        add("hearth_compactor_deleted_objects", "Objects deleted after their delay", &self.deleted_objects);
-        add("hearth_compactor_deleted_versions", "Versions of roots deleted", &self.deleted_versions);
+        let help = "Blocks found damaged or too large, which this process does not merge";
+        registry.register("set_aside_blocks", help, self.blocks_set_aside.clone());
+        registry.register(
+            "blocks_aside",
+            "Those of them that are still in a root",
+            self.blocks_aside.clone(),
+        );
+        registry.register("backlog", "Merges planned and not yet done, of all tenants", self.backlog.clone());
     }
 
     pub(crate) fn done(&self, collected: &Collected) {
@@ -38,9 +172,42 @@ impl Metrics {
         self.condemned_orphans.inc_by(collected.condemned_orphans);
         self.deleted_objects.inc_by(collected.deleted_objects);
         self.deleted_versions.inc_by(collected.deleted_versions);
+        self.finished_deletions.inc_by(collected.finished_deletions);
     }
 
     pub(crate) fn failed(&self) {
         self.failures.inc();
+    }
+
+    pub(crate) fn planned(&self, tenant: &TenantId, jobs: usize) {
+        let mut planned = self.planned.lock();
+        match jobs {
+            0 => drop(planned.remove(tenant)),
+            jobs => drop(planned.insert(tenant.clone(), jobs)),
+        }
+        let all: usize = planned.values().sum();
+        self.backlog.set(i64::try_from(all).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn job(&self, why: Why, outcome: Outcome, took: Duration, aside: usize) {
+        self.jobs.get_or_create(&JobLabels { why: why.as_str(), outcome: outcome.as_str() }).inc();
+        self.job_seconds.observe(took.as_secs_f64());
+        self.blocks_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn set_aside(&self) {
+        self.blocks_set_aside.inc();
+    }
+
+    pub(crate) fn merged(&self, counts: &Counts) {
+        self.rows_in.inc_by(counts.rows_in);
+        self.rows_out.inc_by(counts.rows_out);
+        self.samples.inc_by(counts.samples_in);
+        self.duplicates.inc_by(counts.duplicates);
+        self.unequal_duplicates.inc_by(counts.unequal_duplicates);
+        self.deleted_rows.inc_by(counts.deleted);
+        self.expired_rows.inc_by(counts.expired);
+        self.bytes_in.inc_by(counts.bytes_in);
+        self.bytes_out.inc_by(counts.bytes_out);
     }
 }

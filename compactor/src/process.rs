@@ -9,7 +9,9 @@ use hearth_node::{Membership, Node, Routes, Running};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::{Compactor, CompactorOptions};
+use crate::{
+    Alone, ByLimits, Compactor, CompactorDeps, CompactorOptions, MergingOptions, Owners, PlanOptions, Shared,
+};
 
 /// How long a stop waits: whatever is under way can be cut off anywhere.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -24,7 +26,8 @@ pub struct Upkeep {
 /// Makes a compactor out of a process.
 pub fn start(node: &mut Node) -> Result<Running, BoxError> {
     let membership = Arc::clone(node.cluster()?);
-    let mut upkeep = Upkeep::start(node);
+    let owners = Arc::new(Shared::new(node.instance.clone(), membership.peers()));
+    let mut upkeep = Upkeep::start_with(node, owners);
     if !node.settings.compactor.interval.is_zero() {
         upkeep.collect_rosters(membership, node.settings.compactor.interval.0);
     }
@@ -32,18 +35,48 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
     Ok(Running { stop: Box::pin(upkeep.stop()), ..running })
 }
 
+fn options(settings: &hearth_settings::Compactor) -> CompactorOptions {
+    CompactorOptions {
+        run_every: settings.interval.0,
+        orphan_grace: settings.orphan_grace.0,
+        deletion_delay: settings.deletion_delay.0,
+        plan: PlanOptions {
+            merge_blocks: settings.merge_blocks,
+            merge_age: settings.merge_age.0,
+            day_age: settings.day_age.0,
+            settle_age: settings.settle_age.0,
+            inputs_max: settings.inputs_max,
+        },
+        merging: MergingOptions {
+            memory_budget_bytes: settings.memory_budget.0,
+            target_output_bytes: settings.block_bytes.0,
+        },
+        ..CompactorOptions::default()
+    }
+}
+
 impl Upkeep {
-    /// Starts the rounds over all tenants, unless settings switch them off.
+    /// Starts the rounds over all tenants of a process that is alone, unless settings switch them off.
     pub fn start(node: &mut Node) -> Self {
+        Self::start_with(node, Arc::new(Alone))
+    }
+
+    fn start_with(node: &mut Node, owners: Arc<dyn Owners>) -> Self {
         let mut this = Self { stop: watch::Sender::new(false), tasks: Vec::new() };
         let run_every = node.settings.compactor.interval.0;
         if run_every.is_zero() {
             return this;
         }
-        let options = CompactorOptions { run_every, ..CompactorOptions::default() };
-        let (catalog, limits, clock) =
-            (Arc::clone(&node.catalog), Arc::clone(&node.limits), Arc::clone(&node.clock));
-        let compactor = Compactor::new(catalog, limits, clock, options);
+        let deps = CompactorDeps {
+            catalog: Arc::clone(&node.catalog),
+            limits: Arc::clone(&node.limits),
+            clock: Arc::clone(&node.clock),
+            rng: Arc::clone(&node.rng),
+            workers: Some(hearth_node::workers()),
+            owners,
+            expiries: Arc::new(ByLimits(Arc::clone(&node.limits))),
+        };
+        let compactor = Compactor::new(deps, options(&node.settings.compactor));
         compactor.register_metrics(&mut node.registry);
         let stopped = this.stopped();
         this.tasks.push(tokio::spawn(async move { compactor.run(stopped).await }));

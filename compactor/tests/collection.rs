@@ -11,7 +11,7 @@ use hearth_common::{
     BlockId, CellId, Clock, DiskId, Incarnation, InstanceId, JournalId, MemberId, Position, SystemClock,
     TenantId, TenantLimits, TimestampNs,
 };
-use hearth_compactor::{Collected, Compactor, CompactorOptions};
+use hearth_compactor::{Alone, Collected, Compactor, CompactorDeps, CompactorOptions, WholeBlocks};
 use hearth_objstore::{Store, StoreOptions};
 
 const DAY: i64 = 86_400_000_000_000;
@@ -65,7 +65,16 @@ impl Fixture {
             ..TenantLimits::default()
         };
         let clock: Arc<dyn Clock> = Arc::<MovedClock>::clone(&self.clock);
-        Compactor::new(Arc::clone(&self.catalog), Arc::new(Arc::new(limits)), clock, options)
+        let deps = CompactorDeps {
+            catalog: Arc::clone(&self.catalog),
+            limits: Arc::new(Arc::new(limits)),
+            clock,
+            rng: Arc::new(|| 1),
+            workers: Some(Arc::new(|job| drop(tokio::task::spawn_blocking(job)))),
+            owners: Arc::new(Alone),
+            expiries: Arc::new(WholeBlocks),
+        };
+        Compactor::new(deps, options)
     }
 
     fn pass(&self, time: Duration) {

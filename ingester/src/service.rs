@@ -346,21 +346,24 @@ impl Ingester {
         Ok(())
     }
 
+    /// Without waiting: a question that cannot be answered now is better asked again.
+    fn ready_to_answer(&self) -> Result<(), String> {
+        let closed = self.closed.load(Ordering::Relaxed);
+        self.ready().or_else(|why| if closed { Ok(()) } else { Err(why) })
+    }
+
     /// Publishes the heads of all cells that this ingester leads; returns when the roots are committed. A cell that another
     /// member leads by then is that one's.
     pub async fn flush(&self) -> Result<(), String> {
         let host = self.host().await?;
-        let mut failure = None;
+        let mut all = Ok(());
         for lead in self.leads() {
-            if let Err(error) = lead.flush().await
-                && !lead.cell.is_led_by_another()
-            {
-                failure = failure.or(Some(error));
+            let flushed = lead.flush().await;
+            if !lead.cell.is_led_by_another() {
+                all = all.and(flushed);
             }
         }
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
+        all?;
         host.trim().await
     }
 
@@ -491,16 +494,6 @@ impl HeadSource for Ingester {
         match self.lead(None).await {
             Ok(lead) => lead.fetch(request).await,
             Err(why) => Ok(FetchAnswer::NotReady(why)),
-        }
-    }
-}
-
-impl Ingester {
-    /// Without waiting: a question that cannot be answered now is better asked again.
-    fn ready_to_answer(&self) -> Result<(), String> {
-        match self.ready() {
-            Err(why) if !self.closed.load(Ordering::Relaxed) => Err(why),
-            _ => Ok(()),
         }
     }
 }

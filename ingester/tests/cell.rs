@@ -181,6 +181,7 @@ impl Cluster {
                         root_version: view.as_ref().map_or(0, |view| view.version()),
                         coverage: positions.map(|(journal, upto)| (journal.clone(), upto)).collect(),
                         drained: BTreeMap::new(),
+                        deletions: Vec::new(),
                         timeout: Duration::from_secs(10),
                     };
                     let fetch = Fetch { request, roster_version: 0, cells: vec![cell()] };

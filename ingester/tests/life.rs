@@ -189,6 +189,7 @@ impl Life {
                 root_version: 0,
                 coverage: BTreeMap::new(),
                 drained: BTreeMap::new(),
+                deletions: Vec::new(),
                 timeout: Duration::from_secs(10),
             };
             if let Some(view) = &view {

@@ -1,12 +1,12 @@
 //! Answers a question from blocks and heads together (design: replication B9): newest root, plan, ask, merge; again on a
 //! newer root when the data moved meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join;
-use hearth_block::BlockEntry;
+use hearth_block::Deletion;
 use hearth_catalog::{Catalog, RootView};
 use hearth_common::{JournalId, Position, TenantId};
 use hearth_model::{Answer, Question};
@@ -22,9 +22,6 @@ use crate::metrics::Metrics;
 use crate::reading::{Budget, FETCHES_AT_ONCE, ReadError, Reader, Reading};
 use crate::share::Sharing;
 
-/// How old a root the first round may plan on: heads answer for what it does not cover.
-const ROOT_AGE: Duration = Duration::from_secs(5);
-
 /// Answers questions.
 pub(crate) struct Engine {
     pub(crate) catalog: Arc<Catalog>,
@@ -33,6 +30,8 @@ pub(crate) struct Engine {
     /// Other queriers, if they are asked for blocks.
     pub(crate) sharing: Option<Sharing>,
     pub(crate) query_bytes_max: u64,
+    /// How old a root the first round may plan on: heads answer for what it does not cover.
+    pub(crate) root_age: Duration,
     pub(crate) metrics: Metrics,
 }
 
@@ -51,6 +50,8 @@ pub(crate) struct Answered {
     pub(crate) heads: Answer,
     /// What it may miss.
     pub(crate) marks: Marks,
+    /// Up to where rows of the tenant stand, by journal.
+    pub(crate) rows_end: BTreeMap<JournalId, Position>,
 }
 
 /// What an answer may miss.
@@ -118,7 +119,7 @@ impl Engine {
         terms: Terms,
     ) -> Result<Answered, QueryError> {
         let deadline = Instant::now() + terms.timeout;
-        let mut max_age = ROOT_AGE;
+        let mut max_age = self.root_age;
         let mut unreadable: Option<(u64, QueryError)> = None;
         let mut stale = None;
         for round in 0..ROUNDS_MAX {
@@ -157,28 +158,26 @@ impl Engine {
     ) -> Result<Answered, Round> {
         // A later round has less time.
         let terms = Terms { timeout: deadline.saturating_duration_since(Instant::now()), ..terms };
-        let (blocks, (partials, mut marks)) = try_join(
-            self.ask_blocks(tenant, question, &view.blocks, deadline),
-            self.ask_heads(tenant, question, view, terms),
+        let deletions = view.deletions(tenant)?;
+        let (blocks, (partials, marks, rows_end)) = try_join(
+            self.ask_blocks(tenant, question, (view, &deletions), deadline),
+            self.ask_heads(tenant, question, (view, &deletions), terms),
         )
         .await?;
         let mut heads = Answer::empty(question);
         for partial in partials {
             heads = heads.join(partial)?;
         }
-        if !view.root.tombstones.is_empty() {
-            marks.inexact.push("deletions that blocks have not applied yet are not taken out".to_owned());
-        }
-        Ok(Answered { blocks, heads, marks })
+        Ok(Answered { blocks, heads, marks, rows_end })
     }
 
     async fn ask_heads(
         &self,
         tenant: &TenantId,
         question: &Question,
-        view: &RootView,
+        (view, deletions): (&RootView, &[Deletion]),
         terms: Terms,
-    ) -> Result<(Vec<Answer>, Marks), Round> {
+    ) -> Result<(Vec<Answer>, Marks, BTreeMap<JournalId, Position>), Round> {
         let coverage: BTreeMap<JournalId, Position> =
             view.root.coverage.positions().map(|(journal, upto)| (journal.clone(), upto)).collect();
         let request = FetchRequest {
@@ -187,10 +186,14 @@ impl Engine {
             root_version: view.version(),
             coverage,
             drained: view.root.coverage.drained().map(|(owner, upto)| (owner.to_owned(), upto)).collect(),
+            deletions: Vec::new(),
             timeout: terms.timeout,
         };
+        let request = FetchRequest { deletions: beyond(deletions, &request), ..request };
         match self.heads.ask(request, terms.allow_partial).await? {
-            Beyond::Complete { partials, inexact, partial } => Ok((partials, Marks { inexact, partial })),
+            Beyond::Complete { partials, inexact, partial, rows_end } => {
+                Ok((partials, Marks { inexact, partial }, rows_end))
+            }
             Beyond::Stale(journal) => Err(Round::Stale(journal)),
         }
     }
@@ -199,13 +202,13 @@ impl Engine {
         &self,
         tenant: &TenantId,
         question: &Question,
-        blocks: &[Arc<BlockEntry>],
+        (view, deletions): (&RootView, &[Deletion]),
         deadline: Instant,
     ) -> Result<Answer, Round> {
-        let plan = plan(question, blocks)?;
+        let plan = plan(question, &view.blocks, deletions)?;
         let gather = Arc::new(Gather::default());
         let (budget, fetches) = (Budget::new(self.query_bytes_max), Semaphore::new(FETCHES_AT_ONCE));
-        let reading = Reading { tenant, question, budget: &budget, fetches: &fetches };
+        let reading = Reading { tenant, question, deletions, budget: &budget, fetches: &fetches };
         let shared = self.sharing.as_ref().and_then(|sharing| {
             let split = sharing.split(question, &plan.read)?;
             Some((sharing, split))
@@ -221,4 +224,12 @@ impl Engine {
             None => Ok(plan.known),
         }
     }
+}
+
+/// What heads need of the deletions: those that reach beyond the coverage.
+fn beyond(deletions: &[Deletion], request: &FetchRequest) -> Vec<Deletion> {
+    let reaches =
+        |deletion: &&Deletion| deletion.upto.iter().any(|(journal, upto)| *upto > request.covered(journal));
+    let for_heads = |deletion: &Deletion| Deletion { blocks: BTreeSet::new(), ..deletion.clone() };
+    deletions.iter().filter(reaches).map(for_heads).collect()
 }

@@ -7,6 +7,7 @@ mod api;
 pub mod attime;
 mod blocks;
 mod cluster;
+pub mod deletions;
 mod engine;
 mod error;
 mod gather;
@@ -80,6 +81,9 @@ pub struct QuerierOptions {
     pub query_bytes_max: u64,
     /// A query that takes longer is given up; a client may ask for less.
     pub timeout: Duration,
+    /// How old a root a query may be planned on: heads answer for what it does not cover. A deletion returns after so long,
+    /// so that every querier must have the same.
+    pub root_age: Duration,
     /// Blocks that are computed at once, over all queries; 0 = one a core.
     pub threads: usize,
 }
@@ -90,6 +94,7 @@ impl Default for QuerierOptions {
             cache_bytes: 256 << 20,
             query_bytes_max: 4 << 30,
             timeout: Duration::from_secs(120),
+            root_age: Duration::from_secs(5),
             threads: 0,
         }
     }
@@ -133,8 +138,8 @@ impl Querier {
             metrics: metrics.clone(),
         });
         let serving = Arc::new(Serving::new(Arc::clone(&reader), options.query_bytes_max));
-        let query_bytes_max = options.query_bytes_max;
-        let engine = Engine { catalog, heads, reader, sharing, query_bytes_max, metrics };
+        let QuerierOptions { query_bytes_max, root_age, .. } = options;
+        let engine = Engine { catalog, heads, reader, sharing, query_bytes_max, root_age, metrics };
         Self(Arc::new(Inner {
             engine,
             serving,

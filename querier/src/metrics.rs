@@ -18,6 +18,11 @@ struct Query {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Deletion {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Rpc {
     rpc: &'static str,
 }
@@ -40,6 +45,7 @@ pub(crate) struct Metrics {
     pub(crate) partial: Counter,
     /// Blocks that were opened: they were not in memory.
     pub(crate) opens: Counter,
+    deletions: Family<Deletion, Counter>,
     /// Bytes of open blocks.
     open_bytes: Gauge,
     /// Open blocks.
@@ -59,6 +65,7 @@ impl Metrics {
             inexact: Counter::default(),
             partial: Counter::default(),
             opens: Counter::default(),
+            deletions: Family::default(),
             open_bytes: Gauge::default(),
             open_blocks: Gauge::default(),
         }
@@ -80,8 +87,18 @@ impl Metrics {
             "Blocks that were not in memory and were opened",
             self.opens.clone(),
         );
+        let help = "Deletions that were created, refused because too many wait, failed, or cancelled";
+        registry.register("deletions", help, self.deletions.clone());
+        for outcome in ["created", "refused", "failed", "cancelled"] {
+            drop(self.deletions.get_or_create(&Deletion { outcome }));
+        }
         registry.register("open_block_bytes", "Memory of open blocks", self.open_bytes.clone());
         registry.register("open_blocks", "Blocks that are open in memory", self.open_blocks.clone());
+    }
+
+    /// Counts what became of a deletion.
+    pub(crate) fn deletion(&self, outcome: &'static str) {
+        self.deletions.get_or_create(&Deletion { outcome }).inc();
     }
 
     /// Looks at what is open.

@@ -66,6 +66,7 @@ fn deps(node: &Node, heads: Arc<dyn Heads>) -> QuerierDeps {
             query_bytes_max: settings.query_bytes_max.0,
             timeout: settings.timeout.0,
             threads: settings.threads,
+            ..QuerierOptions::default()
         },
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
-use hearth_block::{BlockEntry, BlockError};
+use hearth_block::deletion::hidden_in;
+use hearth_block::{BlockEntry, BlockError, Deletion};
 use hearth_common::work::away;
 use hearth_common::{TenantId, Workers};
 use hearth_model::{Answer, Question};
@@ -63,6 +64,8 @@ impl Budget {
 pub(crate) struct Reading<'a> {
     pub(crate) tenant: &'a TenantId,
     pub(crate) question: &'a Question,
+    /// Of the root that has the blocks.
+    pub(crate) deletions: &'a [Deletion],
     pub(crate) budget: &'a Budget,
     /// One permit a block that is fetched: [`FETCHES_AT_ONCE`] for the whole query.
     pub(crate) fetches: &'a Semaphore,
@@ -124,7 +127,8 @@ impl Reader {
         };
         let _fetch = reading.fetches.acquire().await.map_err(|_| QueryError::Worker)?;
         let open = self.blocks.open(reading.tenant, &entry, &self.metrics).await.map_err(failed)?;
-        let prepared = open.reader.prepare(reading.question).await.map_err(failed)?;
+        let hidden = hidden_in(reading.deletions, &entry);
+        let prepared = open.reader.prepare_without(reading.question, &hidden).await.map_err(failed)?;
         let bytes = prepared.fetched_bytes();
         self.metrics.blocks.inc();
         self.metrics.bytes.inc_by(bytes);

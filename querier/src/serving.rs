@@ -53,10 +53,10 @@ impl Serving {
             let why = format!("{SERVED_AT_ONCE} calls of other queriers are served here, which is the limit");
             return Err(Refusal::new(RefusalWhy::Busy, why));
         };
-        let BlocksRequest { tenant, question, blocks, bytes_max, .. } = request;
+        let BlocksRequest { tenant, question, blocks, deletions, bytes_max, .. } = request;
         let budget = Budget::new(self.query_bytes_max.min(*bytes_max));
         let fetches = Semaphore::new(FETCHES_AT_ONCE);
-        let reading = Reading { tenant, question, budget: &budget, fetches: &fetches };
+        let reading = Reading { tenant, question, deletions, budget: &budget, fetches: &fetches };
         let gather = Arc::new(Gather::default());
         let read = self.reader.read(&reading, blocks.clone(), &gather).await;
         // Beyond a limit of our own the asker has to read itself: its limit may be greater.

@@ -196,6 +196,7 @@ async fn a_smaller_limit_of_a_peer_is_no_limit_of_the_query() {
         tenant: tenant(),
         question: Question::Tree(query()),
         blocks: view.blocks.iter().take(3).cloned().collect(),
+        deletions: Vec::new(),
         bytes_max,
         timeout: LONG,
     };
@@ -249,6 +250,7 @@ async fn calls_and_what_is_served_are_bounded() {
         tenant: tenant(),
         question: Question::Tree(query()),
         blocks: blocks.clone(),
+        deletions: Vec::new(),
         bytes_max: u64::MAX,
         timeout: LONG,
     };

@@ -48,6 +48,14 @@ impl Client {
         self.read(request.call())
     }
 
+    pub(crate) fn delete(&self, path: &str) -> Result<Answer> {
+        let mut request = self.agent.delete(format!("{}{path}", self.url));
+        if let Some(tenant) = &self.tenant {
+            request = request.header("X-Scope-OrgID", tenant);
+        }
+        self.read(request.call())
+    }
+
     pub(crate) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Answer> {
         let mut request = self.agent.post(format!("{}{path}", self.url)).header("content-type", content_type);
         if let Some(tenant) = &self.tenant {

@@ -25,10 +25,10 @@ use futures::executor::block_on;
 use futures::future::BoxFuture;
 use hearth_block::merge::{BlockSink, Counts, MemorySink, RowFilter, estimate_memory_bytes};
 use hearth_block::{
-    BlockEntry, BlockReader, EncodedBlock, INDEX, MergeOptions, ObjectEntry, PROFILES, SAMPLES, SPANS, merge,
-    verify,
+    BlockEntry, BlockReader, BlockSpec, EncodedBlock, INDEX, MergeOptions, ObjectEntry, PROFILES, SAMPLES,
+    SPANS, SourceRange, merge, verify,
 };
-use hearth_common::{BoxError, RangeRead, TenantId, TimestampNs};
+use hearth_common::{BoxError, JournalId, Position, RangeRead, TenantId, TimestampNs};
 use hearth_model::Labels;
 use support::{DAY, DAY_START_NS, Head, Location, Random, open, spec};
 
@@ -43,7 +43,7 @@ fn main() {
             for at in 0..blocks {
                 let rounds = at * rounds / blocks..(at + 1) * rounds / blocks;
                 let head = build(&files, rounds, args.iter().any(|a| a == "jitter"));
-                store(&head.write().expect("writes"), &folder.join(at.to_string()));
+                store(&head.write_as(&fresh(at)).expect("writes"), &folder.join(at.to_string()));
             }
         }
         "generate" => {
@@ -134,10 +134,17 @@ fn generate(folder: &Path, stacks: u64, rows: u64, count: u64, services: u64) {
         for service in 0..services {
             generate_service(&mut head, block, service, stacks / services, rows / services / count);
         }
-        let written = head.write().expect("writes");
+        let written = head.write_as(&fresh(block)).expect("writes");
         store(&written, &folder.join(block.to_string()));
         println!("block {block}: {} samples, {} bytes", written.entry.samples, written.entry.bytes());
     }
+}
+
+/// What a block is of that holds the n-th entry of a journal.
+fn fresh(n: u64) -> BlockSpec {
+    let journal = JournalId::parse("cell/1/one/000000000000000000000000000000aa/1").expect("a journal");
+    let sources = vec![SourceRange { journal, after: Position(n), upto: Position(n + 1) }];
+    BlockSpec { sources, ..spec() }
 }
 
 fn store(block: &EncodedBlock, folder: &Path) {

@@ -4,6 +4,7 @@
 //! `RangeRead`).
 
 mod codec;
+pub mod deletion;
 pub mod entry;
 pub mod error;
 mod frame;
@@ -16,6 +17,7 @@ pub mod recover;
 pub mod verify;
 pub mod write;
 
+pub use deletion::{Deletion, Hidden};
 pub use entry::{BlockEntry, ObjectEntry};
 pub use error::BlockError;
 pub use input::{BlockSpec, SourceRange};

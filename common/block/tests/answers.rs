@@ -3,15 +3,16 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures::executor::block_on;
 use hearth_block::merge::{MemorySink, RowFilter};
-use hearth_block::{MergeOptions, merge};
+use hearth_block::{Hidden, MergeOptions, merge};
 use hearth_common::{TenantId, TimeRange, TimestampNs};
 use hearth_model::spans::SpanFilter;
 use hearth_model::{Answer, ProfileQuery, ProfileType, Question, Selector, StepGrid};
 use proptest::prelude::*;
-use support::{DAY_START_NS, Head, Profile, Random, ask, made_up, naive, open};
+use support::{DAY_START_NS, Head, Profile, Random, ask, ask_without, made_up, naive, open};
 
 fn types() -> Vec<ProfileType> {
     let mut all = Vec::new();
@@ -88,6 +89,8 @@ fn questions(random: &mut Random, profiles: &[Profile]) -> Vec<Question> {
         },
         Question::Series { range: maybe(random), matchers: matchers(random), label_names: group_by },
         Question::Series { range: maybe(random), matchers: matchers(random), label_names: Vec::new() },
+        Question::Stats,
+        Question::Tally { range: range(random), selector: selector(random) },
     ]
 }
 
@@ -140,6 +143,30 @@ proptest! {
             for question in questions(&mut random, &profiles) {
                 let answer = ask(&reader, &question).expect("answers");
                 prop_assert_eq!(naive::plain(&answer), naive::answer(&profiles, &question), "{:?}", question);
+            }
+        }
+    }
+
+    #[test]
+    fn hidden_rows_are_in_no_answer(seed in any::<u64>(), count in 1usize..60, deletions in 1usize..4) {
+        let mut random = Random(seed ^ 3);
+        let profiles = made_up(seed, count);
+        prop_assume!(profiles.iter().any(|p| p.samples.iter().any(|(_, v)| *v > 0)));
+        let reader = open(&Head::of(&profiles).write().expect("writes")).expect("opens");
+        let hidden: Vec<Arc<Hidden>> = (0..deletions)
+            .map(|_| Arc::new(Hidden { selector: selector(&mut random), range: range(&mut random) }))
+            .collect();
+        let is_left = |p: &&Profile| {
+            let [a, b, c, d] = &p.sample_type;
+            let labels = p.labels.with_type(&ProfileType::new(&p.name, a, b, c, d));
+            let hits = |h: &Arc<Hidden>| h.range.contains(TimestampNs(p.time_ns)) && h.selector.matches(&labels);
+            !hidden.iter().any(hits)
+        };
+        let left: Vec<Profile> = profiles.iter().filter(is_left).cloned().collect();
+        for _ in 0..4 {
+            for question in questions(&mut random, &profiles) {
+                let answer = ask_without(&reader, &question, &hidden).expect("answers");
+                prop_assert_eq!(naive::plain(&answer), naive::answer(&left, &question), "{:?}", question);
             }
         }
     }

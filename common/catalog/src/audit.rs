@@ -13,6 +13,7 @@ use crate::Catalog;
 use crate::error::CatalogError;
 use crate::keys::{block_path, blocks, condemned_path, page_key, pages, root_key};
 use crate::load::Miss;
+use crate::ranges::{by_merge, part_of};
 use crate::root::Root;
 
 /// Something that is not as it should be.
@@ -178,8 +179,6 @@ impl Catalog {
 fn check_entries(tenant: &TenantId, root: &Root, blocks: &[Arc<BlockEntry>]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut ids = BTreeSet::new();
-    // Of blocks from heads: journal and day → the end of what was seen so far.
-    let mut ranges: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for block in blocks {
         let path = block_path(tenant, block);
         let mut find = |what: String| findings.push(Finding { path: path.clone(), what });
@@ -200,18 +199,44 @@ fn check_entries(tenant: &TenantId, root: &Root, blocks: &[Arc<BlockEntry>]) -> 
                 let (journal, upto) = (&source.journal, source.upto.0);
                 find(format!("it holds {journal} up to {upto}, and the root covers less of it"));
             }
-            if block.level == 0 {
-                let of_journal = ranges.entry((&source.journal, block.day)).or_default();
-                of_journal.push((source.after, source.upto, path.clone()));
-            }
         }
     }
-    for ((journal, _), mut of_journal) in ranges {
-        of_journal.sort();
-        for pair in of_journal.windows(2) {
-            if pair[1].0 < pair[0].1 {
-                let what = format!("it and {} both hold the same entries of {journal}", pair[0].2);
-                findings.push(Finding { path: pair[1].2.clone(), what });
+    findings.extend(held_twice(tenant, blocks));
+    findings
+}
+
+/// Entries that two blocks of a day hold, unless they are parts of one merge. Blocks of several days share entries: a push
+/// may have profiles of both.
+fn held_twice(tenant: &TenantId, blocks: &[Arc<BlockEntry>]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut days: BTreeMap<i32, Vec<Arc<BlockEntry>>> = BTreeMap::new();
+    for block in blocks {
+        days.entry(block.day).or_default().push(Arc::clone(block));
+    }
+    for of_day in days.values() {
+        let merges = by_merge(of_day);
+        let mut ranges: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (at, merge) in merges.iter().enumerate() {
+            for source in &merge[0].sources {
+                ranges.entry(&source.journal).or_default().push((source.after, source.upto, at));
+            }
+            let stranger = merge.iter().find(|block| merge.len() > 1 && part_of(tenant, block).is_none());
+            if let Some(block) = stranger {
+                let other = merge.iter().find(|other| !Arc::ptr_eq(other, block)).unwrap_or(block);
+                let what = format!(
+                    "it and {} both hold the same entries, and it is no part of one merge",
+                    block_path(tenant, other)
+                );
+                findings.push(Finding { path: block_path(tenant, block), what });
+            }
+        }
+        for (journal, mut of_journal) in ranges {
+            of_journal.sort_unstable();
+            for pair in of_journal.windows(2).filter(|pair| pair[1].0 < pair[0].1) {
+                let (one, other) = (&merges[pair[0].2][0], &merges[pair[1].2][0]);
+                let what =
+                    format!("it and {} both hold the same entries of {journal}", block_path(tenant, one));
+                findings.push(Finding { path: block_path(tenant, other), what });
             }
         }
     }

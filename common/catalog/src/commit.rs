@@ -66,6 +66,9 @@ impl Catalog {
                 // What is in memory may be old, but coverage never falls: this stays true.
                 Planned::AlreadyCovered => return Ok(Publication::AlreadyCovered(view)),
                 Planned::CoverageAhead => return Ok(Publication::CoverageAhead(view)),
+                // Deletions come and go: only the newest root tells.
+                Planned::OtherDeletions if race == 0 => base = self.look(tenant, slot.known()).await?.view,
+                Planned::OtherDeletions => return Ok(Publication::CoverageAhead(view)),
                 Planned::Write(next) => {
                     let start = match self.attempt(tenant, &view, *next).await? {
                         Fate::Committed(view) => return Ok(Publication::Published(view)),
@@ -86,6 +89,16 @@ impl Catalog {
     pub async fn edit(
         &self,
         tenant: &TenantId,
+        decide: impl FnMut(&RootView) -> Result<Edit, CatalogError>,
+    ) -> Result<Option<Arc<RootView>>, CatalogError> {
+        self.edit_on(tenant, false, decide).await
+    }
+
+    /// As [`Catalog::edit`]; with `begin` a tenant without a root gets one.
+    pub(crate) async fn edit_on(
+        &self,
+        tenant: &TenantId,
+        begin: bool,
         mut decide: impl FnMut(&RootView) -> Result<Edit, CatalogError>,
     ) -> Result<Option<Arc<RootView>>, CatalogError> {
         let slot = self.cache.slot(tenant);
@@ -93,7 +106,8 @@ impl Catalog {
         // Removals must be decided on what is: ask.
         let mut base = self.newest(tenant, Duration::ZERO).await?;
         for race in 0..RACES_MAX {
-            let Some(view) = base else { return Ok(None) };
+            let base_or_none = base.or_else(|| begin.then(|| Arc::new(RootView::empty())));
+            let Some(view) = base_or_none else { return Ok(None) };
             let edit = decide(&view)?;
             if edit.is_empty() {
                 return Ok(None);

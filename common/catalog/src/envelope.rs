@@ -1,4 +1,4 @@
-//! What stands around the JSON of a root or page: magic, format, length, checksum. Pure.
+//! What stands around the JSON of a root, a page or a record of a deletion: magic, format, length, checksum. Pure.
 
 use crate::error::CatalogError;
 use crate::root::ROOT_FORMAT;
@@ -11,6 +11,7 @@ pub(crate) const HEADER_BYTES: usize = 20;
 pub(crate) enum Kind {
     Root,
     Page,
+    Deletion,
 }
 
 impl Kind {
@@ -18,6 +19,7 @@ impl Kind {
         match self {
             Self::Root => *b"HEARTHRT",
             Self::Page => *b"HEARTHPG",
+            Self::Deletion => *b"HEARTHDL",
         }
     }
 }

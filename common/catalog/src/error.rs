@@ -76,6 +76,42 @@ pub enum CatalogError {
         /// Id and attempt.
         block: String,
     },
+    /// The tenant has as many deletions as it may have.
+    #[error(
+        "{pending} deletions are not carried out yet, the limit is {limit}: wait until the compactor has carried out some, or \
+         cancel one"
+    )]
+    TooManyDeletions {
+        /// Those that wait.
+        pending: usize,
+        /// Most at a time.
+        limit: usize,
+    },
+    /// The deletions that wait name too many blocks.
+    #[error(
+        "all deletions that wait would name {blocks} blocks, the limit is {limit}: delete a shorter time at once, or wait until \
+         the compactor has carried out some"
+    )]
+    TooManyBlocks {
+        /// With the new one.
+        blocks: usize,
+        /// Most of all deletions together.
+        limit: usize,
+    },
+    /// There is no such deletion, or it is carried out or cancelled.
+    #[error("deletion {id:032x} is not pending: it is carried out, cancelled, or never was")]
+    NotPending {
+        /// Which.
+        id: u128,
+    },
+    /// It cannot be taken back as a whole.
+    #[error(
+        "deletion {id:032x} is carried out in part, and that part does not come back: cancel with force to keep the rest"
+    )]
+    CarriedOutInPart {
+        /// Which.
+        id: u128,
+    },
     /// The commit contradicts itself or the root.
     #[error("the commit is not valid: {0}")]
     Invalid(String),
@@ -91,7 +127,9 @@ impl Classify for CatalogError {
             | Self::InputGone { .. }
             | Self::ObjectMissing { .. } => ErrorKind::Aborted,
             Self::Damaged { .. } => ErrorKind::DataLoss,
-            Self::NewerFormat { .. } => ErrorKind::FailedPrecondition,
+            Self::NewerFormat { .. } | Self::CarriedOutInPart { .. } => ErrorKind::FailedPrecondition,
+            Self::TooManyDeletions { .. } | Self::TooManyBlocks { .. } => ErrorKind::ResourceExhausted,
+            Self::NotPending { .. } => ErrorKind::NotFound,
             Self::Gap { .. } | Self::Invalid(_) => ErrorKind::Internal,
         }
     }

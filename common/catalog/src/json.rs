@@ -186,7 +186,7 @@ fn decode<'a, T: Deserialize<'a>>(kind: Kind, key: &str, object: &'a [u8]) -> Re
         .map_err(|e| CatalogError::Damaged { key: key.to_owned(), why: e.to_string() })
 }
 
-fn hex(number: u128) -> String {
+pub(crate) fn hex(number: u128) -> String {
     format!("{number:032x}")
 }
 
@@ -267,8 +267,8 @@ fn block(field: &Fields<'_>, b: BlockJson) -> Result<BlockEntry, CatalogError> {
 }
 
 /// Reads the fields that are texts in JSON.
-struct Fields<'a> {
-    key: &'a str,
+pub(crate) struct Fields<'a> {
+    pub(crate) key: &'a str,
 }
 
 impl Fields<'_> {
@@ -276,7 +276,7 @@ impl Fields<'_> {
         CatalogError::Damaged { key: self.key.to_owned(), why: format!("field {name} is '{value}'") }
     }
 
-    fn hex(&self, name: &str, text: &str) -> Result<u128, CatalogError> {
+    pub(crate) fn hex(&self, name: &str, text: &str) -> Result<u128, CatalogError> {
         BlockId::from_hex(text).map(|id| id.0).ok_or_else(|| self.bad(name, text))
     }
 
@@ -284,7 +284,10 @@ impl Fields<'_> {
         JournalId::parse(text).ok_or_else(|| self.bad("journal", text))
     }
 
-    fn positions(&self, map: BTreeMap<String, u64>) -> Result<BTreeMap<JournalId, Position>, CatalogError> {
+    pub(crate) fn positions(
+        &self,
+        map: BTreeMap<String, u64>,
+    ) -> Result<BTreeMap<JournalId, Position>, CatalogError> {
         map.into_iter().map(|(journal, at)| Ok((self.journal(&journal)?, Position(at)))).collect()
     }
 }

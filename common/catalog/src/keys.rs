@@ -35,6 +35,11 @@ pub fn page_key(tenant: &TenantId, day: i32, unique: u128) -> String {
     format!("{}/{day}-{unique:032x}", pages(tenant))
 }
 
+/// The key of what is remembered of a deletion.
+pub(crate) fn deletion_key(tenant: &TenantId, id: u128) -> String {
+    format!("{TENANTS}/{tenant}/deletions/{id:032x}")
+}
+
 /// Day and unique part of a page's key.
 pub(crate) fn parse_page_key(tenant: &TenantId, key: &str) -> Option<(i32, u128)> {
     let name = key.strip_prefix(&pages(tenant))?.strip_prefix('/')?;

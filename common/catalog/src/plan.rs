@@ -8,6 +8,7 @@ use hearth_common::{BlockId, JournalId, Position, TenantId, TimestampNs};
 
 use crate::error::CatalogError;
 use crate::keys::block_path;
+use crate::ranges::{Held, overlap};
 use crate::root::{Condemned, Root, Tombstone};
 use crate::view::RootView;
 
@@ -22,6 +23,9 @@ pub struct Commit {
     pub without: Vec<(JournalId, Position)>,
     /// Entries of other journals that are not to be published because the rows of this cut count instead.
     pub voids: Vec<(JournalId, Position)>,
+    /// Deletions whose rows the blocks leave out: exactly those of the root that reach into the ranges, or the cut is built
+    /// again ([`RootView::deletions_beyond`]).
+    pub deletions: BTreeSet<u128>,
     /// Journals that end with this commit: they and all earlier lives of their owner are covered as a whole from here on.
     pub drained: Vec<JournalId>,
 }
@@ -34,8 +38,9 @@ pub enum Publication {
     /// The ranges were published before (by an earlier attempt, or by somebody else): this commit's blocks are not in the
     /// root, unless the earlier attempt was the same.
     AlreadyCovered(Arc<RootView>),
-    /// Part of the ranges is published already, or a row of the cut was declared void meanwhile. Nothing was written: trim
-    /// the cut to what lies beyond the view's coverage, leave the view's voids out, and build it again.
+    /// Part of the ranges is published already, a row of the cut was declared void meanwhile, or deletions came or went.
+    /// Nothing was written: trim the cut to what lies beyond the view's coverage, leave the view's voids and deletions out,
+    /// and build it again.
     CoverageAhead(Arc<RootView>),
 }
 
@@ -88,6 +93,11 @@ pub struct Edit {
     pub bury: Vec<Tombstone>,
     /// Deletions that every block has applied, by id.
     pub unbury: Vec<u128>,
+    /// Deletions, by id, whose rows the blocks that come in leave out. All others that a removed block had still to apply
+    /// pass to every block that comes in.
+    pub applied: BTreeSet<u128>,
+    /// Deletion and block: the block has nothing to apply, though it stays.
+    pub released: Vec<(u128, BlockId)>,
 }
 
 impl Edit {
@@ -99,6 +109,7 @@ impl Edit {
             && self.forget.is_empty()
             && self.bury.is_empty()
             && self.unbury.is_empty()
+            && self.released.is_empty()
     }
 }
 
@@ -118,6 +129,8 @@ pub(crate) enum Planned {
     Write(Box<NextRoot>),
     AlreadyCovered,
     CoverageAhead,
+    /// The cut leaves out other rows than the base's deletions say.
+    OtherDeletions,
 }
 
 /// Plans a publication on a base.
@@ -151,6 +164,9 @@ pub(crate) fn plan_commit(
     };
     if covered > 0 || ahead || commit.ranges.iter().any(voided) {
         return Ok(Planned::CoverageAhead);
+    }
+    if base.deletions_beyond(&commit.ranges) != commit.deletions {
+        return Ok(Planned::OtherDeletions);
     }
     let mut next = NextRoot { root: base.root.clone(), days: BTreeMap::new(), added: Vec::new() };
     add_blocks(tenant, base, &mut next, &commit.add)?;
@@ -219,13 +235,22 @@ pub(crate) fn plan_edit(
     now: TimestampNs,
 ) -> Result<NextRoot, CatalogError> {
     let mut next = NextRoot { root: base.root.clone(), days: BTreeMap::new(), added: Vec::new() };
+    let mut removed_blocks = Vec::new();
     for removed in &edit.remove {
         let gone = || CatalogError::InputGone { block: format!("{}.{}", removed.id, removed.attempt) };
         let block = base.find(removed).ok_or_else(gone)?;
+        removed_blocks.push(Arc::clone(block));
         day_blocks(base, &mut next.days, block.day).retain(|b| !removed.is(b));
         next.root.condemned.insert(block_path(tenant, block), Condemned { since: now });
     }
+    if !removed_blocks.is_empty() {
+        for block in &edit.add {
+            let stay = day_blocks(base, &mut next.days, block.day);
+            check_replacement(block, &removed_blocks, stay)?;
+        }
+    }
     add_blocks(tenant, base, &mut next, &edit.add)?;
+    pass_tombstones_on(&mut next.root.tombstones, &removed_blocks, edit);
     let named: BTreeSet<String> = base
         .blocks
         .iter()
@@ -246,6 +271,48 @@ pub(crate) fn plan_edit(
     next.root.tombstones.extend(edit.bury.iter().cloned());
     next.root.tombstones.retain(|tombstone| !edit.unbury.contains(&tombstone.id));
     Ok(next)
+}
+
+/// What replaces blocks holds nothing else than they did, and nothing that a block which stays holds: else its rows would
+/// count twice, or journal entries would be published past their coverage.
+fn check_replacement(
+    block: &BlockEntry,
+    removed: &[Arc<BlockEntry>],
+    stay: &[Arc<BlockEntry>],
+) -> Result<(), CatalogError> {
+    let of_day = removed.iter().filter(|removed| removed.day == block.day);
+    let held = Held::of(of_day.flat_map(|removed| &removed.sources));
+    if let Some(source) = block.sources.iter().find(|source| !held.holds(source)) {
+        return Err(CatalogError::Invalid(format!(
+            "block {} holds entries {} to {} of journal {}, which no block that it replaces holds",
+            block.id,
+            source.after.0 + 1,
+            source.upto.0,
+            source.journal
+        )));
+    }
+    if let Some(other) = stay.iter().find(|other| overlap(&other.sources, &block.sources)) {
+        return Err(CatalogError::Invalid(format!(
+            "block {} and block {}, which stays, hold the same entries",
+            block.id, other.id
+        )));
+    }
+    Ok(())
+}
+
+/// Blocks that leave have nothing to apply any more; what replaces them has what it does not leave out by itself.
+fn pass_tombstones_on(tombstones: &mut [Tombstone], removed: &[Arc<BlockEntry>], edit: &Edit) {
+    for tombstone in tombstones {
+        let mut passes_on = false;
+        for block in removed {
+            passes_on |= tombstone.blocks.remove(&block.id);
+        }
+        if passes_on && !edit.applied.contains(&tombstone.id) {
+            tombstone.blocks.extend(edit.add.iter().map(|block| block.id));
+        }
+        let released = edit.released.iter().filter(|(id, _)| *id == tombstone.id);
+        released.for_each(|(_, block)| _ = tombstone.blocks.remove(block));
+    }
 }
 
 fn add_blocks(

@@ -2,13 +2,14 @@
 //!
 //! The base is the newest version that can be read. Pages are immutable and say all of their blocks, so pages that were
 //! written later tell what was published later. Of a day the newest page counts, and of older ones the blocks whose journal
-//! entries no chosen block holds: replaced blocks stay out, because their entries lie in what replaced them.
+//! entries no chosen block holds: replaced blocks stay out, because their entries lie in what replaced them. Parts of one
+//! merge stand or fall together: if one is lost and the merge's inputs are all there, the inputs come back instead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hearth_block::{BlockEntry, SourceRange};
+use hearth_block::BlockEntry;
 use hearth_common::{TenantId, TimestampNs};
 use hearth_objstore::ObjectInfo;
 
@@ -18,6 +19,7 @@ use crate::error::CatalogError;
 use crate::json::{decode_page, encode_root};
 use crate::keys::{block_path, blocks, condemned_path, page_key, pages, parse_page_key, root_key};
 use crate::load::{Miss, OBJECT_MAX_BYTES};
+use crate::ranges::{Held, by_merge, overlap, same_merge};
 use crate::root::Root;
 use crate::view::Page;
 use crate::{Catalog, Version};
@@ -70,7 +72,15 @@ impl Catalog {
             )));
         }
         let stored: Vec<ObjectInfo> = self.store.list(&blocks(tenant)).await?;
-        let days = choose(tenant, &base, dated, &stored, &mut rebuilt.lost);
+        let read: BTreeSet<u128> = dated.iter().map(|dated| dated.page.unique).collect();
+        let mut days = choose(tenant, &base, dated, &stored, &mut rebuilt.lost);
+        for (&day, _) in base.root.pages.iter().filter(|(_, page)| !read.contains(&page.unique)) {
+            let mut chosen = days.remove(&day).unwrap_or_default();
+            self.recover_day(tenant, &base.root, day, &stored, &mut chosen).await?;
+            if !chosen.is_empty() {
+                days.insert(day, chosen);
+            }
+        }
         report_strangers(tenant, &base.root, &days, &stored, &mut rebuilt.lost);
         let all = || days.values().flatten();
         rebuilt.blocks = all().count() as u64;
@@ -189,7 +199,7 @@ fn choose(
         let known = by_day.get(day).is_some_and(|of_day| of_day.iter().any(|d| d.page.unique == page.unique));
         if !known {
             let path = page_key(tenant, *day, page.unique);
-            let what = "the root names it, and it cannot be read; older pages of its day are used".to_owned();
+            let what = "the root names it, and it cannot be read; older pages of its day, and what blocks say of themselves, are used".to_owned();
             lost.push(Finding { path, what });
         }
     }
@@ -203,24 +213,10 @@ fn choose(
         let from = if named.is_some() { from } else { base.written };
         of_day.retain(|d| from.is_none_or(|from| d.written >= from));
         of_day.sort_by_key(|d| (std::cmp::Reverse(d.written), Some(d.page.unique) != named, d.page.unique));
-        let mut chosen: Vec<Arc<BlockEntry>> = Vec::new();
-        for page in of_day.iter().map(|d| &d.page) {
-            // Blocks of one page may share entries: parts of one that was too large.
-            let newer = chosen.len();
-            for block in &page.blocks {
-                let path = block_path(tenant, block);
-                let replaced = |c: &Arc<BlockEntry>| c.id == block.id || overlap(&c.sources, &block.sources);
-                if chosen[..newer].iter().any(replaced) || base.root.condemned.contains_key(&path) {
-                    continue;
-                }
-                if is_whole(tenant, block, &sizes) {
-                    chosen.push(Arc::clone(block));
-                } else if !lost.iter().any(|finding| finding.path == path) {
-                    let what = "a page names this block, and its objects are not all in the store".to_owned();
-                    lost.push(Finding { path, what });
-                }
-            }
-        }
+        let mut of_day_chosen =
+            Chosen { tenant, base: &base.root, sizes: &sizes, chosen: Vec::new(), broken: Vec::new() };
+        of_day.iter().for_each(|dated| of_day_chosen.page(&dated.page.blocks));
+        let mut chosen = of_day_chosen.end(lost);
         if !chosen.is_empty() {
             chosen.sort_by_key(|block| (block.min_time, block.id));
             days.insert(day, chosen);
@@ -229,15 +225,67 @@ fn choose(
     days
 }
 
+/// Blocks of a day that are chosen, from newer to older pages.
+struct Chosen<'a> {
+    tenant: &'a TenantId,
+    base: &'a Root,
+    sizes: &'a BTreeMap<&'a str, u64>,
+    chosen: Vec<Arc<BlockEntry>>,
+    /// Merges of which not all parts are in the store.
+    broken: Vec<Vec<Arc<BlockEntry>>>,
+}
+
+impl Chosen<'_> {
+    /// Parts of one merge are taken together or not at all: as long as its inputs are there, they stand for a merge of which
+    /// a part is lost. What two newer pages say of one merge is not mixed, either.
+    fn page(&mut self, blocks: &[Arc<BlockEntry>]) {
+        let newer = self.chosen.len();
+        for merge in by_merge(blocks) {
+            let replaced = |block: &Arc<BlockEntry>| {
+                let by = |c: &Arc<BlockEntry>| c.id == block.id || overlap(&c.sources, &block.sources);
+                self.chosen[..newer].iter().any(by)
+            };
+            let condemned =
+                |b: &Arc<BlockEntry>| self.base.condemned.contains_key(&block_path(self.tenant, b));
+            let left: Vec<Arc<BlockEntry>> =
+                merge.into_iter().filter(|block| !replaced(block) && !condemned(block)).collect();
+            if left.iter().all(|block| is_whole(self.tenant, block, self.sizes)) {
+                self.chosen.extend(left);
+            } else if !self.broken.iter().any(|known| same_merge(&known[0], &left[0])) {
+                self.broken.push(left);
+            }
+        }
+    }
+
+    /// Decides on the merges of which a part is lost, and reports what is.
+    fn end(mut self, lost: &mut Vec<Finding>) -> Vec<Arc<BlockEntry>> {
+        for merge in std::mem::take(&mut self.broken) {
+            let overlaps = |c: &&Arc<BlockEntry>| overlap(&c.sources, &merge[0].sources);
+            let inputs = Held::of(self.chosen.iter().filter(overlaps).flat_map(|c| &c.sources));
+            if merge[0].sources.iter().all(|source| inputs.holds(source)) {
+                continue;
+            }
+            let (whole, gone): (Vec<_>, Vec<_>) =
+                merge.iter().cloned().partition(|block| is_whole(self.tenant, block, self.sizes));
+            for block in gone {
+                let path = block_path(self.tenant, &block);
+                let what = "a page names this block, and its objects are not all in the store".to_owned();
+                lost.push(Finding { path, what });
+            }
+            let of_inputs: u64 = self.chosen.iter().filter(overlaps).map(|c| c.profiles).sum();
+            // Whichever holds more; never both, or their rows would count twice.
+            if whole.iter().map(|block| block.profiles).sum::<u64>() > of_inputs {
+                self.chosen.retain(|c| !overlap(&c.sources, &merge[0].sources));
+                self.chosen.extend(whole);
+            }
+        }
+        self.chosen
+    }
+}
+
 fn is_whole(tenant: &TenantId, block: &BlockEntry, sizes: &BTreeMap<&str, u64>) -> bool {
     let folder = block.folder(tenant);
     block.objects.iter().all(|o| sizes.get(format!("{folder}/{}", o.name).as_str()) == Some(&o.bytes))
-}
-
-fn overlap(one: &[SourceRange], other: &[SourceRange]) -> bool {
-    let meets =
-        |a: &SourceRange, b: &SourceRange| a.journal == b.journal && a.after < b.upto && b.after < a.upto;
-    one.iter().any(|a| other.iter().any(|b| meets(a, b)))
 }
 
 /// Blocks in the store that the new root does not name and that are not condemned. They may be replaced ones; without a
@@ -249,7 +297,7 @@ fn report_strangers(
     stored: &[ObjectInfo],
     lost: &mut Vec<Finding>,
 ) {
-    let mut strangers: std::collections::BTreeSet<String> =
+    let mut strangers: BTreeSet<String> =
         stored.iter().filter_map(|o| condemned_path(tenant, &o.key)).collect();
     for block in days.values().flatten() {
         strangers.remove(&block_path(tenant, block));

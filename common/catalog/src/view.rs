@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hearth_block::BlockEntry;
 use hearth_common::{JournalId, Position};
 
+use crate::deletion::Parsed;
 use crate::plan::BlockRef;
 use crate::root::Root;
 
@@ -19,6 +20,8 @@ pub struct RootView {
     pub(crate) pages: BTreeMap<i32, Arc<Page>>,
     /// Bytes as encoded.
     pub(crate) bytes: u64,
+    /// The deletions with their selectors parsed, once somebody asked for them.
+    pub(crate) deletions: Parsed,
 }
 
 /// The blocks of one day.
@@ -33,7 +36,7 @@ impl RootView {
     pub(crate) fn new(root: Root, pages: BTreeMap<i32, Arc<Page>>, root_bytes: u64) -> Self {
         let blocks = pages.values().flat_map(|page| page.blocks.iter().map(Arc::clone)).collect();
         let bytes = root_bytes + root.pages.values().map(|page| page.bytes).sum::<u64>();
-        Self { root, blocks, pages, bytes }
+        Self { root, blocks, pages, bytes, deletions: Parsed::default() }
     }
 
     /// The view before the first commit.

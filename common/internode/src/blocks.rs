@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hearth_block::BlockEntry;
+use hearth_block::{BlockEntry, Deletion};
 use hearth_common::{Classify, ErrorKind, TenantId};
 use hearth_model::{Answer, Question};
 
@@ -19,7 +19,7 @@ use crate::error::CallError;
 
 /// Version of questions, of partial answers and of entries of blocks, as queriers understand them together. To be raised
 /// with each change of what one of them means: peers of another version refuse, and the asker reads blocks itself.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Most blocks of one call.
 pub const BLOCKS_MAX: usize = 1024;
 
@@ -32,6 +32,8 @@ pub struct BlocksRequest {
     pub question: Question,
     /// The blocks, as the asker's root has them; without their sources.
     pub blocks: Vec<Arc<BlockEntry>>,
+    /// Deletions of the asker's root that these blocks have not applied; without their positions.
+    pub deletions: Vec<Deletion>,
     /// Bytes that the query may still fetch: beyond them the call is refused.
     pub bytes_max: u64,
     /// Time that the query has left.

@@ -3,6 +3,7 @@
 //! Wire types are named in this module, in `server` and in the clients only.
 
 pub(crate) mod blocks;
+pub(crate) mod deletion;
 pub(crate) mod frame;
 pub(crate) mod ingester;
 pub(crate) mod question;

@@ -124,6 +124,7 @@ fn request(tenant: &str, timeout: Duration) -> BlocksRequest {
         tenant: TenantId::parse(tenant).unwrap(),
         question: Question::Estimate { range: TimeRange::ALL, selector: Selector::default() },
         blocks: vec![block(1), block(2)],
+        deletions: Vec::new(),
         bytes_max: 4321,
         timeout,
     }
@@ -167,7 +168,7 @@ async fn a_peer_of_another_version_is_refused() {
     let answered = soon(client.blocks(asked)).await.unwrap().into_inner();
     let Some(Outcome::Refused(refused)) = answered.outcome else { panic!("{answered:?}") };
     assert_eq!(refused.why(), pb::blocks_refused::Why::Stranger);
-    assert_eq!(refused.message, "it asks in version 2, this is version 1");
+    assert_eq!(refused.message, format!("it asks in version {}, this is version {PROTOCOL}", PROTOCOL + 1));
     assert!(port.metrics().contains("strangers_total{reason=\"protocol\"} 1"), "{}", port.metrics());
     // Nothing that a peer sends breaks the port.
     let empty = pb::BlocksRequest { cluster_id: "c".to_owned(), protocol: PROTOCOL, ..Default::default() };

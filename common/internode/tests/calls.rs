@@ -94,7 +94,12 @@ impl IngesterApi for Script {
             }),
             1 => FetchOutcome::NeedFresh { journal, retained_after: Position(9) },
             _ => FetchOutcome::Answered {
-                journals: vec![JournalAnswer { journal, after, visible_end: Position(70) }],
+                journals: vec![JournalAnswer {
+                    journal,
+                    after,
+                    visible_end: Position(70),
+                    rows_end: Position(66),
+                }],
                 partial: Answer::Tree(tree()),
                 inexact: None,
                 cells: fetch.cells,
@@ -138,6 +143,7 @@ fn fetch(tenant: &str, root_version: u64, timeout: Duration) -> Fetch {
         root_version,
         coverage: [(journal(), Position(12))].into(),
         drained: Default::default(),
+        deletions: Vec::new(),
         timeout,
     };
     Fetch { request, roster_version: 7, cells: vec![cell("a")] }
@@ -189,7 +195,12 @@ async fn a_fetch_comes_back_with_the_whole_answer() {
     };
     assert_eq!(
         journals,
-        [JournalAnswer { journal: journal(), after: Position(12), visible_end: Position(70) }]
+        [JournalAnswer {
+            journal: journal(),
+            after: Position(12),
+            visible_end: Position(70),
+            rows_end: Position(66)
+        }]
     );
     assert_eq!((cells, elsewhere.len()), (vec![cell("a")], 1));
     let want = tree();

@@ -14,6 +14,7 @@ mod codec;
 mod labels;
 mod merge;
 mod preorder;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -38,6 +39,7 @@ const NAMES: u8 = 5;
 const SERIES: u8 = 6;
 const STATS: u8 = 7;
 const ESTIMATE: u8 = 8;
+const TALLY: u8 = 9;
 
 /// The answer cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,6 +118,10 @@ pub fn encode(answer: &Answer) -> Result<Vec<u8>, EncodeError> {
             out.byte(ESTIMATE);
             estimate_fields(*estimate).into_iter().for_each(|field| out.uint(field));
         }
+        Answer::Tally(tally) => {
+            out.byte(TALLY);
+            tally::encode(tally, &mut out);
+        }
     }
     Ok(out.bytes)
 }
@@ -140,6 +146,7 @@ pub fn decode(bytes: &[u8]) -> Result<Answer, InvalidAnswer> {
             Answer::Stats(Stats { oldest_newest })
         }
         ESTIMATE => Answer::Estimate(estimate(&mut from)?),
+        TALLY => Answer::Tally(tally::decode(&mut from)?),
         _ => return Err(from.error("of an unknown kind")),
     };
     if from.left() > 0 {

@@ -17,6 +17,7 @@ pub mod profile_type;
 pub mod question;
 pub mod selector;
 pub mod spans;
+pub mod tally;
 pub mod tree_bytes;
 
 pub use labels::Labels;
@@ -26,3 +27,4 @@ pub use pprof_merge::PprofMerge;
 pub use profile_type::ProfileType;
 pub use question::{Answer, AnswerError, ProfileQuery, Question};
 pub use selector::{MatchKind, Matcher, Selector};
+pub use tally::{Counted, Tally};

@@ -11,6 +11,7 @@ use crate::pprof_merge::PprofMerge;
 use crate::profile_type::ProfileType;
 use crate::selector::Selector;
 use crate::spans::SpanFilter;
+use crate::tally::Tally;
 
 /// Selects profiles of one type, and of them some stacks.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +85,13 @@ pub enum Question {
         /// Matchers on the labels of series.
         selector: Selector,
     },
+    /// How many profiles and samples there are, exactly, by service and type.
+    Tally {
+        /// Times of profiles.
+        range: TimeRange,
+        /// Matchers on the labels of series.
+        selector: Selector,
+    },
 }
 
 /// Oldest and newest profile time of what was asked.
@@ -131,6 +139,8 @@ pub enum Answer {
     Stats(Stats),
     /// To [`Question::Estimate`].
     Estimate(Estimate),
+    /// To [`Question::Tally`].
+    Tally(Tally),
 }
 
 /// Why partial answers cannot be merged.
@@ -165,7 +175,7 @@ impl Question {
             | Self::LabelValues { range, .. }
             | Self::Series { range, .. } => *range,
             Self::Stats => None,
-            Self::Estimate { range, .. } => Some(*range),
+            Self::Estimate { range, .. } | Self::Tally { range, .. } => Some(*range),
         }
     }
 
@@ -190,6 +200,7 @@ impl Answer {
             Question::Series { .. } => Self::Series(BTreeSet::new()),
             Question::Stats => Self::Stats(Stats::default()),
             Question::Estimate { .. } => Self::Estimate(Estimate::default()),
+            Question::Tally { .. } => Self::Tally(Tally::default()),
         }
     }
 
@@ -204,6 +215,7 @@ impl Answer {
             (Self::Series(to), Self::Series(from)) => to.extend(from),
             (Self::Stats(to), Self::Stats(from)) => to.merge(from),
             (Self::Estimate(to), Self::Estimate(from)) => to.merge(from),
+            (Self::Tally(to), Self::Tally(from)) => to.merge(from),
             _ => return Err(AnswerError::Kind),
         }
         Ok(())

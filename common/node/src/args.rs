@@ -35,6 +35,9 @@ pub struct CommonArgs {
     /// text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
+    /// Memory that a merge of blocks takes at most, by estimate (compactors) [default: 512MiB]
+    #[arg(long = "compactor.memory-budget", value_name = "SIZE")]
+    pub compactor_memory_budget: Option<String>,
     /// Any setting by its key, such as limits.ingestion_rate_mb=100; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -56,6 +59,7 @@ impl CommonArgs {
             ("--object-store", "object_store", self.object_store.clone()),
             ("--log-level", "log.level", self.log_level.clone()),
             ("--log-format", "log.format", self.log_format.clone()),
+            ("--compactor.memory-budget", "compactor.memory_budget", self.compactor_memory_budget.clone()),
         ]);
         flags.extend(further);
         for pair in &self.set {

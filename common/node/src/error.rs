@@ -45,6 +45,15 @@ pub enum NodeError {
     /// Another process has the data folder.
     #[error("another process uses the data folder {} (another folder: --data-dir)", .0.display())]
     FolderTaken(PathBuf),
+    /// Rules of retention are wrong.
+    #[error("setting '{of}.retention' is refused")]
+    Retention {
+        /// `limits`, or `overrides` and a tenant.
+        of: String,
+        /// Why.
+        #[source]
+        source: hearth_catalog::InvalidRetention,
+    },
     /// A setting says an address that there is none.
     #[error("setting '{key}': '{value}' {problem}")]
     Address {
@@ -108,7 +117,7 @@ impl Classify for NodeError {
                 ErrorKind::InvalidArgument
             }
             Self::Store(error) | Self::StoreUnusable(error) => error.kind(),
-            Self::OwnStore(_) | Self::Tls(_) => ErrorKind::InvalidArgument,
+            Self::OwnStore(_) | Self::Tls(_) | Self::Retention { .. } => ErrorKind::InvalidArgument,
             Self::Roster(error) => error.kind(),
             Self::Gossip(error) => error.kind(),
             Self::Alone => ErrorKind::Internal,

@@ -11,13 +11,13 @@ use crate::error::NodeError;
 
 /// Held as long as the process lives; the kernel lets it go whatever happens to the process.
 #[derive(Debug)]
-pub(crate) struct FolderLock {
+pub struct FolderLock {
     _file: File,
 }
 
 impl FolderLock {
     /// Makes the folder if it is missing, and takes it.
-    pub(crate) fn take(folder: &Path) -> Result<Self, NodeError> {
+    pub fn take(folder: &Path) -> Result<Self, NodeError> {
         let fail = |doing, source: io::Error| NodeError::Folder { doing, folder: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(|error| fail("make", error))?;
         let path = folder.join("lock");

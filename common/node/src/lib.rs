@@ -20,6 +20,7 @@ mod web;
 
 pub use args::{About, CommonArgs, RoleArgs};
 pub use error::NodeError;
+pub use folder_lock::FolderLock;
 pub use hearth_cluster::gossip::Role;
 pub use hearth_rpc::Routes;
 pub use membership::WishError;
@@ -27,7 +28,7 @@ pub use membership::{
     Endpoints, Keep, Membership, MembershipDeps, MembershipOptions, keeps, neighbours, publishes_last,
 };
 pub use node::{Internal, InternalPort, Node, Random, Running};
-pub use open::{bucket, workers};
+pub use open::{bucket, limits, workers};
 pub use program::{main, run};
 #[cfg(feature = "jemalloc")]
 #[doc(hidden)]

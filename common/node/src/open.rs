@@ -27,12 +27,23 @@ pub fn workers() -> Workers {
     Arc::new(|job| drop(tokio::task::spawn_blocking(job)))
 }
 
-pub(crate) fn limits(settings: &Settings) -> Result<TenantOverrides, NodeError> {
+/// The limits of all tenants.
+pub fn limits(settings: &Settings) -> Result<TenantOverrides, NodeError> {
     let file = &settings.overrides_file;
-    if file.as_os_str().is_empty() {
-        return Ok(TenantOverrides::none(settings.limits.clone()));
+    let limits = match file.as_os_str().is_empty() {
+        true => TenantOverrides::none(settings.limits.clone()),
+        false => TenantOverrides::read(file, settings.limits.clone())?,
+    };
+    let now = hearth_common::TimestampNs(0);
+    let check = |of: &str, limits| {
+        let wrong = |source| NodeError::Retention { of: of.to_owned(), source };
+        hearth_catalog::expiries(limits, now).map(drop).map_err(wrong)
+    };
+    check("limits", limits.default_limits())?;
+    for (tenant, limits) in limits.named() {
+        check(&format!("overrides.{tenant}"), limits)?;
     }
-    Ok(TenantOverrides::read(file, settings.limits.clone())?)
+    Ok(limits)
 }
 
 /// How old a profile of any tenant may be when it is taken; where one has no limit, longer than anything is kept.

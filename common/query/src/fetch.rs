@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hearth_block::Deletion;
 use hearth_common::{Classify, ErrorKind, Incarnation, JournalId, Position, TenantId};
 use hearth_model::{Answer, Question};
 
@@ -23,6 +24,8 @@ pub struct FetchRequest {
     /// Owners whose journals are covered as a whole: the text of a journal without its incarnation, and the last of their
     /// lives of which that is true. Ask [`FetchRequest::covered`], which knows both.
     pub drained: BTreeMap<String, Incarnation>,
+    /// That root's deletions that reach beyond its coverage: their rows are left out.
+    pub deletions: Vec<Deletion>,
     /// Time left.
     pub timeout: Duration,
 }
@@ -50,6 +53,8 @@ pub struct JournalAnswer {
     pub after: Position,
     /// … up to this one are in the answer.
     pub visible_end: Position,
+    /// After this one, up to `visible_end`, no row of the tenant stands, published or not; 0 if none is known.
+    pub rows_end: Position,
 }
 
 /// What an ingester says.

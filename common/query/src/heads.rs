@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use hearth_common::{CellId, Classify, ErrorKind, JournalId};
+use hearth_common::{CellId, Classify, ErrorKind, JournalId, Position};
 use hearth_model::Answer;
 
 use crate::fetch::{FetchAnswer, FetchError, FetchRequest, JournalAnswer};
@@ -92,6 +92,8 @@ pub enum Beyond {
         inexact: Vec<String>,
         /// Whether something was left out because the asker allows it.
         partial: bool,
+        /// Up to where rows of the tenant stand, by journal ([`JournalAnswer::rows_end`]).
+        rows_end: BTreeMap<JournalId, Position>,
     },
     /// The root is too old for this journal: plan anew on the newest one.
     Stale(JournalId),
@@ -170,6 +172,7 @@ struct Sum {
     seen: BTreeSet<JournalId>,
     partials: Vec<Answer>,
     inexact: Vec<String>,
+    rows_end: BTreeMap<JournalId, Position>,
     stale: Option<JournalId>,
 }
 
@@ -187,6 +190,7 @@ impl Sum {
                 // Rows between the two would be missing.
                 self.stale = Some(answered.journal.clone());
             }
+            self.rows_end.insert(answered.journal.clone(), answered.rows_end);
             if !self.seen.insert(answered.journal.clone()) {
                 return Err(HeadsError::Twice(answered.journal));
             }
@@ -197,8 +201,9 @@ impl Sum {
     }
 
     fn beyond(self) -> Beyond {
-        let Self { partials, inexact, stale, .. } = self;
-        stale.map_or(Beyond::Complete { partials, inexact, partial: false }, Beyond::Stale)
+        let Self { partials, inexact, rows_end, stale, .. } = self;
+        let complete = Beyond::Complete { partials, inexact, partial: false, rows_end };
+        stale.map_or(complete, Beyond::Stale)
     }
 }
 
@@ -207,7 +212,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use hearth_common::{Incarnation, InstanceId, Position, TenantId};
+    use hearth_common::{Incarnation, InstanceId, TenantId};
     use hearth_model::Question;
     use hearth_model::question::Stats;
 
@@ -221,6 +226,7 @@ mod tests {
             root_version: 1,
             coverage: BTreeMap::from([(journal("a"), Position(5))]),
             drained: BTreeMap::from([(format!("d/1/d/{:032x}", 7), Incarnation(1))]),
+            deletions: Vec::new(),
             timeout: Duration::from_secs(1),
         }
     }
@@ -230,8 +236,12 @@ mod tests {
     }
 
     fn answered(name: &str, after: u64, end: u64) -> Result<FetchAnswer, FetchError> {
-        let answer =
-            JournalAnswer { journal: journal(name), after: Position(after), visible_end: Position(end) };
+        let answer = JournalAnswer {
+            journal: journal(name),
+            after: Position(after),
+            visible_end: Position(end),
+            rows_end: Position(end),
+        };
         let partial = Answer::Stats(Stats::default());
         Ok(FetchAnswer::Answered { journals: vec![answer], partial, inexact: None })
     }
@@ -279,6 +289,7 @@ mod tests {
                 journal: journal(name),
                 after: Position(*after),
                 visible_end: Position(*end),
+                rows_end: Position(*end),
             }],
             partial: Answer::Stats(Stats::default()),
             inexact: None,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hearth_block::BlockEntry;
+use hearth_block::{BlockEntry, Deletion};
 use hearth_common::TimeRange;
 use hearth_model::question::Stats;
 use hearth_model::{Answer, AnswerError, ProfileType, Question, Selector, labels};
@@ -16,11 +16,17 @@ pub struct Plan {
     pub read: Vec<Arc<BlockEntry>>,
 }
 
-/// Plans a question over the blocks of one root.
-pub fn plan(question: &Question, blocks: &[Arc<BlockEntry>]) -> Result<Plan, AnswerError> {
+/// Plans a question over the blocks of one root and its deletions.
+pub fn plan(
+    question: &Question,
+    blocks: &[Arc<BlockEntry>],
+    deletions: &[Deletion],
+) -> Result<Plan, AnswerError> {
     let mut plan = Plan { known: Answer::empty(question), read: Vec::new() };
     for block in blocks.iter().filter(|block| may_answer(question, block)) {
-        match from_entry(question, block) {
+        // An entry counts rows that are deleted, too.
+        let is_whole = !deletions.iter().any(|deletion| deletion.hides_in(block));
+        match from_entry(question, block).filter(|_| is_whole) {
             Some(answer) => plan.known.merge(answer)?,
             None => plan.read.push(Arc::clone(block)),
         }
@@ -57,13 +63,13 @@ fn may_answer(question: &Question, block: &BlockEntry) -> bool {
         | Question::Series { matchers, .. } => {
             matchers.is_empty() || matchers.iter().any(|selector| may_hold(selector, block))
         }
-        Question::Estimate { selector, .. } => may_hold(selector, block),
+        Question::Estimate { selector, .. } | Question::Tally { selector, .. } => may_hold(selector, block),
         Question::ProfileTypes { .. } | Question::Stats => true,
     }
 }
 
 /// Whether a block's services and types can satisfy a selector.
-fn may_hold(selector: &Selector, block: &BlockEntry) -> bool {
+pub fn may_hold(selector: &Selector, block: &BlockEntry) -> bool {
     let service =
         selector.equal_to(labels::SERVICE_NAME).or_else(|| selector.equal_to(labels::SERVICE_NAME_COPY));
     let service_fits = service.is_none_or(|s| *block.first_service <= *s && *s <= *block.last_service);
@@ -73,6 +79,9 @@ fn may_hold(selector: &Selector, block: &BlockEntry) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use hearth_block::Hidden;
     use hearth_common::{BlockId, TimestampNs};
     use hearth_model::{ProfileQuery, ProfileType};
 
@@ -114,7 +123,7 @@ mod tests {
     #[test]
     fn blocks_are_pruned_by_time_type_and_service() {
         let blocks = [block(10, 20, ("a", "f")), block(21, 30, ("g", "z"))];
-        let count = |question: &Question| plan(question, &blocks).expect("small").read.len();
+        let count = |question: &Question| plan(question, &blocks, &[]).expect("small").read.len();
         let cpu = "cpu:cpu:ns:cpu:ns";
         assert_eq!(count(&tree(cpu, "{}", 0, 100)), 2);
         assert_eq!(count(&tree(cpu, "{}", 20, 20)), 1);
@@ -125,9 +134,35 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_counts_deleted_rows_answers_nothing() {
+        let blocks = [block(10, 20, ("a", "f")), block(21, 30, ("g", "z"))];
+        let mut deletion = Deletion {
+            id: 1,
+            hidden: Arc::new(Hidden {
+                selector: Selector::default(),
+                range: TimeRange { start: TimestampNs(12), end: TimestampNs(40) },
+            }),
+            upto: BTreeMap::new(),
+            blocks: BTreeSet::from([BlockId(1)]),
+        };
+        let read = |deletion: &Deletion| {
+            let plan = plan(&Question::Stats, &blocks, std::slice::from_ref(deletion)).expect("small");
+            plan.read.iter().map(|block| block.min_time.0).collect::<Vec<_>>()
+        };
+        assert_eq!(read(&deletion), [10, 21], "both have this id");
+        deletion.hidden = Arc::new(Hidden {
+            selector: Selector::default(),
+            range: TimeRange { start: TimestampNs(21), end: TimestampNs(40) },
+        });
+        assert_eq!(read(&deletion), [21]);
+        deletion.blocks.clear();
+        assert!(read(&deletion).is_empty());
+    }
+
+    #[test]
     fn entries_answer_what_they_know() {
         let blocks = [block(10, 20, ("a", "f")), block(21, 30, ("g", "z"))];
-        let planned = |question| plan(&question, &blocks).expect("small");
+        let planned = |question| plan(&question, &blocks, &[]).expect("small");
         let stats = planned(Question::Stats);
         assert!(stats.read.is_empty());
         let Answer::Stats(stats) = stats.known else { panic!("{:?}", stats.known) };

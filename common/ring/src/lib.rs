@@ -7,5 +7,5 @@
 mod ring;
 mod schedule;
 
-pub use ring::{Ring, TOKENS_PER_MEMBER, token_of, tokens_of};
+pub use ring::{Ring, TOKENS_PER_MEMBER, token_of, token_of_text, tokens_of};
 pub use schedule::{Home, Schedule, ScheduleEntry, ScheduleError, ServiceShards, key_token};

@@ -22,6 +22,11 @@ pub fn token_of(id: u128) -> u32 {
     xxh3_64_with_seed(&id.to_be_bytes(), 0) as u32
 }
 
+/// The point of something that is known by a text.
+pub fn token_of_text(text: &str) -> u32 {
+    xxh3_64_with_seed(text.as_bytes(), 0) as u32
+}
+
 /// A point on the ring: hashes as its token, so that the ring sorts by tokens.
 #[derive(Debug, Clone, Copy)]
 struct Point {

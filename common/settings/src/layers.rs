@@ -6,7 +6,10 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::nearest::nearest;
-use crate::{Settings, cluster, env, file, redact};
+use crate::{Compactor, Settings, cluster, env, file, redact};
+
+/// Most blocks that the merge takes at a time.
+const COMPACTOR_INPUTS_MAX: usize = 64;
 
 /// Where settings come from. Later layers win, key by key.
 #[derive(Debug, Clone, Default)]
@@ -176,5 +179,30 @@ fn check(settings: &Settings) -> Result<(), Error> {
             "a head is allowed to grow to at least 1MiB",
         );
     }
+    check_compactor(&settings.compactor)?;
     cluster::check(settings)
+}
+
+fn check_compactor(compactor: &Compactor) -> Result<(), Error> {
+    let invalid =
+        |key, value: &dyn ToString, message| Err(Error::Invalid { key, value: value.to_string(), message });
+    let Compactor { memory_budget, block_bytes, merge_blocks, inputs_max, day_age, settle_age, .. } =
+        compactor;
+    if memory_budget.0 < 192 << 20 {
+        return invalid("compactor.memory_budget", memory_budget, "two small blocks take 192MiB to merge");
+    }
+    if block_bytes.0 < 1 << 20 {
+        return invalid("compactor.block_bytes", block_bytes, "a block is allowed to have at least 1MiB");
+    }
+    if *merge_blocks < 2 {
+        return invalid("compactor.merge_blocks", merge_blocks, "at least two blocks are merged");
+    }
+    if !(2..=COMPACTOR_INPUTS_MAX).contains(inputs_max) || inputs_max < merge_blocks {
+        let message = "it is 2 to 64, and at least compactor.merge_blocks";
+        return invalid("compactor.inputs_max", inputs_max, message);
+    }
+    if settle_age < day_age {
+        return invalid("compactor.settle_age", settle_age, "it is at least compactor.day_age");
+    }
+    Ok(())
 }

@@ -181,13 +181,42 @@ impl Default for Querier {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compactor {
-    /// Pause between two rounds of retention and collection; 0 switches them off.
+    /// Pause between two rounds of retention and collection, and of merges; 0 switches all of them off.
     pub interval: GoDuration,
+    /// Memory that a merge of blocks takes at most, by estimate; the process needs about 100MiB beside it.
+    pub memory_budget: ByteSize,
+    /// Merged blocks are cut at about this size.
+    pub block_bytes: ByteSize,
+    /// So many blocks of one level are merged to one of the next.
+    pub merge_blocks: usize,
+    /// Fresh blocks whose newest profile is older than this are merged as soon as there are two of a day.
+    pub merge_age: GoDuration,
+    /// All blocks of a day are merged to one when it ended this long ago …
+    pub day_age: GoDuration,
+    /// … and once more, with what came late, when it ended this long ago.
+    pub settle_age: GoDuration,
+    /// Most blocks that are merged at a time.
+    pub inputs_max: usize,
+    /// Objects of blocks that were replaced or expired are deleted after this long: it outlasts every query.
+    pub deletion_delay: GoDuration,
+    /// Blocks and pages that no root names are garbage when they are older than this: it outlasts every upload.
+    pub orphan_grace: GoDuration,
 }
 
 impl Default for Compactor {
     fn default() -> Self {
-        Self { interval: GoDuration::from_secs(15 * 60) }
+        Self {
+            interval: GoDuration::from_secs(15 * 60),
+            memory_budget: ByteSize::mib(512),
+            block_bytes: ByteSize::mib(4 << 10),
+            merge_blocks: 8,
+            merge_age: GoDuration::from_secs(30 * 60),
+            day_age: GoDuration::from_secs(2 * 3600),
+            settle_age: GoDuration::from_secs(48 * 3600),
+            inputs_max: 16,
+            deletion_delay: GoDuration::from_secs(2 * 3600),
+            orphan_grace: GoDuration::from_secs(24 * 3600),
+        }
     }
 }
 

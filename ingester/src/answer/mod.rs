@@ -4,8 +4,8 @@
 
 mod names;
 mod points;
-mod select;
 mod stacks;
+mod tally;
 
 #[cfg(test)]
 mod tests;
@@ -15,8 +15,7 @@ use std::sync::Arc;
 use hearth_common::TimeRange;
 use hearth_model::{Answer, AnswerError, NameTree, PprofMerge, ProfileQuery, Question, labels};
 
-use crate::head::{Chunk, Filter, Head, Row, Unit, UnitView, admitted, span};
-use select::View;
+use crate::head::{Chunk, Filter, Head, Hides, Row, Unit, UnitView, View, admitted, span};
 use stacks::{PprofBuilder, TreeBuilder};
 
 /// From this many bytes of heads on, two threads answer a question about stacks.
@@ -48,6 +47,9 @@ pub(crate) fn answer(
             let mut points = points::Points::new(group_by, *grid);
             each_view(query, &units, with_stacks, |view, ty| points.add(query, &view, ty, filter))?;
             Ok(Answer::Points(points.finish()))
+        }
+        Question::Tally { range, selector } => {
+            Ok(Answer::Tally(tally::answer(&units, *range, selector, filter)))
         }
         question => Ok(names::answer(question, &units, filter)),
     }
@@ -108,7 +110,7 @@ fn columns<'v>(view: &'v UnitView, row: &Row<'v>, ty: u32) -> impl Iterator<Item
     types.iter().enumerate().filter(move |(at, own)| **own == ty && row.total(*at).1 > 0).map(|(at, _)| at)
 }
 
-/// The rows of a chunk in a range that a filter admits.
+/// The rows of a chunk in a range whose places a filter admits.
 fn rows_in<'c>(chunk: &'c Chunk, range: TimeRange, filter: &'c Filter) -> impl Iterator<Item = Row<'c>> {
     let overlaps = range.overlaps(span(&chunk.meta));
     let all = range.covers(span(&chunk.meta));
@@ -121,7 +123,9 @@ fn selected<'c>(
     chunk: &'c Chunk,
     query: &'c ProfileQuery,
     filter: &'c Filter,
+    hides: &'c Hides<'c>,
 ) -> impl Iterator<Item = Row<'c>> {
     let ids = &query.profile_ids;
-    rows_in(chunk, query.range, filter).filter(move |row| ids.is_empty() || ids.contains(&row.head.rid.0))
+    rows_in(chunk, query.range, filter)
+        .filter(move |row| !hides.has(&row.head) && (ids.is_empty() || ids.contains(&row.head.rid.0)))
 }

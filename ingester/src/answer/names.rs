@@ -8,8 +8,7 @@ use hearth_model::question::{Estimate, Stats};
 use hearth_model::{Answer, Question, Selector};
 
 use super::rows_in;
-use super::select::{DERIVED, View};
-use crate::head::{Filter, Share, Unit, UnitView, admitted, span};
+use crate::head::{DERIVED, Filter, Share, Unit, UnitView, View, admitted, span};
 
 /// Most types of a unit for which chunks know which they hold.
 const TYPES_KNOWN: usize = 64;
@@ -90,16 +89,18 @@ fn each_series(
 fn types_present(view: &UnitView, series: usize, range: Option<TimeRange>, filter: &Filter) -> BTreeSet<u32> {
     let range = range.unwrap_or(TimeRange::ALL);
     let mut found = BTreeSet::new();
+    let hides = view.hides(&view.series[series], filter);
     for chunk in &view.series[series].chunks {
-        let whole = range.covers(span(&chunk.meta)) && filter.share(&chunk.meta) == Share::All;
+        let whole = range.covers(span(&chunk.meta))
+            && filter.share(&chunk.meta) == Share::All
+            && !hides.touches(&chunk.meta);
         if whole && view.types.len() <= TYPES_KNOWN {
             let has = |at: &u32| chunk.meta.types >> at & 1 == 1;
             found.extend((0..view.types.len() as u32).filter(has));
             continue;
         }
         for row in rows_in(chunk, range, filter) {
-            let types = &view.type_sets[row.head.type_set as usize];
-            found.extend(types.iter().enumerate().filter(|(at, _)| row.total(*at).1 > 0).map(|(_, ty)| *ty));
+            found.extend(view.columns(&row, &hides).map(|(_, ty)| ty));
         }
     }
     found
@@ -109,13 +110,16 @@ fn stats(units: &[Arc<Unit>], filter: &Filter) -> Stats {
     let mut found = Stats::default();
     for unit in units {
         let view = unit.view(false, |_| true);
-        for chunk in view.series.iter().flat_map(|series| &series.chunks) {
-            if filter.share(&chunk.meta) == Share::All {
-                found.merge(Stats { oldest_newest: Some((chunk.meta.min_time, chunk.meta.max_time)) });
-                continue;
-            }
-            for row in admitted(chunk, filter) {
-                found.merge(Stats { oldest_newest: Some((row.head.time, row.head.time)) });
+        for series in &view.series {
+            let hides = view.hides(series, filter);
+            for chunk in &series.chunks {
+                if filter.share(&chunk.meta) == Share::All && !hides.touches(&chunk.meta) {
+                    found.merge(Stats { oldest_newest: Some((chunk.meta.min_time, chunk.meta.max_time)) });
+                    continue;
+                }
+                for row in admitted(chunk, filter).filter(|row| view.has_column(row, &hides)) {
+                    found.merge(Stats { oldest_newest: Some((row.head.time, row.head.time)) });
+                }
             }
         }
     }

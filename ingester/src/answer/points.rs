@@ -3,10 +3,9 @@
 use hearth_model::points::Bucket;
 use hearth_model::{AnswerError, PointSet, ProfileQuery, StepGrid};
 
-use super::select::View;
 use super::stacks::{call_site_stacks, row_sum};
 use super::{columns, selected};
-use crate::head::{Filter, UnitView};
+use crate::head::{Filter, UnitView, View};
 
 /// Collects buckets.
 #[derive(Debug)]
@@ -34,8 +33,9 @@ impl<'a> Points<'a> {
         let own = &view.types[ty as usize];
         for series in &view.series {
             let labels = View { labels: &series.labels, ty: &own.ty, type_id: &own.id };
+            let hides = filter.hides(labels);
             let mut buckets: std::collections::BTreeMap<u32, Bucket> = std::collections::BTreeMap::new();
-            for row in series.chunks.iter().flat_map(|chunk| selected(chunk, query, filter)) {
+            for row in series.chunks.iter().flat_map(|chunk| selected(chunk, query, filter, &hides)) {
                 let Some(step) = self.grid.index_of(row.head.time) else { continue };
                 for column in columns(view, &row, ty) {
                     let total = row.total(column).0;

@@ -6,7 +6,7 @@ use hearth_model::pprof_merge::{FunctionKey, LineKey, MappingKey};
 use hearth_model::{AnswerError, NameTree, PprofMerge, ProfileQuery};
 
 use super::{columns, selected};
-use crate::head::{Filter, Row, UnitView};
+use crate::head::{Filter, Row, UnitView, View};
 
 /// Stands in tables for "not looked up yet".
 const UNKNOWN: u32 = u32::MAX;
@@ -31,8 +31,10 @@ impl Sums {
     ) -> Result<(), AnswerError> {
         self.by_stack.clear();
         self.by_stack.resize(view.symbols.stack_count() as usize, 0);
-        for chunk in view.series.iter().flat_map(|series| &series.chunks) {
-            for row in selected(chunk, query, filter) {
+        let own = &view.types[ty as usize];
+        for series in &view.series {
+            let hides = filter.hides(View { labels: &series.labels, ty: &own.ty, type_id: &own.id });
+            for row in series.chunks.iter().flat_map(|chunk| selected(chunk, query, filter, &hides)) {
                 for column in columns(view, &row, ty) {
                     self.total += self.add(query, &row, column);
                 }

@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::executor::block_on;
 use hearth_block::input::UnitSource;
-use hearth_block::{BlockReader, BlockSpec, SourceRange, WriteOptions, write_block};
+use hearth_block::{BlockReader, BlockSpec, Hidden, SourceRange, WriteOptions, write_block};
 use hearth_common::range_read::InMemory;
 use hearth_common::{
     CellId, DiskId, Incarnation, InstanceId, JournalId, MemberId, Position, TenantId, TimestampNs,
 };
 use hearth_model::pprof_export::{ExportOptions, export};
 use hearth_model::spans::SpanFilter;
-use hearth_model::{Labels, ProfileType, Selector, StepGrid};
+use hearth_model::{Counted, Labels, ProfileType, Selector, StepGrid, Tally};
 use proptest::prelude::*;
 
 use super::*;
-use crate::head::SealedUnit;
 use crate::head::tests::{DAY_NS, NAMES, Profile, Random, head_of, lines_of, made_up};
+use crate::head::{Deleted, SealedUnit};
 
 /// An answer in a form in which equal answers are equal.
 #[derive(Debug, PartialEq)]
@@ -58,6 +58,13 @@ fn plain(answer: &Answer) -> Plain {
                 *stacks.entry(locations.iter().map(frame).collect()).or_insert(0) += value;
             }
             Plain::Stacks(stacks)
+        }
+        Answer::Tally(tally) => {
+            // How many bytes rows take and what they lie in differs.
+            let mut tally = tally.clone();
+            tally.blocks = 0;
+            tally.counted.values_mut().for_each(|counted| counted.bytes = 0);
+            Plain::Other(format!("{tally:?}"))
         }
         other => Plain::Other(format!("{other:?}")),
     }
@@ -156,6 +163,18 @@ fn naive(question: &Question, profiles: &[Profile]) -> Answer {
             let show = |l: &Labels| if label_names.is_empty() { l.clone() } else { l.project(label_names) };
             Answer::Series(chosen.map(show).collect())
         }
+        Question::Tally { selector, .. } => {
+            let mut tally = Tally::default();
+            for (profile, column, _) in in_range.iter().filter(|(_, _, labels)| selector.matches(labels)) {
+                let with_values = profile.stacks.iter().filter(|(_, values)| values[*column] > 0);
+                let stacks: BTreeSet<_> = with_values.map(|(frames, _)| frames).collect();
+                let mut counted = Counted::default();
+                counted.add_rows(1, stacks.len() as u64);
+                counted.see(TimestampNs(profile.time), TimestampNs(profile.time));
+                tally.add(profile.service, &type_of(profile, *column), counted);
+            }
+            Answer::Tally(tally)
+        }
         _ => {
             let times: BTreeSet<i64> = all.iter().map(|(profile, _, _)| profile.time).collect();
             let ends = times.first().zip(times.last());
@@ -215,7 +234,7 @@ fn query(random: &mut Random) -> ProfileQuery {
 fn question(random: &mut Random) -> Question {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let some_range = |random: &mut Random| (random.below(2) == 0).then(|| range(random));
-    match random.below(8) {
+    match random.below(9) {
         0 | 1 => Question::Tree(query(random)),
         2 => {
             let start_ms = DAY_NS / 1_000_000 - 4000;
@@ -232,6 +251,7 @@ fn question(random: &mut Random) -> Question {
             let label_names = if random.below(2) == 0 { Vec::new() } else { names(&["pod", "__unit__"]) };
             Question::Series { range: some_range(random), matchers: vec![selector(random)], label_names }
         }
+        7 => Question::Tally { range: range(random), selector: selector(random) },
         _ => Question::Stats,
     }
 }
@@ -263,6 +283,29 @@ fn answer_of_blocks(question: &Question, head: &Arc<Head>, filter: &Filter) -> A
     whole
 }
 
+fn deletion(random: &mut Random) -> Deleted {
+    let hidden = Arc::new(Hidden { selector: selector(random), range: range(random) });
+    Deleted { hidden, upto: vec![random.below(40), random.below(40)] }
+}
+
+/// The profile without values of the types that are deleted of it.
+fn without_deleted(profile: &Profile, deleted: &[Deleted]) -> Profile {
+    let mut left = profile.clone();
+    for column in 0..profile.types.len() {
+        let labels = labels_of(profile).with_type(&type_of(profile, column));
+        let is_deleted = deleted.iter().any(|Deleted { hidden, upto }| {
+            profile.position <= upto[profile.journal as usize]
+                && hidden.range.contains(TimestampNs(profile.time))
+                && hidden.selector.matches(&labels)
+        });
+        if is_deleted {
+            left.stacks.iter_mut().for_each(|(_, values)| values[column] = 0);
+            left.spans.iter_mut().for_each(|(.., values)| values[column] = 0);
+        }
+    }
+    left
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -274,9 +317,13 @@ proptest! {
         // Two heads one after the other, as around a cut; journal 1 counts as a whole.
         let (one, two) = profiles.split_at(random.below(count) as usize);
         let heads = [head_of(one), head_of(two)];
-        let filter = Filter(vec![(after, upto), (0, 1000)]);
-        let admitted: Vec<Profile> =
-            profiles.iter().filter(|p| filter.admits(p.journal, p.position)).cloned().collect();
+        let deleted: Vec<Deleted> = (0..random.below(3)).map(|_| deletion(&mut random)).collect();
+        let filter = Filter::new(vec![(after, upto), (0, 1000)]).without(deleted.clone());
+        let admitted: Vec<Profile> = profiles
+            .iter()
+            .filter(|p| filter.admits(p.journal, p.position))
+            .map(|p| without_deleted(p, &deleted))
+            .collect();
         for _ in 0..6 {
             let question = question(&mut random);
             let got = answer(&question, &heads, &filter).expect("fits");
@@ -308,7 +355,7 @@ fn sums_that_do_not_fit_are_refused() {
         spans: None,
         profile_ids: Vec::new(),
     };
-    let filter = Filter(vec![(0, 10), (0, 10)]);
+    let filter = Filter::new(vec![(0, 10), (0, 10)]);
     let grid = StepGrid::new(DAY_NS / 1_000_000 - 10_000, DAY_NS / 1_000_000 + 10_000, 1000);
     for question in [
         Question::Tree(query.clone()),

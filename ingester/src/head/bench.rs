@@ -98,7 +98,7 @@ fn head_costs() {
 fn measure_queries(head: Head) {
     use hearth_model::{ProfileQuery, Question, Selector};
     let heads = [Arc::new(head)];
-    let filter = Filter(vec![(0, u64::MAX)]);
+    let filter = Filter::new(vec![(0, u64::MAX)]);
     let types: Vec<_> = heads[0]
         .units()
         .iter()

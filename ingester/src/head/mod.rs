@@ -1,11 +1,13 @@
 //! The head: profiles of one tenant in memory, queryable at once, until they are published as blocks.
 //!
 //! Owns how rows and symbols are kept and how they become the input of a block. Must not know the log, the catalog or what
-//! is published: which rows count is decided by a [`Filter`] on their positions.
+//! is published: which rows count is said by a [`Filter`].
 
 mod dict;
+mod filter;
 mod paged;
 mod rows;
+mod select;
 mod series;
 mod source;
 mod symbols;
@@ -28,41 +30,12 @@ use parking_lot::RwLock;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub(crate) use dict::HashKey;
+pub(crate) use filter::{Deleted, Filter, Hides, Share};
 pub(crate) use rows::{Row, Rows};
+pub(crate) use select::{DERIVED, View};
 pub(crate) use series::{Chunk, ChunkMeta};
 pub(crate) use source::SealedUnit;
 pub(crate) use unit::{Added, Place, Scratch, Unit, UnitView};
-
-/// Which rows count: by journal, positions after the first and up to the second.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Filter(pub(crate) Vec<(u64, u64)>);
-
-/// How much of a chunk a filter lets through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Share {
-    None,
-    Some,
-    All,
-}
-
-impl Filter {
-    /// Whether a row counts.
-    #[inline]
-    pub(crate) fn admits(&self, journal: u32, position: u64) -> bool {
-        self.0.get(journal as usize).is_some_and(|(after, upto)| *after < position && position <= *upto)
-    }
-
-    /// What is known of a chunk without walking it.
-    pub(crate) fn share(&self, meta: &ChunkMeta) -> Share {
-        let Some((journal, least, greatest)) = meta.positions else { return Share::Some };
-        let Some((after, upto)) = self.0.get(journal as usize) else { return Share::None };
-        match (*after < least && greatest <= *upto, greatest <= *after || least > *upto) {
-            (true, _) => Share::All,
-            (_, true) => Share::None,
-            _ => Share::Some,
-        }
-    }
-}
 
 /// The profiles of one tenant since its last cut.
 #[derive(Debug)]
@@ -182,21 +155,29 @@ impl Head {
     }
 }
 
-/// The UTC days in which admitted rows lie.
+/// The UTC days in which rows lie that count.
 pub(crate) fn days(units: &[UnitView], filter: &Filter) -> std::collections::BTreeSet<i32> {
     let mut days = std::collections::BTreeSet::new();
-    for chunk in units.iter().flat_map(|unit| &unit.series).flat_map(|series| &series.chunks) {
-        let (first, last) = (chunk.meta.min_time.day(), chunk.meta.max_time.day());
-        match filter.share(&chunk.meta) {
-            Share::None => {}
-            Share::All if first == last => _ = days.insert(first),
-            _ => days.extend(admitted(chunk, filter).map(|row| row.head.time.day())),
+    for unit in units {
+        for series in &unit.series {
+            let hides = unit.hides(series, filter);
+            for chunk in &series.chunks {
+                let (first, last) = (chunk.meta.min_time.day(), chunk.meta.max_time.day());
+                match filter.share(&chunk.meta) {
+                    Share::None => {}
+                    Share::All if first == last && !hides.touches(&chunk.meta) => _ = days.insert(first),
+                    _ => {
+                        let rows = admitted(chunk, filter).filter(|row| unit.has_column(row, &hides));
+                        days.extend(rows.map(|row| row.head.time.day()));
+                    }
+                }
+            }
         }
     }
     days
 }
 
-/// The rows of a chunk that a filter admits.
+/// The rows of a chunk whose places a filter admits.
 pub(crate) fn admitted<'a>(chunk: &'a Chunk, filter: &'a Filter) -> impl Iterator<Item = Row<'a>> {
     let share = filter.share(&chunk.meta);
     let bytes = if share == Share::None { &[] } else { &*chunk.bytes };

@@ -4,7 +4,7 @@ use hearth_block::input::{ProfileRow, SpanSample, UnitSource, UnitSymbols};
 use hearth_model::Labels;
 
 use super::rows::Row;
-use super::unit::UnitView;
+use super::unit::{HidesByType, UnitView};
 use super::{Filter, admitted};
 
 /// What of a unit goes into blocks: the rows that a filter admits.
@@ -22,13 +22,14 @@ struct Buffers {
 }
 
 impl SealedUnit<'_> {
-    fn rows(&self, series: usize, day: i32, mut each: impl FnMut(&Row<'_>)) {
+    fn rows(&self, series: usize, day: i32, mut each: impl FnMut(&Row<'_>, &HidesByType<'_>)) {
+        let hides = self.view.hides(&self.view.series[series], self.filter);
         for chunk in &self.view.series[series].chunks {
             if chunk.meta.min_time.day() > day || chunk.meta.max_time.day() < day {
                 continue;
             }
             for row in admitted(chunk, self.filter).filter(|row| row.head.time.day() == day) {
-                each(&row);
+                each(&row, &hides);
             }
         }
     }
@@ -81,11 +82,10 @@ impl UnitSource for SealedUnit<'_> {
 
     fn profiles(&self, series: usize, day: i32, visit: &mut dyn FnMut(&ProfileRow<'_>)) {
         let mut buffers = Buffers::default();
-        self.rows(series, day, |row| {
+        self.rows(series, day, |row, hides| {
             let annotations = row.annotations();
-            let types = &self.view.type_sets[row.head.type_set as usize];
-            for (column, ty) in types.iter().enumerate() {
-                self.lend(row, column, *ty as usize, &mut buffers, &annotations, visit);
+            for (column, ty) in self.view.columns(row, hides) {
+                self.lend(row, column, ty as usize, &mut buffers, &annotations, visit);
             }
         });
     }
@@ -102,7 +102,10 @@ impl UnitSource for SealedUnit<'_> {
         };
         let Some(ty) = self.view.types.iter().position(|own| is(&own.ty)) else { return };
         let mut buffers = Buffers::default();
-        self.rows(series, day, |row| {
+        self.rows(series, day, |row, hides| {
+            if hides.has(ty as u32, &row.head) {
+                return;
+            }
             let types = &self.view.type_sets[row.head.type_set as usize];
             // A record may name one type twice.
             for (column, _) in types.iter().enumerate().filter(|(_, own)| **own as usize == ty) {

@@ -9,8 +9,10 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::dict::{Dict, HashKey, Hashes, Numbers, STACKS_MAX};
-use super::rows::{self, RowHead, RowScratch};
-use super::series::{Chunk, Series};
+use super::filter::{Filter, Hides};
+use super::rows::{self, Row, RowHead, RowScratch};
+use super::select::View;
+use super::series::{Chunk, ChunkMeta, Series};
 use super::symbols::Symbols;
 
 /// A unit is cut early from this many bytes on.
@@ -207,7 +209,48 @@ impl Unit {
     }
 }
 
+/// What is deleted of a series, by number of the type.
+#[derive(Debug)]
+pub(crate) struct HidesByType<'f>(Vec<Hides<'f>>);
+
+impl HidesByType<'_> {
+    /// Whether a row of the type is deleted.
+    pub(crate) fn has(&self, ty: u32, head: &RowHead) -> bool {
+        self.0.get(ty as usize).is_some_and(|hides| hides.has(head))
+    }
+
+    /// Whether some row of a chunk may be deleted.
+    pub(crate) fn touches(&self, meta: &ChunkMeta) -> bool {
+        self.0.iter().any(|hides| hides.touches(meta))
+    }
+}
+
 impl UnitView {
+    /// What is deleted of a series.
+    pub(crate) fn hides<'f>(&self, series: &SeriesView, filter: &'f Filter) -> HidesByType<'f> {
+        let types = if filter.deletes() { &self.types[..] } else { &[] };
+        let of_type =
+            |own: &UnitType| filter.hides(View { labels: &series.labels, ty: &own.ty, type_id: &own.id });
+        HidesByType(types.iter().map(of_type).collect())
+    }
+
+    /// The columns of a row that have values and are not deleted, with their types.
+    pub(crate) fn columns<'v>(
+        &'v self,
+        row: &Row<'v>,
+        hides: &'v HidesByType<'v>,
+    ) -> impl Iterator<Item = (usize, u32)> + use<'v> {
+        let types = self.type_sets.get(row.head.type_set as usize).map_or(&[][..], Vec::as_slice);
+        let row = *row;
+        let own = types.iter().enumerate().map(|(at, ty)| (at, *ty));
+        own.filter(move |(at, ty)| row.total(*at).1 > 0 && !hides.has(*ty, &row.head))
+    }
+
+    /// Whether something of a row is there.
+    pub(crate) fn has_column(&self, row: &Row<'_>, hides: &HidesByType<'_>) -> bool {
+        self.columns(row, hides).next().is_some()
+    }
+
     /// The number of a type in the unit.
     pub(crate) fn find_type(&self, ty: &ProfileType) -> Option<u32> {
         self.types.iter().position(|own| own.ty == *ty).map(|at| at as u32)

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use hearth_block::write::{EncodedBlock, WriteOptions, write_block};
 use hearth_block::{BlockSpec, SourceRange};
-use hearth_catalog::{Commit, Publication};
+use hearth_catalog::{Commit, Publication, RootView};
 use hearth_common::work::away;
 
 use super::Lead;
+use super::fetch::deleted_beyond;
 use super::tenant::{Sealed, Tenant};
-use crate::head::{self, SealedUnit};
+use crate::head::{self, Deleted, SealedUnit};
 use crate::planted::Bug;
 
 /// Attempts before a publication is left to the next turn of the loop.
@@ -75,10 +76,15 @@ impl Lead {
         if after >= sealed.upto {
             return Ok(());
         }
+        let mut view = self.root_for_cut(tenant).await?;
         loop {
             let sources = vec![SourceRange { journal: journal.clone(), after, upto: sealed.upto }];
             let cut = Arc::new(Sealed { head: Arc::clone(&sealed.head), after, upto: sealed.upto });
-            let blocks = self.encode(tenant, cut, &sources).await?;
+            // Refused by the commit if deletions came or went meanwhile.
+            let deletions = view.deletions_beyond(&sources);
+            let deleted = view.deletions(&tenant.id).map_err(|error| hearth_common::error::chain(&error))?;
+            let deleted = deleted_beyond(&deleted, journal, after);
+            let blocks = self.encode(tenant, cut, deleted, &sources).await?;
             let mut add = Vec::with_capacity(blocks.len());
             for block in blocks {
                 let folder = block.entry.folder(&tenant.id);
@@ -89,13 +95,14 @@ impl Lead {
                 }
                 add.push(block.entry);
             }
-            let commit = Commit { ranges: sources, add, ..Commit::default() };
+            let commit = Commit { ranges: sources, add, deletions, ..Commit::default() };
             let publication = self.common.deps.catalog.publish(&tenant.id, &commit).await;
             match publication.map_err(|error| hearth_common::error::chain(&error))? {
                 Publication::Published(_) | Publication::AlreadyCovered(_) => return Ok(()),
-                // An earlier attempt went further than was known: only the rest is left.
-                Publication::CoverageAhead(view) => {
-                    after = view.coverage(journal).max(after);
+                // An earlier attempt went further than was known, and only the rest is left; or there are other deletions.
+                Publication::CoverageAhead(newest) => {
+                    after = newest.coverage(journal).max(after);
+                    view = newest;
                     if after >= sealed.upto {
                         return Ok(());
                     }
@@ -104,17 +111,25 @@ impl Lead {
         }
     }
 
+    /// The tenant's root, as far as it is known here.
+    async fn root_for_cut(&self, tenant: &Tenant) -> Result<Arc<RootView>, String> {
+        let view = self.common.deps.catalog.newest(&tenant.id, Duration::MAX).await;
+        let view = view.map_err(|error| hearth_common::error::chain(&error))?;
+        Ok(view.unwrap_or_else(|| Arc::new(RootView::empty())))
+    }
+
     async fn encode(
         &self,
         tenant: &Tenant,
         cut: Arc<Sealed>,
+        deleted: Vec<Deleted>,
         sources: &[SourceRange],
     ) -> Result<Vec<EncodedBlock>, String> {
         let (id, sources) = (tenant.id.clone(), sources.to_vec());
         let options = WriteOptions { attempt: format!("{:08x}", (self.common.deps.rng)() as u32) };
         let encode = move || -> Result<Vec<EncodedBlock>, String> {
             cut.head.seal();
-            let filter = cut.filter();
+            let filter = cut.filter().without(deleted);
             let views: Vec<_> = cut.head.units().iter().map(|unit| unit.view(true, |_| true)).collect();
             let days = head::days(&views, &filter);
             let units: Vec<SealedUnit<'_>> =

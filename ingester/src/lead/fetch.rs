@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use hearth_common::Position;
+use hearth_block::Deletion;
 use hearth_common::work::away;
+use hearth_common::{JournalId, Position};
 use hearth_model::Answer;
 use hearth_query::{FetchAnswer, FetchError, FetchRequest, JournalAnswer};
 
@@ -11,7 +12,7 @@ use super::Lead;
 use super::rebuild::Progress;
 use super::tenant::Tenant;
 use crate::answer::answer;
-use crate::head::{Filter, Head};
+use crate::head::{Deleted, Filter, Head};
 use crate::planted::Bug;
 
 /// What a question is answered from.
@@ -100,7 +101,21 @@ impl Lead {
             heads.push(Arc::clone(&state.live));
             heads.retain(|head| head.sizes().records > 0);
         }
-        let filter = Filter(vec![(after.0, visible_end.0)]);
-        Ok((filter, JournalAnswer { journal, after, visible_end }, heads))
+        let rows_end = state.as_ref().map_or(gone, |state| {
+            let sealed = state.sealed.last().map_or(Position(0), |sealed| sealed.upto);
+            let live = tenant.and_then(|tenant| *tenant.live.lock()).map_or(Position(0), |(_, last)| last);
+            sealed.max(live).max(state.dropped).max(gone)
+        });
+        let rows_end = rows_end.min(visible_end);
+        let deleted = deleted_beyond(&request.deletions, &journal, after);
+        let filter = Filter::new(vec![(after.0, visible_end.0)]).without(deleted);
+        Ok((filter, JournalAnswer { journal, after, visible_end, rows_end }, heads))
     }
+}
+
+/// The deletions that reach beyond a position of the journal, as heads take them.
+pub(super) fn deleted_beyond(deletions: &[Deletion], journal: &JournalId, after: Position) -> Vec<Deleted> {
+    let reach = deletions.iter().map(|deletion| (deletion, deletion.upto(journal)));
+    let beyond = reach.filter(|(_, upto)| *upto > after);
+    beyond.map(|(d, upto)| Deleted { hidden: Arc::clone(&d.hidden), upto: vec![upto.0] }).collect()
 }

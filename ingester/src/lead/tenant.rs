@@ -24,7 +24,7 @@ pub(crate) struct Sealed {
 impl Sealed {
     /// The filter that admits all of its rows.
     pub(crate) fn filter(&self) -> Filter {
-        Filter(vec![(self.after.0, self.upto.0)])
+        Filter::new(vec![(self.after.0, self.upto.0)])
     }
 }
 

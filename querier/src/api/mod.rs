@@ -1,6 +1,7 @@
 //! The wire: every method and path that a querier serves. Wire types stop here.
 
 mod answers;
+mod deletions;
 mod graph_json;
 mod labels;
 mod legacy;
@@ -67,7 +68,8 @@ pub(crate) fn routes(querier: &Querier) -> Routes {
         .merge(api.method("/settings.v1.SettingsService/Get", "GetSettings", settings::get))
         .merge(api.method("/settings.v1.SettingsService/Set", "SetSetting", settings::set))
         .merge(api.method("/settings.v1.SettingsService/Delete", "DeleteSetting", settings::delete))
-        .http(legacy::router(api))
+        .http(legacy::router(api.clone()))
+        .http(deletions::router(api))
 }
 
 /// What all handlers share.

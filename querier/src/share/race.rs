@@ -1,13 +1,14 @@
 //! One part of a query, until it is answered: by its owner, by whoever comes next when that one is late or fails, or here.
 //! The first whole answer wins, and what the others do ends.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use hearth_common::{ErrorKind, InstanceId};
+use hearth_block::Deletion;
+use hearth_common::{BlockId, ErrorKind, InstanceId};
 use hearth_internode::{BlocksError, BlocksRequest, CallError, RefusalWhy};
 use hearth_model::{Answer, AnswerError};
 use hearth_query::share::{Part, heirs};
@@ -204,6 +205,7 @@ async fn ask(
         tenant: reading.tenant.clone(),
         question: reading.question.clone(),
         blocks: part.blocks.clone(),
+        deletions: deletions_of(reading.deletions, part),
         bytes_max: reading.budget.left(),
         timeout: deadline.saturating_duration_since(began),
     };
@@ -219,6 +221,17 @@ async fn ask(
     metrics.block_bytes.inc_by(answer.fetched_bytes);
     metrics.answer_bytes.inc_by(answer.wire_bytes);
     Ended::Won(Box::new(Won { partial: answer.partial, fetched_bytes: answer.fetched_bytes }))
+}
+
+/// What a peer needs of the deletions: those of the part's blocks.
+fn deletions_of(deletions: &[Deletion], part: &Part) -> Vec<Deletion> {
+    let of_part = |deletion: &Deletion| {
+        let hiding = part.blocks.iter().filter(|block| deletion.hides_in(block)).map(|block| block.id);
+        let blocks: BTreeSet<BlockId> = hiding.collect();
+        let hidden = Arc::clone(&deletion.hidden);
+        (!blocks.is_empty()).then_some(Deletion { id: deletion.id, hidden, upto: BTreeMap::new(), blocks })
+    };
+    deletions.iter().filter_map(of_part).collect()
 }
 
 fn failed(sharing: &Sharing, reading: &Reading<'_>, peer: &InstanceId, error: BlocksError) -> Ended {

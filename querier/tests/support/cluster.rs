@@ -90,7 +90,12 @@ impl World {
             let after = request.covered(&journal(name));
             tree.add_stack(&[*name], ROWS.saturating_sub(after.0) as i64);
             let visible_end = Position(ROWS.max(after.0));
-            journals.push(JournalAnswer { journal: journal(name), after, visible_end });
+            journals.push(JournalAnswer {
+                journal: journal(name),
+                after,
+                visible_end,
+                rows_end: visible_end,
+            });
         }
         self.fetched(FetchOutcome::Answered {
             journals,
@@ -271,6 +276,7 @@ impl Cluster {
             root_version: 1,
             coverage: coverage.into_iter().collect(),
             drained: BTreeMap::new(),
+            deletions: Vec::new(),
             timeout: Duration::from_secs(60),
         };
         self.heads.ask(request, false).await

@@ -86,7 +86,7 @@ impl Head {
         let beyond: Vec<&Profile> = rows.iter().skip(after.0 as usize).collect();
         let visible_end = Position((rows.len() as u64).max(after.0));
         FetchAnswer::Answered {
-            journals: vec![JournalAnswer { journal: journal(), after, visible_end }],
+            journals: vec![JournalAnswer { journal: journal(), after, visible_end, rows_end: visible_end }],
             partial: naive(&beyond, &request.question),
             inexact,
         }

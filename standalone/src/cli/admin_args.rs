@@ -15,6 +15,84 @@ pub(crate) struct AdminArgs {
 pub(crate) enum AdminCommand {
     /// Look at an object store, check it, repair its root; needs no server
     Bucket(BucketArgs),
+    /// Delete profiles by selector and time; shows what would go before it does
+    Delete(DeleteArgs),
+    /// Deletions that were made, and how far they are carried out
+    Deletions(DeletionsArgs),
+    /// Take a deletion back that is not carried out yet
+    Undelete(UndeleteArgs),
+}
+
+/// Where deletions are made: at a server, or, if one of the flags of a store is given, in the store alone.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WhereArgs {
+    /// The server
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4040", env = "HEARTH_URL")]
+    pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+const DELETE_HELP: &str = "From the moment that the command returns, no query answers the deleted profiles, whether they lie in
+blocks or in the memory of ingesters. Profiles that are pushed later, with the same labels, count. The compactor then writes
+the blocks that hold deleted profiles anew, so that their bytes go, too; until then `hearth admin undelete ID` takes a
+deletion back.
+
+With --object-store, --data-dir or --config the command works on the store and needs no server. It then sees what is
+published only: what ingesters have in their logs stays. A server on one machine remembers the root of its folder, so ask
+the server while it runs.
+
+Examples:
+  hearth admin delete --tenant shop --selector '{service_name=\"cart\"}' --dry-run
+  hearth admin delete --tenant shop --selector '{service_name=\"cart\", user=~\"anna|ben\"}' --yes
+  hearth admin delete --tenant shop --selector '{namespace=\"test\"}' --until 30d
+  hearth admin delete --tenant gone --selector '{}' --everything
+  hearth admin delete --object-store s3://profiles/hearth --tenant shop --selector '{env=\"dev\"}' --dry-run";
+
+#[derive(Debug, Args)]
+#[command(after_help = DELETE_HELP)]
+pub(crate) struct DeleteArgs {
+    #[command(flatten)]
+    pub(crate) place: WhereArgs,
+    /// Which profiles: a selector as in queries; matchers may name __profile_type__, too
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) selector: String,
+    /// Only profiles from then on: an age (30d, 12h), now-1h, 2026-01-31T12:00:00Z, Unix seconds or milliseconds [default:
+    /// from the beginning]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Only profiles until then, in the same notations [default: to the end]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Show what would go, and delete nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+    /// Allow a selector that selects every series, such as {}
+    #[arg(long)]
+    pub(crate) everything: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeletionsArgs {
+    #[command(flatten)]
+    pub(crate) place: WhereArgs,
+    /// As JSON, with figures by service and profile type
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UndeleteArgs {
+    #[command(flatten)]
+    pub(crate) place: WhereArgs,
+    /// The deletion, as `hearth admin deletions` names it
+    pub(crate) id: String,
+    /// Also one that is carried out in part: that part does not come back
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

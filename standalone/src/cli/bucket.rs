@@ -10,6 +10,7 @@ use hearth_catalog::{Audit, BlockEntry, Catalog, Finding, RootView};
 use hearth_common::{TenantId, TimestampNs};
 use hearth_compactor::verify_block;
 use hearth_node::CommonArgs;
+use hearth_settings::TenantOverrides;
 
 use super::admin_args::{BucketArgs, BucketCommand, InspectArgs, RebuildArgs, StoreArgs, VerifyArgs};
 use super::time::date;
@@ -29,6 +30,11 @@ pub(super) fn run(args: &BucketArgs) -> Result<()> {
 
 /// The store that settings and flags name. A folder must be there: a typing error must not create one.
 fn open(args: &StoreArgs) -> Result<Arc<Catalog>> {
+    Ok(open_with_limits(args)?.0)
+}
+
+/// The same, and the limits of its tenants.
+pub(super) fn open_with_limits(args: &StoreArgs) -> Result<(Arc<Catalog>, TenantOverrides)> {
     let common = CommonArgs {
         data_dir: args.data_dir.clone(),
         config: args.config.clone(),
@@ -44,7 +50,7 @@ fn open(args: &StoreArgs) -> Result<Arc<Catalog>> {
     {
         bail!("there is no folder {folder}: name the store with --object-store, or the data with --data-dir");
     }
-    Ok(hearth_node::bucket(&settings)?)
+    Ok((hearth_node::bucket(&settings)?, hearth_node::limits(&settings)?))
 }
 
 /// The tenant that is named, else all.

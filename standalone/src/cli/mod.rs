@@ -4,6 +4,7 @@ mod admin_args;
 mod args;
 mod bucket;
 mod config;
+mod delete;
 mod flame_bars;
 mod flame_svg;
 mod flame_tree;
@@ -44,6 +45,9 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Admin(args)) => match &args.command {
             AdminCommand::Bucket(args) => bucket::run(args),
+            AdminCommand::Delete(args) => delete::delete(args),
+            AdminCommand::Deletions(args) => delete::list(args),
+            AdminCommand::Undelete(args) => delete::undelete(args),
         },
         Some(Command::Config(args)) => config::run(&args),
     }

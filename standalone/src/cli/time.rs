@@ -25,7 +25,8 @@ impl Range {
     }
 }
 
-fn instant_ms(text: &str, now_ms: i64) -> Result<i64> {
+/// An instant, in milliseconds since the epoch.
+pub(crate) fn instant_ms(text: &str, now_ms: i64) -> Result<i64> {
     if text == "now" {
         return Ok(now_ms);
     }
@@ -75,6 +76,14 @@ pub(crate) fn date(day: i32) -> String {
     let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     let year = era * 400 + year_of_era + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{:02}", of_year - (153 * march_month + 2) / 5 + 1)
+}
+
+/// An instant as `2026-01-31T12:00:00Z`.
+pub(crate) fn moment(ms: i64) -> String {
+    let secs = ms.div_euclid(1000);
+    let (day, of_day) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{}T{hour:02}:{minute:02}:{second:02}Z", date(i32::try_from(day).unwrap_or(i32::MAX)))
 }
 
 #[cfg(test)]

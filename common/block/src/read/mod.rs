@@ -5,6 +5,7 @@
 
 mod cache;
 pub(crate) mod fetch;
+mod hidden;
 pub(crate) mod meta;
 mod names;
 mod plan;
@@ -13,6 +14,7 @@ pub(crate) mod rows;
 pub(crate) mod select;
 mod stacks;
 pub(crate) mod symbols;
+mod tally;
 mod tree;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use hashbrown::HashMap;
 use hearth_common::RangeRead;
 use hearth_model::{Answer, ProfileQuery, Question};
 
+use crate::deletion::Hidden;
 use crate::entry::BlockEntry;
 use crate::error::BlockError;
 use crate::frame::Frame;
@@ -28,6 +31,7 @@ use crate::meta::origin::Origin;
 use crate::{INDEX, PROFILES, SAMPLES, SPANS};
 use cache::SymbolCache;
 use fetch::{Fetched, Wanted};
+use hidden::HiddenRows;
 pub(crate) use meta::Meta;
 use plan::ProfilePlan;
 pub(crate) use symbols::{SharedSymbols, UnitSymbols};
@@ -56,6 +60,7 @@ pub struct Prepared {
     inner: Arc<Inner>,
     question: Question,
     plan: ProfilePlan,
+    hidden: HiddenRows,
     fetched: Fetched,
     shared: Option<Arc<SharedSymbols>>,
     /// Symbols that were cached, parallel to the plan's datasets.
@@ -120,23 +125,40 @@ impl BlockReader {
 
     /// Prunes, and fetches what is left, in few large ranges. Does no heavy work on the calling thread.
     pub async fn prepare(&self, question: &Question) -> Result<Prepared, BlockError> {
+        self.prepare_without(question, &[]).await
+    }
+
+    /// As [`BlockReader::prepare`], as if the hidden rows were not there. [`Question::Estimate`] counts them: it asks what
+    /// is read.
+    pub async fn prepare_without(
+        &self,
+        question: &Question,
+        hidden: &[Arc<Hidden>],
+    ) -> Result<Prepared, BlockError> {
         let meta = &self.inner.meta;
         let mut wanted = Wanted::default();
         let mut prepared = Prepared {
             inner: Arc::clone(&self.inner),
             question: question.clone(),
             plan: ProfilePlan::default(),
+            hidden: HiddenRows::new(hidden),
             fetched: Fetched::default(),
             shared: None,
             units: Vec::new(),
             reads_stacks: false,
         };
         match question.profile_query() {
-            None if matches!(question, Question::Stats | Question::Estimate { .. }) => {}
-            None => names::want(meta, question.range(), &mut wanted),
+            None => match question {
+                Question::Estimate { .. } => {}
+                Question::Stats => names::want(meta, None, &prepared.hidden, &mut wanted),
+                Question::Tally { range, selector } => {
+                    tally::want(meta, *range, selector, &prepared.hidden, &mut wanted);
+                }
+                question => names::want(meta, question.range(), &prepared.hidden, &mut wanted),
+            },
             Some(query) => {
                 let by_row = matches!(question, Question::Points { .. });
-                prepared.plan = ProfilePlan::new(meta, query);
+                prepared.plan = ProfilePlan::new(meta, query, &prepared.hidden);
                 prepared.reads_stacks = !by_row || query.spans.is_some() || !query.call_site.is_empty();
                 if prepared.reads_stacks {
                     prepared.plan.want_samples(meta, query, by_row, &mut wanted);
@@ -190,10 +212,13 @@ impl Prepared {
     pub fn run(self) -> Result<Answer, BlockError> {
         let (meta, entry) = (&self.inner.meta, &self.inner.entry);
         match &self.question {
-            Question::Stats => Ok(names::stats(entry)),
+            Question::Stats => names::stats(meta, entry, &self.hidden, &self.fetched),
             Question::Estimate { range, selector } => Ok(names::estimate(meta, entry, *range, selector)),
+            Question::Tally { range, selector } => {
+                tally::answer(meta, *range, selector, &self.hidden, &self.fetched)
+            }
             question => match question.profile_query() {
-                None => names::answer(meta, question, &self.fetched),
+                None => names::answer(meta, question, &self.hidden, &self.fetched),
                 Some(_) if self.plan.datasets.is_empty() => Ok(Answer::empty(question)),
                 Some(query) => self.run_query(query),
             },

@@ -4,6 +4,7 @@ use hearth_common::TimeRange;
 use hearth_model::ProfileQuery;
 
 use super::fetch::{Fetched, Wanted};
+use super::hidden::{HiddenOfRun, HiddenRows, any_has};
 use super::meta::{Meta, sample_column, span_column};
 use super::rows::{Column, Fixed16Column, Table};
 use super::select::View;
@@ -18,6 +19,8 @@ pub(crate) struct RunPlan {
     pub(crate) run: Run,
     /// All its profiles are selected.
     pub(crate) whole: bool,
+    /// Of the selected series, what is hidden.
+    pub(crate) hidden: HiddenOfRun,
     /// The series of it that are selected, ascending.
     pub(crate) series: Vec<u32>,
 }
@@ -56,8 +59,8 @@ pub(crate) fn overlaps(range: TimeRange, run: &Run) -> bool {
 }
 
 impl ProfilePlan {
-    /// Prunes by type, service, time and series.
-    pub(crate) fn new(meta: &Meta, query: &ProfileQuery) -> Self {
+    /// Prunes by type, service, time and series, and what is hidden as a whole.
+    pub(crate) fn new(meta: &Meta, query: &ProfileQuery, hidden: &HiddenRows) -> Self {
         let Ok(ty) = meta.types.binary_search(&query.profile_type) else { return Self::default() };
         let view = |labels| View { labels, ty: &meta.types[ty], type_id: &meta.type_ids[ty] };
         let mut plan = Self::default();
@@ -73,13 +76,18 @@ impl ProfilePlan {
                 for run in slice.runs.iter().filter(|run| overlaps(query.range, run)) {
                     let matches =
                         |id: &&u32| view(&meta.series[**id as usize].labels).matches(&query.selector);
-                    let series: Vec<u32> = run.series.iter().filter(matches).copied().collect();
+                    let mut series: Vec<u32> = run.series.iter().filter(matches).copied().collect();
+                    let hidden = hidden.of_run(meta, ty, run, &series);
+                    series.retain(|series| !hidden.hides_all_of(*series));
                     if series.is_empty() {
                         continue;
                     }
                     let all_series = series.len() == run.series.len();
-                    let whole = all_series && covered(query.range, run) && query.profile_ids.is_empty();
-                    planned.runs.push(RunPlan { run: run.clone(), whole, series });
+                    let whole = all_series
+                        && covered(query.range, run)
+                        && query.profile_ids.is_empty()
+                        && !hidden.needs_rows();
+                    planned.runs.push(RunPlan { run: run.clone(), whole, series, hidden });
                 }
                 if query.spans.is_some() && planned.runs.len() > before {
                     planned.span_rows.push(slice.span_rows());
@@ -192,6 +200,7 @@ impl<'a> ProfileRows<'a> {
     ) -> Result<(), BlockError> {
         let (range, all_series) = (self.query.range, plan.series.len() == plan.run.series.len());
         let mut last_series = (u32::MAX, false);
+        let mut hidden_times: &[TimeRange] = &[];
         for (page, part, first) in self.table.parts(plan.run.profile_rows()) {
             let times = &self.time.page(page, decoder)?[part.clone()];
             let series = &self.series.page(page, decoder)?[part.clone()];
@@ -203,10 +212,11 @@ impl<'a> ProfileRows<'a> {
             for (at, ((&time_ns, &series), &total)) in times.iter().zip(series).zip(totals).enumerate() {
                 if last_series.0 != series {
                     last_series = (series, all_series || plan.series.binary_search(&series).is_ok());
+                    hidden_times = plan.hidden.times_of(series);
                 }
                 let in_time = range.start.0 <= time_ns && time_ns <= range.end.0;
                 let named = ids.is_none_or(|ids| self.ids.binary_search(&ids[at]).is_ok());
-                if last_series.1 && in_time && named {
+                if last_series.1 && in_time && named && !any_has(hidden_times, time_ns) {
                     each(Selected { row: first + at as u64, time_ns, series, total });
                 }
             }

@@ -10,7 +10,7 @@ use futures::executor::block_on;
 use hearth_block::input::{
     BlockSpec, FunctionRow, LineRow, MappingRow, ProfileRow, SpanSample, UnitSource, UnitSymbols,
 };
-use hearth_block::{BlockEntry, BlockError, BlockReader, EncodedBlock, WriteOptions, write_block};
+use hearth_block::{BlockEntry, BlockError, BlockReader, EncodedBlock, Hidden, WriteOptions, write_block};
 use hearth_common::range_read::InMemory;
 use hearth_common::{RangeRead, Rid, TenantId, TimestampNs};
 use hearth_model::spans::TraceId;
@@ -302,6 +302,15 @@ pub fn open_parts(
 
 pub fn ask(reader: &BlockReader, question: &Question) -> Result<Answer, BlockError> {
     block_on(reader.prepare(question))?.run()
+}
+
+/// As [`ask`], as if hidden rows were not there.
+pub fn ask_without(
+    reader: &BlockReader,
+    question: &Question,
+    hidden: &[Arc<Hidden>],
+) -> Result<Answer, BlockError> {
+    block_on(reader.prepare_without(question, hidden))?.run()
 }
 
 /// A small generator of numbers that look random.

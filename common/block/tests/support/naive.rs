@@ -7,7 +7,10 @@ use hearth_common::{TimeRange, TimestampNs};
 use hearth_model::name_tree::NodeId;
 use hearth_model::points::Bucket;
 use hearth_model::pprof_export::{ExportOptions, export};
-use hearth_model::{Answer, NameTree, PointSet, PprofMerge, ProfileQuery, ProfileType, Question};
+use hearth_model::question::Stats;
+use hearth_model::{
+    Answer, Counted, NameTree, PointSet, PprofMerge, ProfileQuery, ProfileType, Question, Tally,
+};
 
 use super::{Location, Profile};
 
@@ -31,6 +34,16 @@ pub fn plain(answer: &Answer) -> Plain {
         Answer::Series(series) => Plain::Names(series.iter().map(ToString::to_string).collect()),
         Answer::Stats(stats) => Plain::Names([format!("{stats:?}")].into()),
         Answer::Estimate(estimate) => Plain::Names([format!("{estimate:?}")].into()),
+        Answer::Tally(tally) => Plain::Names(
+            tally
+                .counted
+                .iter()
+                .map(|((service, ty), counted)| {
+                    let Counted { profiles, samples, oldest_newest, .. } = counted;
+                    format!("{service} {}: {profiles} {samples} {oldest_newest:?}", ty.id())
+                })
+                .collect(),
+        ),
     }
 }
 
@@ -140,6 +153,29 @@ pub fn answer(profiles: &[Profile], question: &Question) -> Plain {
                 bucket.annotations.extend(profile.annotations.iter().cloned());
             }
             Plain::Points(points)
+        }
+        Question::Stats => {
+            let with_values = profiles.iter().filter(|p| p.samples.iter().any(|(_, value)| *value > 0));
+            let mut stats = Stats::default();
+            with_values.for_each(|p| {
+                let time = TimestampNs(p.time_ns);
+                stats.merge(Stats { oldest_newest: Some((time, time)) });
+            });
+            plain(&Answer::Stats(stats))
+        }
+        Question::Tally { range, selector } => {
+            let mut tally = Tally::default();
+            for profile in profiles.iter().filter(|p| in_range(p, Some(*range))) {
+                let ty = type_of(profile);
+                let samples = profile.samples.iter().filter(|(_, value)| *value > 0).count() as u64;
+                if samples > 0 && selector.matches(&profile.labels.with_type(&ty)) {
+                    let mut counted = Counted::default();
+                    counted.add_rows(1, samples);
+                    counted.see(TimestampNs(profile.time_ns), TimestampNs(profile.time_ns));
+                    tally.add(&profile.service, &ty, counted);
+                }
+            }
+            plain(&Answer::Tally(tally))
         }
         _ => Plain::Names(names(profiles, question)),
     }

@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hearth_block::BlockSpec;
 use hearth_catalog::{BlockEntry, Catalog, CatalogOptions, ObjectEntry, SourceRange};
 use hearth_common::{
-    BlockId, CellId, Clock, DiskId, Incarnation, InstanceId, JournalId, MemberId, Position, TenantId,
-    TimestampNs,
+    CellId, Clock, DiskId, Incarnation, InstanceId, JournalId, MemberId, Position, TenantId, TimestampNs,
 };
 use hearth_objstore::{Fault, Faults, Operation, Store};
 
@@ -99,13 +99,15 @@ pub fn range(journal: &JournalId, after: u64, upto: u64) -> SourceRange {
 
 /// A block of some sources; `attempt` keeps two tries apart.
 pub fn block(level: u8, day: i32, sources: Vec<SourceRange>, attempt: u64) -> BlockEntry {
-    let mut id = 0xcbf2_9ce4_8422_2325u128;
-    for byte in format!("{level}{day}{sources:?}").bytes() {
-        id = (id ^ u128::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
+    part(level, day, sources, attempt, 0)
+}
+
+/// A part of a merge that was cut into several blocks.
+pub fn part(level: u8, day: i32, sources: Vec<SourceRange>, attempt: u64, number: u32) -> BlockEntry {
+    let spec = BlockSpec { tenant: tenant(), day, level, sources: sources.clone() };
     let time = TimestampNs(i64::from(day) * 86_400_000_000_000 + 5);
     BlockEntry {
-        id: BlockId(id),
+        id: spec.id_of_part(number),
         attempt: format!("a{attempt}"),
         format: 1,
         day,

@@ -7,7 +7,9 @@ use hearth_block::{BlockEntry, ObjectEntry};
 use hearth_common::{BlockId, InstanceId, TenantId, TimestampNs};
 use hearth_model::{AnswerError, answer_bytes};
 
-use super::{Malformed, NAME_BYTES_MAX, id, id_bytes, ids, ids_bytes, malformed, must, pb, question};
+use super::{
+    Malformed, NAME_BYTES_MAX, deletion, id, id_bytes, ids, ids_bytes, malformed, must, pb, question,
+};
 use crate::blocks::{BLOCKS_MAX, BlocksAnswer, BlocksRequest, PROTOCOL, Refusal, RefusalWhy};
 use crate::packed;
 
@@ -28,6 +30,7 @@ pub(crate) fn request_to(request: &BlocksRequest, cluster_id: &str, asker: &Inst
         bytes_max: request.bytes_max,
         timeout_ms: u64::try_from(request.timeout.min(TIMEOUT_MAX).as_millis()).unwrap_or(u64::MAX),
         asker: asker.to_string(),
+        deletions: deletion::encode(&request.deletions),
     }
 }
 
@@ -41,6 +44,7 @@ pub(crate) fn request(request: pb::BlocksRequest) -> Result<BlocksRequest, Malfo
         blocks: blocks.collect::<Result<_, _>>()?,
         question: question::decode(must(request.question, "question")?)?,
         bytes_max: request.bytes_max,
+        deletions: deletion::decode(request.deletions)?,
         timeout: Duration::from_millis(request.timeout_ms).min(TIMEOUT_MAX),
     })
 }

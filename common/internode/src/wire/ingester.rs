@@ -10,8 +10,8 @@ use hearth_query::fetch::{FetchRequest, JournalAnswer};
 use parking_lot::Mutex;
 
 use super::{
-    LIST_MAX, Malformed, cell, cell_text, cells, journal, leader_text, malformed, must, optional_name, pb,
-    question, short,
+    LIST_MAX, Malformed, cell, cell_text, cells, deletion, journal, leader_text, malformed, must,
+    optional_name, pb, question, short,
 };
 use crate::api::{Fetch, FetchOutcome, Fetched, NotReady, Outcome, Push, Pushed, Retry, RetryWhy};
 use crate::packed;
@@ -141,6 +141,7 @@ pub(crate) fn fetch_to(fetch: &Fetch) -> pb::FetchRequest {
         drained: request.drained.iter().map(drained).collect(),
         roster_version: fetch.roster_version,
         cells: fetch.cells.iter().map(cell_text).collect(),
+        deletions: deletion::encode(&request.deletions),
         timeout_ms: u64::try_from(request.timeout.min(TIMEOUT_MAX).as_millis()).unwrap_or(u64::MAX),
     }
 }
@@ -158,6 +159,7 @@ pub(crate) fn fetch(fetch: pb::FetchRequest) -> Result<Fetch, Malformed> {
         root_version: fetch.root_version,
         coverage,
         drained,
+        deletions: deletion::decode(fetch.deletions)?,
         timeout: Duration::from_millis(fetch.timeout_ms).min(TIMEOUT_MAX),
     };
     Ok(Fetch { request, roster_version: fetch.roster_version, cells: cells(&fetch.cells)? })
@@ -239,6 +241,7 @@ fn journal_to(answer: &JournalAnswer) -> pb::answered::Journal {
         journal: answer.journal.to_string(),
         after: answer.after.0,
         visible_end: answer.visible_end.0,
+        rows_end: Some(answer.rows_end.0),
     }
 }
 
@@ -247,6 +250,7 @@ fn journal_answer(answer: &pb::answered::Journal) -> Result<JournalAnswer, Malfo
         journal: journal(&answer.journal)?,
         after: Position(answer.after),
         visible_end: Position(answer.visible_end),
+        rows_end: Position(answer.rows_end.unwrap_or(answer.visible_end)),
     })
 }
 

@@ -49,6 +49,10 @@ pub(crate) fn encode(question: &Question) -> pb::Question {
             range: Some(range_to(*range)),
             selector: Some(selector_to(selector)),
         }),
+        Question::Tally { range, selector } => Kind::Tally(pb::TallyQuestion {
+            range: Some(range_to(*range)),
+            selector: Some(selector_to(selector)),
+        }),
     };
     pb::Question { question: Some(kind) }
 }
@@ -86,6 +90,10 @@ pub(crate) fn decode(question: pb::Question) -> Result<Question, Malformed> {
         Kind::Estimate(estimate) => Question::Estimate {
             range: range(must(estimate.range, "range")?),
             selector: one_selector(must(estimate.selector, "selector")?)?,
+        },
+        Kind::Tally(tally) => Question::Tally {
+            range: range(must(tally.range, "range")?),
+            selector: one_selector(must(tally.selector, "selector")?)?,
         },
     })
 }
@@ -153,11 +161,11 @@ fn spans(filter: pb::SpanFilter) -> Result<SpanFilter, Malformed> {
     })
 }
 
-fn range_to(range: TimeRange) -> pb::TimeRange {
+pub(super) fn range_to(range: TimeRange) -> pb::TimeRange {
     pb::TimeRange { start_ns: range.start.0, end_ns: range.end.0 }
 }
 
-fn range(range: pb::TimeRange) -> TimeRange {
+pub(super) fn range(range: pb::TimeRange) -> TimeRange {
     TimeRange { start: TimestampNs(range.start_ns), end: TimestampNs(range.end_ns) }
 }
 
@@ -168,7 +176,7 @@ fn grid(grid: pb::StepGrid) -> Result<StepGrid, Malformed> {
     Ok(StepGrid { first_ms: grid.first_ms, last_ms: grid.last_ms, step_ms: grid.step_ms })
 }
 
-fn selector_to(selector: &Selector) -> pb::Selector {
+pub(super) fn selector_to(selector: &Selector) -> pb::Selector {
     let matcher = |matcher: &hearth_model::Matcher| {
         let op = match matcher.op.kind() {
             MatchKind::Equal => Op::Equal,
@@ -181,7 +189,7 @@ fn selector_to(selector: &Selector) -> pb::Selector {
     pb::Selector { matchers: selector.matchers.iter().map(matcher).collect() }
 }
 
-fn one_selector(selector: pb::Selector) -> Result<Selector, Malformed> {
+pub(super) fn one_selector(selector: pb::Selector) -> Result<Selector, Malformed> {
     let mut selectors = selectors(vec![selector])?;
     must(selectors.pop(), "selector")
 }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hearth_block::{Deletion, Hidden};
 use hearth_cell::{
     AppendHead, AppendReply, Base, Body, Entry, Life, Membership, Message, Outcome as Reply, Probe,
     RememberHead, SnapshotHead, Term, VoteKind, VoteReply, VoteRequest,
 };
 use hearth_cluster::PushOutcome;
 use hearth_cluster::roster::Volume;
-use hearth_common::{ErrorKind, Incarnation, LogId, Position, Rid, TenantId, TimeRange, TimestampNs};
+use hearth_common::{
+    BlockId, ErrorKind, Incarnation, LogId, Position, Rid, TenantId, TimeRange, TimestampNs,
+};
 use hearth_model::question::Stats;
 use hearth_model::spans::SpanFilter;
 use hearth_model::{Answer, MatchKind, ProfileQuery, ProfileType, Question, Selector, StepGrid};
@@ -117,7 +120,25 @@ fn question() -> impl Strategy<Value = Question> {
             .prop_map(|(range, matchers, label_names)| Question::Series { range, matchers, label_names }),
         Just(Question::Stats),
         (range(), selector()).prop_map(|(range, selector)| Question::Estimate { range, selector }),
+        (range(), selector()).prop_map(|(range, selector)| Question::Tally { range, selector }),
     ]
+}
+
+prop_compose! {
+    fn deletion()(
+        id: u128,
+        selector in selector(),
+        range in range(),
+        upto in vec((some_journal(), any::<u64>()), 0..3),
+        blocks in vec(any::<u128>(), 0..3),
+    ) -> Deletion {
+        Deletion {
+            id,
+            hidden: Arc::new(Hidden { selector, range }),
+            upto: upto.into_iter().map(|(journal, at)| (journal, Position(at))).collect(),
+            blocks: blocks.into_iter().map(BlockId).collect(),
+        }
+    }
 }
 
 prop_compose! {
@@ -127,6 +148,7 @@ prop_compose! {
         drained in vec(("[a-z/]{1,9}", any::<u64>()), 0..3),
         (root_version, roster_version, millis) in (any::<u64>(), any::<u64>(), 0..100_000u64),
         cells in vec(instance().prop_map(CellId), 0..3),
+        deletions in vec(deletion(), 0..3),
     ) -> Fetch {
         let request = FetchRequest {
             tenant: TenantId::parse("team-a").expect("valid"),
@@ -134,6 +156,7 @@ prop_compose! {
             root_version,
             coverage: coverage.into_iter().map(|(journal, at)| (journal, Position(at))).collect(),
             drained: drained.into_iter().map(|(owner, life)| (owner, Incarnation(life))).collect::<BTreeMap<_, _>>(),
+            deletions,
             timeout: Duration::from_millis(millis),
         };
         Fetch { request, roster_version, cells }
@@ -146,8 +169,9 @@ fn not_ready() -> impl Strategy<Value = NotReady> {
 }
 
 fn fetched() -> impl Strategy<Value = Fetched> {
-    let journal = (some_journal(), any::<u64>(), any::<u64>()).prop_map(|(journal, after, end)| {
-        JournalAnswer { journal, after: Position(after), visible_end: Position(end) }
+    let journal = (some_journal(), any::<[u64; 3]>()).prop_map(|(journal, [after, end, rows_end])| {
+        let (after, rows_end) = (Position(after), Position(rows_end));
+        JournalAnswer { journal, after, visible_end: Position(end), rows_end }
     });
     let answered = (
         vec(journal, 0..3),

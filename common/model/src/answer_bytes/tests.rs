@@ -9,6 +9,7 @@ use crate::name_tree::{NameTree, NodeId};
 use crate::points::PointSet;
 use crate::pprof_merge::{FunctionKey, LineKey, MappingKey, PprofMerge};
 use crate::profile_type::ProfileType;
+use crate::tally::{Counted, Tally};
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-d]{0,2}", "\\PC{0,6}"]
@@ -100,6 +101,17 @@ fn estimates() -> impl Strategy<Value = Estimate> {
     })
 }
 
+fn tally() -> impl Strategy<Value = Tally> {
+    let counted = (any::<[u32; 3]>(), stats()).prop_map(|([a, b, c], Stats { oldest_newest })| Counted {
+        profiles: a.into(),
+        samples: b.into(),
+        bytes: c.into(),
+        oldest_newest,
+    });
+    let counted = proptest::collection::btree_map((text(), profile_type()), counted, 0..6);
+    (any::<u32>(), counted).prop_map(|(blocks, counted)| Tally { blocks: blocks.into(), counted })
+}
+
 /// Two answers to one question.
 fn pair() -> impl Strategy<Value = (Answer, Answer)> {
     prop_oneof![
@@ -114,6 +126,7 @@ fn pair() -> impl Strategy<Value = (Answer, Answer)> {
             .prop_map(|(a, b)| (Answer::Series(a), Answer::Series(b))),
         (stats(), stats()).prop_map(|(a, b)| (Answer::Stats(a), Answer::Stats(b))),
         (estimates(), estimates()).prop_map(|(a, b)| (Answer::Estimate(a), Answer::Estimate(b))),
+        (tally(), tally()).prop_map(|(a, b)| (Answer::Tally(a), Answer::Tally(b))),
     ]
 }
 
@@ -207,6 +220,7 @@ proptest! {
                 Answer::ProfileTypes(types) => types.len(),
                 Answer::Names(names) => names.len(),
                 Answer::Series(series) => series.len(),
+                Answer::Tally(tally) => tally.counted.len(),
                 Answer::Stats(_) | Answer::Estimate(_) => 0,
             };
             prop_assert!(things <= whole);
@@ -224,7 +238,7 @@ proptest! {
 
 #[test]
 fn claimed_counts_make_no_room_without_bytes_behind_them() {
-    for kind in [TREE, PPROF, POINTS, PROFILE_TYPES, NAMES, SERIES] {
+    for kind in [TREE, PPROF, POINTS, PROFILE_TYPES, NAMES, SERIES, TALLY] {
         let mut out = Writer::default();
         out.byte(VERSION);
         out.byte(kind);

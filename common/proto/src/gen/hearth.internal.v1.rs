@@ -185,10 +185,45 @@ pub struct EstimateQuestion {
     #[prost(message, optional, tag = "2")]
     pub selector: ::core::option::Option<Selector>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TallyQuestion {
+    #[prost(message, optional, tag = "1")]
+    pub range: ::core::option::Option<TimeRange>,
+    #[prost(message, optional, tag = "2")]
+    pub selector: ::core::option::Option<Selector>,
+}
+/// Rows that are deleted: as if they were not there.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Deletion {
+    /// 16 bytes, big-endian.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "2")]
+    pub selector: ::core::option::Option<Selector>,
+    #[prost(message, optional, tag = "3")]
+    pub range: ::core::option::Option<TimeRange>,
+    /// For heads: rows up to these positions.
+    #[prost(message, repeated, tag = "4")]
+    pub upto: ::prost::alloc::vec::Vec<deletion::Upto>,
+    /// For blocks: those that still hold such rows, ids of 16 bytes each (big-endian).
+    #[prost(bytes = "bytes", tag = "5")]
+    pub blocks: ::prost::bytes::Bytes,
+}
+/// Nested message and enum types in `Deletion`.
+pub mod deletion {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Upto {
+        /// Text of a journal's id.
+        #[prost(string, tag = "1")]
+        pub journal: ::prost::alloc::string::String,
+        #[prost(uint64, tag = "2")]
+        pub position: u64,
+    }
+}
 /// A range that is absent is all times.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Question {
-    #[prost(oneof = "question::Question", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "question::Question", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub question: ::core::option::Option<question::Question>,
 }
 /// Nested message and enum types in `Question`.
@@ -213,6 +248,8 @@ pub mod question {
         Stats(super::StatsQuestion),
         #[prost(message, tag = "9")]
         Estimate(super::EstimateQuestion),
+        #[prost(message, tag = "10")]
+        Tally(super::TallyQuestion),
     }
 }
 /// A process and its disk.
@@ -380,6 +417,9 @@ pub struct FetchRequest {
     pub cells: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint64, tag = "8")]
     pub timeout_ms: u64,
+    /// Those of the querier's root that reach beyond its coverage.
+    #[prost(message, repeated, tag = "9")]
+    pub deletions: ::prost::alloc::vec::Vec<Deletion>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FetchResponse {
@@ -427,6 +467,9 @@ pub mod answered {
         pub after: u64,
         #[prost(uint64, tag = "3")]
         pub visible_end: u64,
+        /// Up to visible_end no row of the tenant stands after this. Absent: not known.
+        #[prost(uint64, optional, tag = "4")]
+        pub rows_end: ::core::option::Option<u64>,
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1616,6 +1659,9 @@ pub struct BlocksRequest {
     /// Name of the asker, for the log.
     #[prost(string, tag = "8")]
     pub asker: ::prost::alloc::string::String,
+    /// Whose rows have to be left out of some of the blocks.
+    #[prost(message, repeated, tag = "9")]
+    pub deletions: ::prost::alloc::vec::Vec<Deletion>,
 }
 /// A block as a root's page has it, but for its sources.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -9,7 +9,7 @@ use hearth_catalog::Catalog;
 use hearth_cluster::gossip::{Announcement, GossipOptions, PeerState, Role};
 use hearth_common::work::Job;
 use hearth_common::{Clock, DiskId, InstanceId, MemberId, TenantLimits, Workers};
-use hearth_compactor::{Compactor, CompactorOptions};
+use hearth_compactor::{Alone, Compactor, CompactorDeps, CompactorOptions, PlanOptions, WholeBlocks};
 use hearth_distributor::{ClusterPush, ClusterPushDeps, ClusterPushOptions};
 use hearth_ingester::api::Member;
 use hearth_ingester::simulated::{Parts, Process};
@@ -420,11 +420,22 @@ impl Shared<'_> {
                 keep_versions: 2,
                 orphan_grace: s(30),
                 deletion_delay: s(40),
+                plan: PlanOptions { merge_blocks: 2, merge_age: s(10), ..PlanOptions::default() },
+                ..CompactorOptions::default()
             },
             false => CompactorOptions { run_every: s(5), ..CompactorOptions::default() },
         };
         let limits = Arc::new(Arc::new(TenantLimits::default()));
-        let compactor = Compactor::new(Arc::clone(&self.catalog), limits, Arc::clone(&self.clock), options);
+        let deps = CompactorDeps {
+            catalog: Arc::clone(&self.catalog),
+            limits,
+            clock: Arc::clone(&self.clock),
+            rng: self.random(),
+            workers: None,
+            owners: Arc::new(Alone),
+            expiries: Arc::new(WholeBlocks),
+        };
+        let compactor = Compactor::new(deps, options);
         tokio::spawn(async move { compactor.run(std::future::pending()).await })
     }
 }

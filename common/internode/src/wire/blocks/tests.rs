@@ -1,5 +1,6 @@
 //! Properties of the conversions.
 
+use hearth_block::{Deletion, Hidden};
 use hearth_common::{ErrorKind, Position, TimeRange};
 use hearth_model::{Answer, NameTree, ProfileQuery, ProfileType, Question, Selector};
 use proptest::collection::vec;
@@ -43,6 +44,12 @@ fn some_request(blocks: Vec<BlockEntry>, bytes_max: u64) -> BlocksRequest {
             profile_ids: Vec::new(),
         }),
         blocks: blocks.into_iter().map(Arc::new).collect(),
+        deletions: vec![Deletion {
+            id: 9,
+            hidden: Arc::new(Hidden { selector: Selector::default(), range: TimeRange::ALL }),
+            upto: Default::default(),
+            blocks: [BlockId(3), BlockId(u128::MAX)].into(),
+        }],
         bytes_max,
         timeout: Duration::from_millis(1234),
     }
