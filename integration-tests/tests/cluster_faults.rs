@@ -364,7 +364,7 @@ fn a_member_of_another_cluster_is_refused() {
             eprintln!("another cluster's member {stray}: {}", why.trim());
             assert!(why.starts_with("not ready"), "{why}");
         }
-        let counted = || cluster.metric("distributor-0", "hearth_gossip_datagrams_other_cluster_total");
+        let counted = || cluster.metric(&strays[0], "hearth_gossip_datagrams_other_cluster_total");
         until("another cluster's gossip is counted", || counted() > 0.0, || counted().to_string());
         let ring = cluster.ring("distributor-0");
         let members = ring["members"].as_array().unwrap();

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hearth_cell::{
-    Body, Confirmed, Effects, Entry, EntryKind, Membership, Message, Options, Positions, Probe, ProposeError,
-    Proposed, Replica, Role, Saved, Send, Status, Term, Write, WriteNo,
+    Body, Effects, Entry, EntryKind, Membership, Message, Options, Positions, ProposeError, Proposed,
+    Replica, Role, Saved, Send, Status, Term, Write, WriteNo,
 };
 use hearth_common::error::chain;
 use hearth_common::{CellId, JournalId, LogId, MemberId, Position, Rid};
@@ -20,29 +20,11 @@ use tokio::sync::watch;
 use super::Shared;
 use super::codec::{self, CellNumber, ENTRY_HEAD_BYTES, Logged, What};
 use super::load::Slot;
+use super::news::News;
 use super::places::Places;
 
 /// A member with less room than this in its log is not to lead.
 const ROOM_BYTES: usize = 1 << 20;
-
-/// What is known of a cell, for those who wait for something.
-#[derive(Debug, Clone)]
-pub(crate) struct News {
-    pub(crate) role: Role,
-    pub(crate) term: Term,
-    pub(crate) leader: Option<MemberId>,
-    pub(crate) committed: Position,
-    pub(crate) confirmed: Confirmed,
-    /// Nothing more is written or answered, and why.
-    pub(crate) stopped: Option<Arc<str>>,
-}
-
-impl News {
-    /// Whether this member leads in that term.
-    pub(crate) fn leads(&self, term: Term) -> bool {
-        self.role == Role::Leader && self.term == term && self.stopped.is_none()
-    }
-}
 
 /// Why a record is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -94,14 +76,7 @@ impl Cell {
             pending: VecDeque::new(),
             unsaved: Vec::new(),
         };
-        let news = News {
-            role: Role::Follower,
-            term: Term(0),
-            leader: None,
-            committed: base,
-            confirmed: Confirmed { probe: Probe(0), upto: Position(0) },
-            stopped: None,
-        };
+        let news = News::new(base);
         let journal = JournalId::of_log(&id, log);
         let cell =
             Self { id, log, journal, number, core: Mutex::new(core), news: watch::channel(news).0, shared };
@@ -349,13 +324,7 @@ impl Cell {
         let alone = core.replica.membership().members().count() <= 1;
         core.places.forget_recent(alone, core.durable);
         if committed.is_some() || role.is_some() || confirmed.is_some() {
-            self.news.send_modify(|news| {
-                news.committed = committed.unwrap_or(news.committed);
-                news.confirmed = confirmed.unwrap_or(news.confirmed);
-                if let Some(role) = role {
-                    (news.role, news.term, news.leader) = (role.role, role.term, role.leader);
-                }
-            });
+            self.news.send_modify(|news| news.note(committed, role, confirmed));
         }
         for send in sends {
             self.send(core, send);

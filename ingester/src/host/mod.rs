@@ -6,6 +6,7 @@
 mod cell;
 mod codec;
 mod load;
+mod news;
 mod places;
 
 use std::collections::BTreeMap;

@@ -108,6 +108,8 @@ impl Replica {
         let begin = self.end().next();
         let uncommitted = Positions { first: self.commit.next(), last: self.end() };
         self.leader = Some(self.me.clone());
+        // Probes are counted anew.
+        self.effects.confirmed = None;
         self.role = RoleState::Leader(Box::new(Reign {
             peers: BTreeMap::new(),
             begin,
