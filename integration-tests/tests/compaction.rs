@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
 const DAY_MS: i64 = 86_400_000;
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 const SERVICES: u64 = 3;
 
 fn now_ms() -> i64 {
@@ -47,13 +47,38 @@ fn config(compactor: &str) -> String {
     format!("{OPEN_LIMITS}  max_query_lookback: 0\n  max_query_length: 0\ncompactor: {{{compactor}}}\n")
 }
 
+/// The samples of a profile with the names of their functions.
+fn stacks(profile: &Value) -> String {
+    let list = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
+    let number = |value: &Value| value.as_str().map_or(0, |text| text.parse::<usize>().unwrap());
+    let strings = list(profile, "stringTable");
+    let text = |value: &Value| strings[number(value)].as_str().unwrap().to_owned();
+    let names: BTreeMap<String, String> =
+        list(profile, "function").iter().map(|f| (f["id"].to_string(), text(&f["name"]))).collect();
+    let functions = |location: &Value| {
+        list(location, "line").iter().map(|line| names[&line["functionId"].to_string()].clone()).collect()
+    };
+    let locations: BTreeMap<String, Vec<String>> =
+        list(profile, "location").iter().map(|at| (at["id"].to_string(), functions(at))).collect();
+    let samples = list(profile, "sample").into_iter().map(|sample| {
+        let stack: Vec<_> =
+            list(&sample, "locationId").iter().map(|id| locations[&id.to_string()].clone()).collect();
+        (stack, sample["value"].to_string())
+    });
+    let samples: BTreeMap<_, _> = samples.collect();
+    assert!(samples.values().next().is_some(), "{profile}");
+    format!("{samples:?}")
+}
+
 /// Everything that Grafana asks, as text.
 fn answers(api: &Api, start_ms: i64, end_ms: i64) -> Vec<(String, String)> {
     let mut all = Vec::new();
     let mut ask = |method: &str, question: Value| {
         let answer = api.query(method, &question);
         assert_eq!(answer.status, 200, "{method} {question}: {}", answer.text());
-        all.push((format!("{method} {question}"), answer.text()));
+        // The numbers of locations and functions are arbitrary.
+        let text = if method == "SelectMergeProfile" { stacks(&answer.json()) } else { answer.text() };
+        all.push((format!("{method} {question}"), text));
     };
     for selector in ["{}", r#"{service_name="svc-1"}"#, r#"{pod=~"pod-[23]"}"#] {
         let range =
@@ -205,7 +230,7 @@ fn conformance_holds_while_blocks_are_merged() {
 }
 
 fn kill_rounds() -> u64 {
-    std::env::var("HEARTH_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
+    std::env::var("HEARTH_COMPACTION_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
 }
 
 /// Killed in the middle of merges, again and again: nothing is lost or double, and what was left lying is collected.
