@@ -230,7 +230,7 @@ fn conformance_holds_while_blocks_are_merged() {
 }
 
 fn kill_rounds() -> u64 {
-    std::env::var("HEARTH_COMPACTION_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
+    std::env::var("HEARTH_COMPACTION_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(2)
 }
 
 /// Killed in the middle of merges, again and again: nothing is lost or double, and what was left lying is collected.
