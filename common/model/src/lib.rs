@@ -19,6 +19,7 @@ pub mod selector;
 pub mod spans;
 pub mod tally;
 pub mod tree_bytes;
+pub mod view;
 
 pub use labels::Labels;
 pub use name_tree::NameTree;
@@ -28,3 +29,4 @@ pub use profile_type::ProfileType;
 pub use question::{Answer, AnswerError, ProfileQuery, Question};
 pub use selector::{MatchKind, Matcher, Selector};
 pub use tally::{Counted, Tally};
+pub use view::View;

@@ -13,9 +13,9 @@ mod tests;
 use std::sync::Arc;
 
 use hearth_common::TimeRange;
-use hearth_model::{Answer, AnswerError, NameTree, PprofMerge, ProfileQuery, Question, labels};
+use hearth_model::{Answer, AnswerError, NameTree, PprofMerge, ProfileQuery, Question, View, labels};
 
-use crate::head::{Chunk, Filter, Head, Hides, Row, Unit, UnitView, View, admitted, span};
+use crate::head::{Chunk, Filter, Head, Hides, Row, Unit, UnitView, admitted, span};
 use stacks::{PprofBuilder, TreeBuilder};
 
 /// From this many bytes of heads on, two threads answer a question about stacks.

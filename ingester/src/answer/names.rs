@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use hearth_common::TimeRange;
 use hearth_model::question::{Estimate, Stats};
-use hearth_model::{Answer, Question, Selector};
+use hearth_model::{Answer, Question, Selector, View};
 
 use super::rows_in;
-use crate::head::{DERIVED, Filter, Share, Unit, UnitView, View, admitted, span};
+use crate::head::{Filter, Share, Unit, UnitView, admitted, span};
 
 /// Most types of a unit for which chunks know which they hold.
 const TYPES_KNOWN: usize = 64;
@@ -26,8 +26,7 @@ pub(crate) fn answer(question: &Question, units: &[Arc<Unit>], filter: &Filter) 
             let mut found: BTreeSet<String> = BTreeSet::new();
             each_series(units, range, filter, |view| {
                 if view.matches_any(matchers) {
-                    let names = view.labels.iter().map(|(name, _)| name).chain(DERIVED);
-                    for name in names.filter(|name| view.get(name).is_some()) {
+                    for name in view.names() {
                         if !found.contains(name) {
                             found.insert(name.to_owned());
                         }

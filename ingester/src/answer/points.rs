@@ -1,11 +1,11 @@
 //! Time series from heads: totals of profiles, or sums of some of their stacks, by group and step.
 
 use hearth_model::points::Bucket;
-use hearth_model::{AnswerError, PointSet, ProfileQuery, StepGrid};
+use hearth_model::{AnswerError, PointSet, ProfileQuery, StepGrid, View};
 
 use super::stacks::{call_site_stacks, row_sum};
 use super::{columns, selected};
-use crate::head::{Filter, UnitView, View};
+use crate::head::{Filter, UnitView};
 
 /// Collects buckets.
 #[derive(Debug)]

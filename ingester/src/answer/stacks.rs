@@ -3,10 +3,10 @@
 use hearth_block::input::UnitSymbols;
 use hearth_model::name_tree::{NameId, NodeId};
 use hearth_model::pprof_merge::{FunctionKey, LineKey, MappingKey};
-use hearth_model::{AnswerError, NameTree, PprofMerge, ProfileQuery};
+use hearth_model::{AnswerError, NameTree, PprofMerge, ProfileQuery, View};
 
 use super::{columns, selected};
-use crate::head::{Filter, Row, UnitView, View};
+use crate::head::{Filter, Row, UnitView};
 
 /// Stands in tables for "not looked up yet".
 const UNKNOWN: u32 = u32::MAX;

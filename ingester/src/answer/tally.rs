@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use hearth_common::TimeRange;
 use hearth_model::tally::{Counted, Tally};
-use hearth_model::{Selector, labels};
+use hearth_model::{Selector, View, labels};
 
 use super::rows_in;
-use crate::head::{Filter, Unit, View, admitted};
+use crate::head::{Filter, Unit, admitted};
 
 /// The count. Bytes are those of rows in memory, shared among them by their samples.
 pub(super) fn answer(units: &[Arc<Unit>], range: TimeRange, selector: &Selector, filter: &Filter) -> Tally {

@@ -6,8 +6,8 @@ use hearth_block::Hidden;
 use hearth_common::TimeRange;
 
 use super::rows::RowHead;
-use super::select::View;
 use super::series::ChunkMeta;
+use hearth_model::View;
 
 /// Which rows count: by journal, positions after the first and up to the second; and of these not the deleted ones.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -7,7 +7,6 @@ mod dict;
 mod filter;
 mod paged;
 mod rows;
-mod select;
 mod series;
 mod source;
 mod symbols;
@@ -32,7 +31,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub(crate) use dict::HashKey;
 pub(crate) use filter::{Deleted, Filter, Hides, Share};
 pub(crate) use rows::{Row, Rows};
-pub(crate) use select::{DERIVED, View};
+
 pub(crate) use series::{Chunk, ChunkMeta};
 pub(crate) use source::SealedUnit;
 pub(crate) use unit::{Added, Place, Scratch, Unit, UnitView};

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use hearth_formats::record::{Record, RecordHeader};
-use hearth_model::{Labels, ProfileType};
+use hearth_model::{Labels, ProfileType, View};
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::dict::{Dict, HashKey, Hashes, Numbers, STACKS_MAX};
 use super::filter::{Filter, Hides};
 use super::rows::{self, Row, RowHead, RowScratch};
-use super::select::View;
 use super::series::{Chunk, ChunkMeta, Series};
 use super::symbols::Symbols;
 

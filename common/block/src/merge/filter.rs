@@ -3,7 +3,7 @@
 //! Reads times and series of those runs only that a rule can touch.
 
 use hearth_common::{JournalId, Position, TimeRange, TimestampNs};
-use hearth_model::Selector;
+use hearth_model::{Selector, View};
 
 use super::bits::Bits;
 use super::error::{MergeError, OfBlock};
@@ -11,7 +11,6 @@ use super::window::{TableReader, copy};
 use crate::input::SourceRange;
 use crate::meta::datasets::{Dataset, Run};
 use crate::read::rows::Table;
-use crate::read::select::View;
 use crate::read::{BlockReader, Meta};
 use crate::write::profiles::column;
 

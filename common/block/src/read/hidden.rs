@@ -6,9 +6,9 @@ use std::sync::Arc;
 use hearth_common::{TimeRange, TimestampNs};
 
 use super::meta::Meta;
-use super::select::View;
 use crate::deletion::Hidden;
 use crate::meta::datasets::Run;
+use hearth_model::View;
 
 /// The times of one series that are hidden.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,6 @@ mod names;
 mod plan;
 mod points;
 pub(crate) mod rows;
-pub(crate) mod select;
 mod stacks;
 pub(crate) mod symbols;
 mod tally;

@@ -6,14 +6,13 @@ use std::ops::Range;
 use hashbrown::HashSet;
 use hearth_common::{TimeRange, TimestampNs};
 use hearth_model::question::{Estimate, Stats};
-use hearth_model::{Answer, Question, Selector};
+use hearth_model::{Answer, Question, Selector, View};
 
 use super::fetch::{Fetched, Wanted};
 use super::hidden::{HiddenOfRun, HiddenRows, any_has};
 use super::meta::Meta;
 use super::plan::overlaps;
 use super::rows::{Column, Table, decoder};
-use super::select::View;
 use crate::entry::BlockEntry;
 use crate::error::BlockError;
 use crate::meta::datasets::{Dataset, Run};
@@ -176,15 +175,12 @@ fn label_names(
     hidden: &HiddenRows,
     fetched: &Fetched,
 ) -> Result<Answer, BlockError> {
-    use hearth_model::labels::{PERIOD_TYPE, PERIOD_UNIT, PROFILE_TYPE, SERVICE_NAME_COPY, TYPE, UNIT};
-    let derived = [PROFILE_TYPE, TYPE, UNIT, PERIOD_TYPE, PERIOD_UNIT, SERVICE_NAME_COPY];
     let mut found: HashSet<&str> = HashSet::new();
     each_series(meta, range, hidden, fetched, |ty, series| {
         let (labels, ty_at) = (&meta.series[series as usize].labels, ty as usize);
         let view = View { labels, ty: &meta.types[ty_at], type_id: &meta.type_ids[ty_at] };
         if view.matches_any(matchers) {
-            let sent = labels.iter().map(|(name, _)| name);
-            found.extend(sent.chain(derived).filter(|name| view.get(name).is_some()));
+            found.extend(view.names());
         }
     })?;
     Ok(Answer::Names(found.into_iter().map(str::to_owned).collect()))

@@ -1,13 +1,12 @@
 //! What a question about profiles reads of a block: datasets, runs, series; and which profile rows of a run it selects.
 
 use hearth_common::TimeRange;
-use hearth_model::ProfileQuery;
+use hearth_model::{ProfileQuery, View};
 
 use super::fetch::{Fetched, Wanted};
 use super::hidden::{HiddenOfRun, HiddenRows, any_has};
 use super::meta::{Meta, sample_column, span_column};
 use super::rows::{Column, Fixed16Column, Table};
-use super::select::View;
 use crate::error::BlockError;
 use crate::meta::datasets::Run;
 use crate::pages::decode::PageDecoder;

@@ -3,11 +3,10 @@
 use hashbrown::HashMap;
 use hearth_common::TimestampNs;
 use hearth_model::points::Bucket;
-use hearth_model::{Answer, AnswerError, Labels, PointSet, StepGrid};
+use hearth_model::{Answer, AnswerError, Labels, PointSet, StepGrid, View};
 
 use super::plan::{DatasetPlan, ProfilePlan, ProfileRows, Selected};
 use super::rows::decoder;
-use super::select::View;
 use super::stacks::{SampleReader, call_site_stacks};
 use super::tree::{Context, Task};
 use crate::error::BlockError;

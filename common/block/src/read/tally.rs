@@ -2,14 +2,13 @@
 
 use hearth_common::{TimeRange, TimestampNs};
 use hearth_model::tally::{Counted, Tally};
-use hearth_model::{Answer, Selector};
+use hearth_model::{Answer, Selector, View};
 
 use super::fetch::{Fetched, Wanted};
 use super::hidden::{HiddenOfRun, HiddenRows, any_has};
 use super::meta::Meta;
 use super::plan::overlaps;
 use super::rows::{Column, Table, decoder};
-use super::select::View;
 use crate::error::BlockError;
 use crate::meta::datasets::{Dataset, Run};
 use crate::write::profiles::column;

@@ -1,25 +1,28 @@
-//! Which series a selector selects, seen through the labels that users see for a type, without building those.
+//! A series through the labels that users see for one of its types, without building those.
 
-use hearth_model::labels::{
-    PERIOD_TYPE, PERIOD_UNIT, PROFILE_TYPE, SERVICE_NAME, SERVICE_NAME_COPY, TYPE, UNIT,
-};
-use hearth_model::{Labels, ProfileType, Selector};
+use crate::labels::{PERIOD_TYPE, PERIOD_UNIT, PROFILE_TYPE, SERVICE_NAME, SERVICE_NAME_COPY, TYPE, UNIT};
+use crate::{Labels, ProfileType, Selector};
+
+/// Labels that every series may have beside those sent.
+const DERIVED: [&str; 6] = [PROFILE_TYPE, TYPE, UNIT, PERIOD_TYPE, PERIOD_UNIT, SERVICE_NAME_COPY];
 
 /// Labels that only steer ingestion: not visible.
 const STEERING: [&str; 3] = ["__delta__", "__otel__", "__order__"];
 
 /// A series as [`Labels::with_type`] shows it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct View<'a> {
-    pub(crate) labels: &'a Labels,
-    pub(crate) ty: &'a ProfileType,
+pub struct View<'a> {
+    /// As sent.
+    pub labels: &'a Labels,
+    /// One of its types.
+    pub ty: &'a ProfileType,
     /// The type's id as text.
-    pub(crate) type_id: &'a str,
+    pub type_id: &'a str,
 }
 
 impl<'a> View<'a> {
     /// The value of a visible label.
-    pub(crate) fn get(self, name: &str) -> Option<&'a str> {
+    pub fn get(self, name: &str) -> Option<&'a str> {
         let derived = match name {
             PROFILE_TYPE => self.type_id,
             TYPE => &self.ty.sample_type,
@@ -33,18 +36,24 @@ impl<'a> View<'a> {
         (!derived.is_empty()).then_some(derived)
     }
 
+    /// The names of all visible labels, some perhaps twice.
+    pub fn names(self) -> impl Iterator<Item = &'a str> {
+        let sent = self.labels.iter().map(|(name, _)| name);
+        sent.chain(DERIVED).filter(move |name| self.get(name).is_some())
+    }
+
     /// Whether a selector selects it.
-    pub(crate) fn matches(self, selector: &Selector) -> bool {
+    pub fn matches(self, selector: &Selector) -> bool {
         selector.matchers.iter().all(|m| m.matches(self.get(&m.name).unwrap_or_default()))
     }
 
     /// Whether one of the alternatives selects it; no alternative = yes.
-    pub(crate) fn matches_any(self, selectors: &[Selector]) -> bool {
+    pub fn matches_any(self, selectors: &[Selector]) -> bool {
         selectors.is_empty() || selectors.iter().any(|selector| self.matches(selector))
     }
 
     /// The labels named, those that exist: what `with_type` and `project` would give.
-    pub(crate) fn project<S: AsRef<str>>(self, names: &[S]) -> Labels {
+    pub fn project<S: AsRef<str>>(self, names: &[S]) -> Labels {
         Labels::from_pairs(names.iter().filter_map(|name| Some((name.as_ref(), self.get(name.as_ref())?))))
     }
 }
