@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use hearth_block::recover_entry;
 use hearth_catalog::{Catalog, CatalogOptions, Commit};
 use hearth_common::{Clock, SystemClock, TenantId, TenantLimits};
-use hearth_compactor::{
-    Alone, Compactor, CompactorDeps, CompactorOptions, MergingOptions, Random, WholeBlocks,
-};
+use hearth_compactor::{Alone, Compactor, CompactorDeps, CompactorOptions, MergingOptions, Random};
 use hearth_objstore::{Store, StoreOptions};
 use prometheus_client::registry::Registry;
 
@@ -81,7 +79,6 @@ async fn run(store: &str, budget_mib: u64) {
         rng: random(),
         workers: Some(Arc::new(|job| drop(tokio::task::spawn_blocking(job)))),
         owners: Arc::new(Alone),
-        expiries: Arc::new(WholeBlocks),
     };
     let compactor = Compactor::new(deps, CompactorOptions { merging, ..CompactorOptions::default() });
     compactor.register_metrics(&mut registry);

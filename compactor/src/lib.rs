@@ -20,8 +20,8 @@ use hearth_catalog::{Catalog, CatalogError, Edit, expired_versions};
 use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, Retry, TenantId, Workers};
 use prometheus_client::registry::Registry;
 
+pub use merging::MergingOptions;
 use merging::{Aside, Clean};
-pub use merging::{ByLimits, Expiries, MergingOptions, WholeBlocks};
 pub use metrics::Metrics;
 pub use owners::{Alone, Owners, Shared};
 pub use plan::PlanOptions;
@@ -115,8 +115,6 @@ pub struct CompactorDeps {
     pub workers: Option<Workers>,
     /// Which days of which tenants are merged here.
     pub owners: Arc<dyn Owners>,
-    /// What is kept for a shorter time than its block.
-    pub expiries: Arc<dyn Expiries>,
 }
 
 impl std::fmt::Debug for CompactorDeps {
@@ -133,7 +131,6 @@ pub struct Compactor {
     rng: Random,
     workers: Option<Workers>,
     owners: Arc<dyn Owners>,
-    expiries: Arc<dyn Expiries>,
     options: CompactorOptions,
     metrics: Metrics,
     aside: Aside,
@@ -149,7 +146,7 @@ impl std::fmt::Debug for Compactor {
 impl Compactor {
     /// A compactor over a catalog.
     pub fn new(deps: CompactorDeps, options: CompactorOptions) -> Self {
-        let CompactorDeps { catalog, limits, clock, rng, workers, owners, expiries } = deps;
+        let CompactorDeps { catalog, limits, clock, rng, workers, owners } = deps;
         let options = CompactorOptions {
             keep_versions: options.keep_versions.max(2),
             keep_versions_for: options.keep_versions_for.max(catalog.versions_kept_least()),
@@ -162,7 +159,6 @@ impl Compactor {
             rng,
             workers,
             owners,
-            expiries,
             options,
             metrics: Metrics::default(),
             aside: Aside::default(),

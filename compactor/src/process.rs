@@ -9,9 +9,7 @@ use hearth_node::{Membership, Node, Routes, Running};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::{
-    Alone, ByLimits, Compactor, CompactorDeps, CompactorOptions, MergingOptions, Owners, PlanOptions, Shared,
-};
+use crate::{Alone, Compactor, CompactorDeps, CompactorOptions, MergingOptions, Owners, PlanOptions, Shared};
 
 /// How long a stop waits: whatever is under way can be cut off anywhere.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -74,7 +72,6 @@ impl Upkeep {
             rng: Arc::clone(&node.rng),
             workers: Some(hearth_node::workers()),
             owners,
-            expiries: Arc::new(ByLimits(Arc::clone(&node.limits))),
         };
         let compactor = Compactor::new(deps, options(&node.settings.compactor));
         compactor.register_metrics(&mut node.registry);

@@ -11,7 +11,7 @@ use hearth_common::{
     BlockId, CellId, Clock, DiskId, Incarnation, InstanceId, JournalId, MemberId, Position, SystemClock,
     TenantId, TenantLimits, TimestampNs,
 };
-use hearth_compactor::{Alone, Collected, Compactor, CompactorDeps, CompactorOptions, WholeBlocks};
+use hearth_compactor::{Alone, Collected, Compactor, CompactorDeps, CompactorOptions};
 use hearth_objstore::{Store, StoreOptions};
 
 const DAY: i64 = 86_400_000_000_000;
@@ -72,7 +72,6 @@ impl Fixture {
             rng: Arc::new(|| 1),
             workers: Some(Arc::new(|job| drop(tokio::task::spawn_blocking(job)))),
             owners: Arc::new(Alone),
-            expiries: Arc::new(WholeBlocks),
         };
         Compactor::new(deps, options)
     }

@@ -11,12 +11,10 @@ use std::sync::atomic::Ordering;
 
 use bucket::support::{DAY_START_NS, Profile, Random, made_up};
 use bucket::{Bucket, DAY_END_NS, HOUR, distinct, options};
-use hearth_block::merge::Expiry;
 use hearth_catalog::{BlockRef, Edit, RootView, Tombstone, root_key};
-use hearth_common::{Position, TenantId, TimestampNs};
+use hearth_common::{Position, TimestampNs};
 use hearth_compactor::plan::sets_of;
-use hearth_compactor::{Alone, CompactorOptions, Expiries, MergingOptions, PlanOptions};
-use hearth_model::Selector;
+use hearth_compactor::{Alone, CompactorOptions, MergingOptions, PlanOptions};
 use prometheus_client::registry::Registry;
 
 fn with_values(profiles: Vec<Profile>) -> Vec<Profile> {
@@ -388,15 +386,6 @@ async fn a_deletion_that_comes_during_a_merge_is_not_lost() {
 }
 
 /// One selector is kept until a time.
-#[derive(Debug)]
-struct Until(Selector, TimestampNs);
-
-impl Expiries for Until {
-    fn of(&self, _: &TenantId, _: TimestampNs) -> Vec<Expiry> {
-        vec![Expiry { selector: self.0.clone(), before: self.1 }]
-    }
-}
-
 #[tokio::test]
 async fn what_is_kept_for_a_shorter_time_goes_once_all_of_it_in_a_block_is_too_old() {
     let bucket = Bucket::new();
@@ -407,13 +396,13 @@ async fn what_is_kept_for_a_shorter_time_goes_once_all_of_it_in_a_block_is_too_o
     bucket.set_time(DAY_END_NS + HOUR.as_nanos() as i64 * 3);
     bucket.compactor(options()).merge_all().await;
     let version = bucket.view().await.version();
-    let selector = Selector::parse(r#"{service_name="web"}"#).unwrap();
+    let selector = r#"{service_name="web"}"#;
     // Some are too old: the block is not rewritten for them yet.
     let middle = TimestampNs(DAY_START_NS + 1);
-    *bucket.expiries.lock().unwrap() = Arc::new(Until(selector.clone(), middle));
+    bucket.keep_from(selector, middle);
     bucket.compactor(options()).merge_all().await;
     assert_eq!((bucket.view().await.version(), bucket.answers_as(&profiles).await), (version, Ok(())));
-    *bucket.expiries.lock().unwrap() = Arc::new(Until(selector, TimestampNs(DAY_END_NS)));
+    bucket.keep_from(selector, TimestampNs(DAY_END_NS));
     let compactor = bucket.compactor(options());
     compactor.merge_all().await;
     let left: Vec<Profile> = profiles.iter().filter(|p| p.service != "web").cloned().collect();

@@ -1,13 +1,12 @@
 //! Profiles of a selector that are kept for a shorter time than their block: which blocks have some to leave out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use hearth_block::merge::Expiry;
 use hearth_block::{BlockError, BlockReader};
 use hearth_catalog::{BlockEntry, RootView};
-use hearth_common::{BlockId, LimitsSource, TenantId, TimestampNs};
+use hearth_common::{BlockId, TenantId};
 use hearth_model::{Answer, Question};
 use hearth_objstore::Store;
 use parking_lot::Mutex;
@@ -16,33 +15,6 @@ use parking_lot::Mutex;
 const LOOKS_MAX: usize = 64;
 /// Most blocks that are remembered as looked into. Beyond it they are looked into again.
 const CLEAN_MAX: usize = 100_000;
-
-/// Which profiles of a tenant are too old by now, beside those that its retention of whole blocks says.
-pub trait Expiries: Debug + Send + Sync {
-    /// By selector, from when on profiles are kept.
-    fn of(&self, tenant: &TenantId, now: TimestampNs) -> Vec<Expiry>;
-}
-
-/// Nothing goes before its block does.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct WholeBlocks;
-
-impl Expiries for WholeBlocks {
-    fn of(&self, _tenant: &TenantId, _now: TimestampNs) -> Vec<Expiry> {
-        Vec::new()
-    }
-}
-
-/// What the limits of a tenant say.
-#[derive(Debug, Clone)]
-pub struct ByLimits(pub Arc<dyn LimitsSource>);
-
-impl Expiries for ByLimits {
-    fn of(&self, tenant: &TenantId, now: TimestampNs) -> Vec<Expiry> {
-        // Wrong rules were refused when they were loaded; then nothing goes.
-        hearth_catalog::expiries(&self.0.limits(tenant), now).unwrap_or_default()
-    }
-}
 
 /// What was looked into and had nothing: folder of the block → selectors.
 #[derive(Debug, Default)]

@@ -28,7 +28,6 @@ pub(crate) use aside::Aside;
 pub(crate) use deletions::out_of_reach;
 use deletions::{Deletions, deletions, waiting};
 pub(crate) use expiry::Clean;
-pub use expiry::{ByLimits, Expiries, WholeBlocks};
 use stop::Stop;
 use work::{Work, WorkError, Worked};
 
@@ -88,7 +87,9 @@ impl Compactor {
         let Some(view) = self.catalog.newest(tenant, Duration::ZERO).await.map_err(failed)? else {
             return Ok(0);
         };
-        let expiries = self.expiries.of(tenant, self.clock.now());
+        // Wrong rules were refused when they were loaded; of those nothing goes.
+        let limits = self.limits.limits(tenant);
+        let expiries = hearth_catalog::expiries(&limits, self.clock.now()).unwrap_or_default();
         let expired = expiry::expired(self.catalog.store(), tenant, &view, &expiries, &self.clean).await;
         let jobs = self.planned(tenant, &view, &expired);
         self.metrics.planned(tenant, jobs.len());

@@ -13,13 +13,13 @@ use futures::future::BoxFuture;
 use hearth_block::input::BlockSpec;
 use hearth_block::{BlockReader, verify};
 use hearth_catalog::{BlockEntry, Catalog, CatalogOptions, Commit, RootView, SourceRange};
+use hearth_common::limits::RetentionRule;
 use hearth_common::units::GoDuration;
 use hearth_common::{
     Clock, JournalId, Position, SystemClock, TenantId, TenantLimits, TimeRange, TimestampNs,
 };
 use hearth_compactor::{
-    Alone, Compactor, CompactorDeps, CompactorOptions, Expiries, MergingOptions, Owners, PlanOptions,
-    WholeBlocks,
+    Alone, Compactor, CompactorDeps, CompactorOptions, MergingOptions, Owners, PlanOptions,
 };
 use hearth_model::{Answer, ProfileQuery, ProfileType, Question, Selector};
 use hearth_objstore::{Fault, Faults, Operation, Store, StoreOptions};
@@ -116,7 +116,7 @@ pub struct Bucket {
     pub clock: Arc<SetClock>,
     dates: Arc<Dates>,
     /// Of the next compactors.
-    pub expiries: Mutex<Arc<dyn Expiries>>,
+    pub retention: Mutex<Vec<RetentionRule>>,
     pub tenant: TenantId,
     positions: AtomicU64,
     unique: Arc<AtomicU64>,
@@ -143,16 +143,22 @@ impl Bucket {
         let store =
             Store::open(url, StoreOptions { faults: Some(faults), ..StoreOptions::default() }).unwrap();
         let tenant = TenantId::anonymous();
-        let expiries: Mutex<Arc<dyn Expiries>> = Mutex::new(Arc::new(WholeBlocks));
         Self {
             store,
             clock,
             dates,
-            expiries,
+            retention: Mutex::default(),
             tenant,
             positions: AtomicU64::new(0),
             unique: Arc::new(AtomicU64::new(1)),
         }
+    }
+
+    /// From now on the next compactors keep profiles of a selector only from a time on.
+    pub fn keep_from(&self, selector: &str, from: TimestampNs) {
+        let now_ns = self.clock.now_ns.load(Ordering::Relaxed);
+        let period = GoDuration(Duration::from_nanos((now_ns - from.0) as u64));
+        *self.retention.lock().unwrap() = vec![RetentionRule { selector: selector.to_owned(), period }];
     }
 
     pub fn set_time(&self, now_ns: i64) {
@@ -206,6 +212,7 @@ impl Bucket {
         let unique = Arc::clone(&self.unique);
         let limits = TenantLimits {
             compactor_blocks_retention_period: GoDuration::from_secs(0),
+            retention: self.retention.lock().unwrap().clone(),
             ..TenantLimits::default()
         };
         let deps = CompactorDeps {
@@ -215,7 +222,6 @@ impl Bucket {
             rng: Arc::new(move || u128::from(support::Random(unique.fetch_add(1, Ordering::Relaxed)).next())),
             workers: Some(Arc::new(|job| drop(tokio::task::spawn_blocking(job)))),
             owners,
-            expiries: Arc::clone(&self.expiries.lock().unwrap()),
         };
         Compactor::new(deps, options)
     }

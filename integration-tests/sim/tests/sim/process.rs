@@ -9,7 +9,7 @@ use hearth_catalog::Catalog;
 use hearth_cluster::gossip::{Announcement, GossipOptions, PeerState, Role};
 use hearth_common::work::Job;
 use hearth_common::{Clock, DiskId, InstanceId, MemberId, TenantLimits, Workers};
-use hearth_compactor::{Alone, Compactor, CompactorDeps, CompactorOptions, PlanOptions, WholeBlocks};
+use hearth_compactor::{Alone, Compactor, CompactorDeps, CompactorOptions, PlanOptions};
 use hearth_distributor::{ClusterPush, ClusterPushDeps, ClusterPushOptions};
 use hearth_ingester::api::Member;
 use hearth_ingester::simulated::{Parts, Process};
@@ -433,7 +433,6 @@ impl Shared<'_> {
             rng: self.random(),
             workers: None,
             owners: Arc::new(Alone),
-            expiries: Arc::new(WholeBlocks),
         };
         let compactor = Compactor::new(deps, options);
         tokio::spawn(async move { compactor.run(std::future::pending()).await })
