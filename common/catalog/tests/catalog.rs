@@ -8,38 +8,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Random, TokioClock, block, catalog, journal, range, tenant, upload};
+use common::{Bed, block, catalog, journal, range, tenant, upload};
 use futures::future::BoxFuture;
 use hearth_catalog::{
-    BlockRef, Catalog, CatalogError, CatalogOptions, Commit, Edit, Publication, Tombstone, Version,
-    block_path, expired_versions, root_key,
+    BlockRef, CatalogError, CatalogOptions, Commit, Edit, Publication, Tombstone, Version, block_path,
+    expired_versions, root_key,
 };
 use hearth_common::{Position, TimestampNs};
-use hearth_objstore::{Fault, Faults, Operation, Store, StoreOptions};
-
-struct Bed {
-    store: Store,
-    clock: Arc<TokioClock>,
-    random: Random,
-}
-
-impl Bed {
-    fn new() -> Self {
-        let store = Store::open("memory:", StoreOptions::default()).unwrap();
-        Self { store, clock: Arc::new(TokioClock(tokio::time::Instant::now())), random: Random::new(1) }
-    }
-
-    fn catalog(&self) -> Catalog {
-        catalog(self.store.clone(), &self.random, &self.clock, CatalogOptions::default())
-    }
-
-    async fn commit(&self, journal_number: u64, after: u64, upto: u64) -> Commit {
-        let source = range(&journal(journal_number, 1), after, upto);
-        let add = vec![block(0, 20_000, vec![source.clone()], self.random.next())];
-        upload(&self.store, &add[0]).await;
-        Commit { ranges: vec![source], add, ..Commit::default() }
-    }
-}
+use hearth_objstore::{Fault, Faults, Operation};
 
 /// Answers the creations of roots with a script, then with nothing.
 #[derive(Debug, Default)]

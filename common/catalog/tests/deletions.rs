@@ -8,36 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Random, TokioClock, block, catalog, journal, range, tenant, upload};
-use hearth_catalog::{
-    BlockRef, Burial, Catalog, CatalogError, CatalogOptions, Commit, Edit, Publication, RootView,
-};
+use common::{Bed, block, journal, range, tenant, upload};
+use hearth_catalog::{BlockRef, Burial, Catalog, CatalogError, Edit, Publication, RootView};
 use hearth_common::{Position, TimeRange};
-use hearth_objstore::{Store, StoreOptions};
-
-struct Bed {
-    store: Store,
-    clock: Arc<TokioClock>,
-    random: Random,
-}
-
-impl Bed {
-    fn new() -> Self {
-        let store = Store::open("memory:", StoreOptions::default()).unwrap();
-        Self { store, clock: Arc::new(TokioClock(tokio::time::Instant::now())), random: Random::new(1) }
-    }
-
-    fn catalog(&self) -> Catalog {
-        catalog(self.store.clone(), &self.random, &self.clock, CatalogOptions::default())
-    }
-
-    async fn commit(&self, journal_number: u64, after: u64, upto: u64) -> Commit {
-        let source = range(&journal(journal_number, 1), after, upto);
-        let add = vec![block(0, 20_000, vec![source.clone()], self.random.next())];
-        upload(&self.store, &add[0]).await;
-        Commit { ranges: vec![source], add, ..Commit::default() }
-    }
-}
 
 fn burial(id: u128, rows_end: &[(u64, u64)]) -> Burial {
     Burial {

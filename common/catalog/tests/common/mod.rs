@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hearth_block::BlockSpec;
-use hearth_catalog::{BlockEntry, Catalog, CatalogOptions, ObjectEntry, SourceRange};
+use hearth_catalog::{BlockEntry, Catalog, CatalogOptions, Commit, ObjectEntry, SourceRange};
 use hearth_common::{
     CellId, Clock, DiskId, Incarnation, InstanceId, JournalId, MemberId, Position, TenantId, TimestampNs,
 };
-use hearth_objstore::{Fault, Faults, Operation, Store};
+use hearth_objstore::{Fault, Faults, Operation, Store, StoreOptions};
 
 /// Follows tokio's clock, which tests stop and move.
 #[derive(Debug)]
@@ -142,4 +142,29 @@ pub fn catalog(store: Store, random: &Random, clock: &Arc<TokioClock>, options: 
         clock,
         options,
     )
+}
+
+/// A store, and what catalogs over it share.
+pub struct Bed {
+    pub store: Store,
+    pub clock: Arc<TokioClock>,
+    pub random: Random,
+}
+
+impl Bed {
+    pub fn new() -> Self {
+        let store = Store::open("memory:", StoreOptions::default()).unwrap();
+        Self { store, clock: Arc::new(TokioClock(tokio::time::Instant::now())), random: Random::new(1) }
+    }
+
+    pub fn catalog(&self) -> Catalog {
+        catalog(self.store.clone(), &self.random, &self.clock, CatalogOptions::default())
+    }
+
+    pub async fn commit(&self, journal_number: u64, after: u64, upto: u64) -> Commit {
+        let source = range(&journal(journal_number, 1), after, upto);
+        let add = vec![block(0, 20_000, vec![source.clone()], self.random.next())];
+        upload(&self.store, &add[0]).await;
+        Commit { ranges: vec![source], add, ..Commit::default() }
+    }
 }
