@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_catalog::{Catalog, CatalogError, Edit, expired_versions};
-use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, Retry, TenantId, Workers};
+use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, Retry, TenantId, TimestampNs, Workers};
 use prometheus_client::registry::Registry;
 
 pub use merging::MergingOptions;
@@ -78,6 +78,8 @@ pub struct Collected {
     pub deleted_versions: u64,
     /// Deletions by users that every block has applied, and that left the root.
     pub finished_deletions: u64,
+    /// Files of a folder that writers which died never finished.
+    pub unfinished_files: u64,
 }
 
 /// Why a run over a tenant stopped. The next run goes on.
@@ -231,6 +233,9 @@ impl Compactor {
         self.condemn(tenant, &mut collected).await?;
         self.delete_due(tenant, &mut collected).await?;
         self.delete_versions(tenant, &mut collected).await?;
+        let grace_ns = i64::try_from(self.options.orphan_grace.as_nanos()).unwrap_or(i64::MAX);
+        let before = TimestampNs(self.clock.now().0.saturating_sub(grace_ns));
+        collected.unfinished_files = self.catalog.remove_unfinished(tenant, before).await?;
         Ok(collected)
     }
 

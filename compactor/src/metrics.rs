@@ -61,6 +61,7 @@ pub struct Metrics {
     deleted_objects: Counter,
     deleted_versions: Counter,
     finished_deletions: Counter,
+    unfinished_files: Counter,
     jobs: Family<JobLabels, Counter>,
     job_seconds: Histogram,
     rows_in: Counter,
@@ -94,6 +95,7 @@ impl Default for Metrics {
             deleted_objects: Counter::default(),
             deleted_versions: Counter::default(),
             finished_deletions: Counter::default(),
+            unfinished_files: Counter::default(),
             jobs,
             // From small fresh blocks to a day of a large tenant: 10 ms to 11 h.
             job_seconds: Histogram::new(exponential_buckets(0.01, 4.0, 12)),
@@ -117,7 +119,7 @@ impl Default for Metrics {
 impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("hearth_compactor");
-        let counters: [(&str, &str, &Counter); 16] = [
+        let counters: [(&str, &str, &Counter); 17] = [
             ("runs", "Runs over one tenant that succeeded", &self.runs),
             ("run_failures", "Runs over one tenant that failed", &self.failures),
             ("expired_blocks", "Blocks removed by retention", &self.expired_blocks),
@@ -129,6 +131,7 @@ impl Metrics {
                 "Deletions by users that all blocks have applied",
                 &self.finished_deletions,
             ),
+            ("unfinished_files", "Files that writers which died never finished", &self.unfinished_files),
             ("merged_rows", "Profile rows of merged blocks", &self.rows_in),
             ("written_rows", "Profile rows written by merges", &self.rows_out),
             ("merged_samples", "Sample rows of merged blocks", &self.samples),
@@ -173,6 +176,7 @@ impl Metrics {
         self.deleted_objects.inc_by(collected.deleted_objects);
         self.deleted_versions.inc_by(collected.deleted_versions);
         self.finished_deletions.inc_by(collected.finished_deletions);
+        self.unfinished_files.inc_by(collected.unfinished_files);
     }
 
     pub(crate) fn failed(&self) {

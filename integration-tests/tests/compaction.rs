@@ -112,9 +112,14 @@ fn done(api: &Api, why: &str) -> f64 {
 }
 
 fn wait(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_for(what, || holds().then_some(()).ok_or_else(String::new));
+}
+
+/// Until there is nothing that is said to be missing.
+fn wait_for(what: &str, mut missing: impl FnMut() -> Result<(), String>) {
     let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+    while let Err(why) = missing() {
+        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}: {why}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -230,7 +235,7 @@ fn conformance_holds_while_blocks_are_merged() {
 }
 
 fn kill_rounds() -> u64 {
-    std::env::var("HEARTH_COMPACTION_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(2)
+    std::env::var("HEARTH_COMPACTION_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(10)
 }
 
 /// Killed in the middle of merges, again and again: nothing is lost or double, and what was left lying is collected.
@@ -279,12 +284,14 @@ fn a_compactor_that_is_killed_loses_nothing_and_leaves_nothing() {
     }
     api.flush();
     let store = options.data_dir.join("store");
-    let is_clean = || {
-        let text = bucket(&store, &["verify", "--quick"]);
-        let blocks = format!(" {} blocks ", folders(&store, "t").len());
-        text.contains(&blocks) && !text.contains("named by no root")
-    };
-    wait("all is merged and collected", || metric(&api, "hearth_compactor_backlog") == 0.0 && is_clean());
+    wait_for("all is merged and collected", || {
+        let backlog = metric(&api, "hearth_compactor_backlog");
+        let (text, there) = (bucket(&store, &["verify", "--quick"]), folders(&store, "t").len());
+        let clean = text.contains(&format!(" {there} blocks ")) && !text.contains("named by no root");
+        let said =
+            || format!("{backlog} merges to do, folders of {there} blocks; {text}\n{}", hearth.log_text());
+        (backlog == 0.0 && clean).then_some(()).ok_or_else(said)
+    });
     assert_eq!(api.total("{}", start_ms, end_ms), Ok(acked));
     assert_eq!(metric(&api, "hearth_compactor_unequal_duplicate_rows_total"), 0.0);
     hearth.stop();

@@ -7,7 +7,9 @@ use hearth_common::{TenantId, TimestampNs};
 
 use crate::Catalog;
 use crate::error::CatalogError;
-use crate::keys::{block_path, blocks, condemned_path, page_key, pages, parse_root_key, root_key, roots};
+use crate::keys::{
+    block_path, blocks, condemned_path, folder, page_key, pages, parse_root_key, root_key, roots,
+};
 use crate::view::RootView;
 
 /// A version of a root as the store lists it.
@@ -87,6 +89,15 @@ impl Catalog {
             }
         }
         Ok(paths.into_values().collect())
+    }
+
+    /// Removes files of a tenant that writers which died never finished; says how many. See [`hearth_objstore::Store::remove_unfinished`].
+    pub async fn remove_unfinished(
+        &self,
+        tenant: &TenantId,
+        before: TimestampNs,
+    ) -> Result<u64, CatalogError> {
+        Ok(self.store.remove_unfinished(&folder(tenant), before).await?)
     }
 
     /// Deletes the objects of a path that is condemned in a committed root; returns how many there were. Refuses any other

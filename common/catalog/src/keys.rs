@@ -6,6 +6,11 @@ use hearth_common::TenantId;
 /// The folder of all tenants.
 pub(crate) const TENANTS: &str = "t";
 
+/// All that is of a tenant.
+pub(crate) fn folder(tenant: &TenantId) -> String {
+    format!("{TENANTS}/{tenant}")
+}
+
 pub(crate) fn roots(tenant: &TenantId) -> String {
     format!("{TENANTS}/{tenant}/root")
 }

@@ -1,10 +1,11 @@
-//! Reads of a local folder: one blocking task a call, `pread` for every range.
+//! Reads of a local folder: one blocking task a call, `pread` for every range; and what writers that died left in it.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -71,4 +72,44 @@ fn read_at(file: &File, range: Range<u64>) -> Result<Bytes, LocalError> {
     let mut bytes = vec![0; len];
     file.read_exact_at(&mut bytes, range.start)?;
     Ok(Bytes::from(bytes))
+}
+
+/// Whether this is a file that `LocalFileSystem` writes before it gives it the name of its object: `name#1`. No listing
+/// shows such files.
+fn is_unfinished(name: &str) -> bool {
+    name.rsplit_once('#').is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Removes files below `dir` that were begun before a time and never became objects, and folders that are empty then, up to
+/// `root`. Says how many.
+pub(crate) fn remove_unfinished(root: &Path, dir: PathBuf, before: SystemTime) -> Result<u64, LocalError> {
+    let (mut removed, mut folders) = (0, vec![dir]);
+    while let Some(folder) = folders.pop() {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            // Others clean up too.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error.into()),
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            let old = || entry.metadata().and_then(|data| data.modified()).is_ok_and(|at| at < before);
+            if !entry.file_name().to_str().is_some_and(is_unfinished) || !old() {
+                continue;
+            }
+            match std::fs::remove_file(entry.path()) {
+                Ok(()) => removed += 1,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let emptied = folder.ancestors().take_while(|above| *above != root);
+            // The first that has something in it ends this.
+            let _ = emptied.map(std::fs::remove_dir).take_while(Result::is_ok).count();
+        }
+    }
+    Ok(removed)
 }

@@ -1,7 +1,9 @@
 //! The store and its operations.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -294,6 +296,24 @@ impl Store {
         Ok(())
     }
 
+    /// Removes what writers that died left below a prefix of whole segments and that never became an object, if it was begun
+    /// before a time; says how many files. Only a folder keeps such files where we can see them: for a bucket, give it a
+    /// lifecycle rule that aborts unfinished uploads.
+    pub async fn remove_unfinished(&self, prefix: &str, before: TimestampNs) -> Result<u64, StoreError> {
+        let op = Operation::Delete;
+        let Some(folder) = &self.inner.folder else { return Ok(0) };
+        let path = parse(op, prefix)?;
+        let dir = folder.path_to_filesystem(&path).map_err(|e| StoreError::from_backend(op, prefix, e))?;
+        let root = dir.ancestors().nth(path.parts().count()).map_or_else(|| dir.clone(), PathBuf::from);
+        let before = UNIX_EPOCH + Duration::from_nanos(u64::try_from(before.0).unwrap_or(0));
+        let owned = prefix.to_owned();
+        let remove = async move {
+            let removed = folder::blocking(move || folder::remove_unfinished(&root, dir, before)).await;
+            removed.map_err(|e| local(op, &owned, e))
+        };
+        self.observed_write(op, prefix, 0, remove).await
+    }
+
     /// Adds this store's metrics to a registry.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.inner.metrics.register(registry);
@@ -367,6 +387,8 @@ pub(crate) trait Injected: Send + 'static {
 }
 
 impl Injected for () {}
+
+impl Injected for u64 {}
 
 impl Injected for std::fs::File {}
 

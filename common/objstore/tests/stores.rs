@@ -1,5 +1,6 @@
 //! The conformance suite on every store at hand.
 
+use hearth_common::TimestampNs;
 use hearth_objstore::{Store, StoreOptions, conformance};
 
 #[tokio::test]
@@ -23,6 +24,31 @@ async fn a_folder_conforms_and_leaves_nothing() {
         text.contains(r#"objstore_bucket_operations_total{operation="create",bucket="store"}"#),
         "{text}"
     );
+}
+
+/// What a process that died in the middle of a put leaves in a folder: no listing shows it, and it is found nevertheless.
+#[tokio::test]
+async fn files_that_never_became_objects_are_removed() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let store = Store::open_folder(dir.path(), StoreOptions::default()).expect("opens");
+    store.put("t/a/blocks/1/rows", vec![1]).await.expect("writes");
+    let file = |name: &str| dir.path().join(name);
+    for name in ["t/a/blocks/1/rows#1", "t/a/blocks/2/deep/rows#12", "t/b/rows#1", "t/a/no#number"] {
+        std::fs::create_dir_all(file(name).parent().expect("a folder")).expect("creates");
+        std::fs::write(file(name), b"part").expect("writes");
+    }
+    assert_eq!(store.list("t/a/blocks").await.expect("lists").len(), 1);
+    let remove = async |prefix: &str, before_ns| {
+        store.remove_unfinished(prefix, TimestampNs(before_ns)).await.expect("removes")
+    };
+    assert_eq!(remove("t/a", 1).await, 0, "young ones may be on their way");
+    assert_eq!(remove("t/none", i64::MAX).await, 0);
+    assert_eq!(remove("t/a", i64::MAX).await, 2);
+    assert!(!file("t/a/blocks/1/rows#1").exists() && file("t/a/blocks/1/rows").exists());
+    assert!(!file("t/a/blocks/2").exists(), "empty folders go too");
+    assert!(file("t/b/rows#1").exists() && file("t/a/no#number").exists());
+    assert_eq!(remove("t/b", i64::MAX).await, 1);
+    assert!(dir.path().exists());
 }
 
 /// `HEARTH_TEST_S3=s3://bucket/prefix` with credentials in AWS' variables; CI starts a server for it.
