@@ -101,6 +101,7 @@ fn parts(store: &Store, folder: Option<&Path>, seed: u64) -> RosterParts {
         cluster_id: "test".to_owned(),
         rng: Arc::new(move || u128::from(random.next()) << 64 | u128::from(random.next())),
         clock: Arc::new(TokioClock(tokio::time::Instant::now())),
+        entry_ahead_min: Duration::from_secs(30),
     }
 }
 
@@ -344,6 +345,28 @@ async fn hints_and_time_make_a_follower_look() {
     hint.send_replace(1_000);
     watch.wait_for(|roster| roster.as_ref().is_some_and(|r| r.version == 2)).await.unwrap();
     assert!(hinted.elapsed() < Duration::from_secs(30), "by the hint");
+    drop(hint);
+    following.await.unwrap();
+}
+
+/// Whoever hinted waits for it: a look that fails is repeated soon, not at the next time.
+#[tokio::test(start_paused = true)]
+async fn a_hint_is_followed_when_the_store_is_back() {
+    let (store, away) = (memory(), Arc::new(Away::default()));
+    let faulty = store.with_faults(Arc::<Away>::clone(&away));
+    let (writer, reader) = (open(&store, None, 1), Arc::new(open(&faulty, None, 2)));
+    let Proposed::Committed(_) = writer.propose(None, &first()).await.unwrap() else { panic!("lost") };
+    *away.0.lock() = true;
+    let (hint, hints) = tokio::sync::watch::channel(0);
+    let follower = Arc::clone(&reader);
+    let following = tokio::spawn(async move { follower.follow(Duration::from_secs(600), hints).await });
+    hint.send_replace(1);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(reader.known(), None);
+    *away.0.lock() = false;
+    let back = tokio::time::Instant::now();
+    reader.watch().wait_for(Option::is_some).await.unwrap();
+    assert!(back.elapsed() < Duration::from_secs(3), "{:?}", back.elapsed());
     drop(hint);
     following.await.unwrap();
 }

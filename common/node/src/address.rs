@@ -47,6 +47,7 @@ pub(crate) async fn membership(
     };
     let plan = PlanOptions {
         replace_after: settings.cluster.replace_after.0,
+        entry_ahead: settings.cluster.placement_ahead.0,
         shard_bytes_per_second: settings.cluster.shard_bytes_per_second.0,
         shards_every: settings.cluster.shards_every.0,
         shuffle_size: limits.default_limits().ingestion_tenant_shard_size,

@@ -15,6 +15,10 @@ const NAME_MAX_BYTES: usize = 100;
 const SEEDS_MAX: usize = 100;
 /// Others take the places of a member only after it was away this long: below it, each restart would move data.
 const REPLACE_AFTER_MIN: GoDuration = GoDuration::from_secs(10);
+/// What a change of placement is announced ahead, at least: gossip takes a second or two to all.
+const PLACEMENT_AHEAD_MIN: GoDuration = GoDuration::from_secs(2);
+/// And at most, which keeps an ingester that joins waiting.
+const PLACEMENT_AHEAD_MAX: GoDuration = GoDuration::from_secs(3600);
 
 /// The cluster, and the port for its processes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +33,9 @@ pub struct Cluster {
     pub advertise: String,
     /// How long an ingester is away before others take its places.
     pub replace_after: GoDuration,
+    /// How long a change of where profiles go is known before it holds: so long may a process that hears no gossip go on as
+    /// before without being sent back. Cells change one after the other, each so much after the last.
+    pub placement_ahead: GoDuration,
     /// A service of which more is pushed is spread over several cells: one for so many bytes of records a second, over all of
     /// its profiles. 0: a service is always in one cell.
     pub shard_bytes_per_second: ByteSize,
@@ -74,6 +81,7 @@ impl Default for Cluster {
             listen: String::new(),
             advertise: String::new(),
             replace_after: GoDuration::from_secs(10 * 60),
+            placement_ahead: GoDuration::from_secs(60),
             shard_bytes_per_second: ByteSize::mib(8),
             shards_every: GoDuration::from_secs(10 * 60),
             tls: ClusterTls::default(),
@@ -124,6 +132,9 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
     }
     if cluster.replace_after < REPLACE_AFTER_MIN {
         return invalid("cluster.replace_after", &cluster.replace_after, "it is at least 10s");
+    }
+    if !(PLACEMENT_AHEAD_MIN..=PLACEMENT_AHEAD_MAX).contains(&cluster.placement_ahead) {
+        return invalid("cluster.placement_ahead", &cluster.placement_ahead, "it is between 2s and 1h");
     }
     check_tls(&cluster.tls)?;
     if !has_port(&gossip.listen) {

@@ -154,6 +154,7 @@ fn settings_of_a_cluster_are_checked() {
         ("cluster: {advertise: 0.0.0.0}", "cluster.advertise"),
         ("cluster: {advertise: host}", "cluster.advertise"),
         ("cluster: {replace_after: 1s}", "at least 10s"),
+        ("cluster: {placement_ahead: 1s}", "between 2s and 1h"),
         ("gossip: {listen: '::1:7946'}", "gossip.listen"),
         ("gossip: {seeds: [':1']}", "gossip.seeds"),
         ("gossip: {seed: []}", "did you mean 'seeds'?"),

@@ -21,9 +21,8 @@ const PREFIX: &str = "cluster/roster";
 const KEEP_VERSIONS_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How many versions are kept at least.
 const KEEP_VERSIONS: usize = 100;
-/// A new schedule entry must hold no earlier than this after it is proposed: everybody has to learn of it before. The
-/// planner leaves twice as much.
-const ENTRY_AHEAD_MIN: Duration = Duration::from_secs(30);
+/// The store is asked again so soon after it failed: whoever hinted that there is a newer roster waits for it.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 impl Link for Roster {
     fn version(&self) -> u64 {
@@ -59,6 +58,9 @@ pub struct RosterParts {
     pub rng: Arc<dyn Fn() -> u128 + Send + Sync>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// A new schedule entry must hold no earlier than this after it is proposed: everybody has to learn of it before. Less
+    /// than the planner's [`super::PlanOptions::entry_ahead`], as a plan takes a moment to get to the store.
+    pub entry_ahead_min: Duration,
 }
 
 impl std::fmt::Debug for RosterParts {
@@ -81,6 +83,7 @@ pub struct RosterStore {
     chain: Chain,
     folder: Option<PathBuf>,
     cluster_id: String,
+    entry_ahead_min: Duration,
     /// What the store said last; the copy of the data folder is not here, but in `newest` only.
     known: Mutex<Option<Known<Roster>>>,
     newest: watch::Sender<Option<Arc<Roster>>>,
@@ -99,13 +102,14 @@ impl RosterStore {
     /// object store yet. A copy that is damaged is an error: it may be the only trace of what this process had promised.
     /// Blocks for a moment.
     pub fn open(parts: RosterParts) -> Result<Self, RosterError> {
-        let RosterParts { store, folder, cluster_id, rng, clock } = parts;
+        let RosterParts { store, folder, cluster_id, rng, clock, entry_ahead_min } = parts;
         let copy = folder.as_deref().map(disk::read).transpose()?.flatten().map(Arc::new);
         let rng: Rng = rng;
         let this = Self {
             chain: Chain::new(store, PREFIX, rng, clock),
             folder,
             cluster_id,
+            entry_ahead_min,
             known: Mutex::new(None),
             newest: watch::Sender::new(None),
             turn: tokio::sync::Mutex::new(()),
@@ -179,7 +183,7 @@ impl RosterStore {
         next.check().map_err(|source| RosterError::Invalid { version, source })?;
         self.check_cluster("the proposal", next)?;
         let Some(base) = base else { return Ok(()) };
-        let soonest = i128::from(self.chain.clock.now().0) + ENTRY_AHEAD_MIN.as_nanos() as i128;
+        let soonest = i128::from(self.chain.clock.now().0) + self.entry_ahead_min.as_nanos() as i128;
         for entry in next.schedule.iter().filter(|entry| !base.schedule.contains(entry)) {
             if i128::from(entry.effective.0) < soonest {
                 return Err(RosterError::Refused(format!(
@@ -255,7 +259,7 @@ impl RosterStore {
             }
             let known = self.known().map_or(0, |roster| roster.version);
             tokio::select! {
-                () = tokio::time::sleep(every) => {}
+                () = tokio::time::sleep(if failing { every.min(FAILED_PAUSE) } else { every }) => {}
                 // Each hint is followed once: a false one, or one while the store is away, makes no busy loop.
                 hinted = hint.wait_for(|version| *version > known.max(followed)) => match hinted {
                     Ok(version) => followed = *version,

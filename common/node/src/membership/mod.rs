@@ -153,6 +153,7 @@ impl Membership {
             cluster_id: options.plan.cluster_id.clone(),
             rng: Arc::clone(&rng),
             clock: Arc::clone(&clock),
+            entry_ahead_min: options.plan.entry_ahead / 2,
         })?;
         let (peers, hint) = (watch::Sender::new(Arc::default()), watch::Sender::new(0));
         let cells = Cells::new(CellsParts {

@@ -92,33 +92,39 @@ pub(crate) async fn push(world: Arc<World>, profiles: Vec<Profile>) -> Result<()
     Ok(())
 }
 
-async fn push_once(world: &World, mut left: Vec<Profile>) -> Result<(), String> {
+async fn push_once(world: &World, profiles: Vec<Profile>) -> Result<(), String> {
+    let window_ns = world.rules.window().as_nanos() as i64;
+    let left = &profiles;
     for try_number in 0..TRIES_MAX {
         let at = world.any_front();
-        let now = world.node(at).clock.now();
-        let window_ns = world.rules.window().as_nanos() as i64;
-        left.retain(|profile| now.0 - profile.time.0 < window_ns);
-        if left.is_empty() {
-            return Ok(());
-        }
         let rid_try = if world.plant == Plant::NewIdentity { try_number } else { 0 };
-        let records: Vec<Bytes> = left.iter().map(|profile| profile.record(rid_try)).collect();
-        world.truth.lock().sent.extend(left.iter().map(|profile| profile.number));
-        let pushed = call(world, at, async |front| front.push.push(records).await.ok()).await;
-        if let Some(outcomes) = pushed {
-            for (profile, outcome) in left.iter().zip(&outcomes) {
+        // As a distributor does, by its own clock, when a push has come.
+        let pushed = call(world, at, async |front| {
+            let now = world.node(at).clock.now();
+            let young = left.iter().filter(|profile| now.0 - profile.time.0 < window_ns);
+            let young: Vec<Profile> = young.copied().collect();
+            let records: Vec<Bytes> = young.iter().map(|profile| profile.record(rid_try)).collect();
+            if young.is_empty() {
+                return Some((young, Vec::new()));
+            }
+            world.truth.lock().sent.extend(young.iter().map(|profile| profile.number));
+            let outcomes = front.push.push(records).await.ok()?;
+            Some((young, outcomes))
+        });
+        if let Some((young, outcomes)) = pushed.await {
+            for (profile, outcome) in young.iter().zip(&outcomes) {
                 if *outcome != PushOutcome::Acked {
                     return Err(format!("record {}: {outcome:?}", profile.number));
                 }
                 world.truth.lock().acked.insert(profile.number);
             }
-            let numbers: Vec<u64> = left.iter().map(|profile| profile.number).collect();
+            let numbers: Vec<u64> = young.iter().map(|profile| profile.number).collect();
             world.trace.note(&format!("f{at} took {numbers:?}"));
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(50 + world.dice.below(400))).await;
     }
-    Err(format!("records {left:?} were not taken in {TRIES_MAX} tries"))
+    Err(format!("records {profiles:?} were not taken in {TRIES_MAX} tries"))
 }
 
 fn question() -> Question {

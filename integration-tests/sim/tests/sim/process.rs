@@ -10,7 +10,7 @@ use hearth_cluster::gossip::{Announcement, GossipOptions, PeerState, Role};
 use hearth_common::work::Job;
 use hearth_common::{Clock, DiskId, InstanceId, MemberId, TenantLimits, Workers};
 use hearth_compactor::{Alone, Compactor, CompactorDeps, CompactorOptions, PlanOptions};
-use hearth_distributor::{ClusterPush, ClusterPushDeps, ClusterPushOptions};
+use hearth_distributor::{ClusterPush, ClusterPushDeps};
 use hearth_ingester::api::Member;
 use hearth_ingester::simulated::{Parts, Process};
 use hearth_ingester::{Cells, IngesterDeps, IngesterOptions};
@@ -391,7 +391,7 @@ impl Shared<'_> {
             cells: Arc::clone(membership.cells()),
             clock: Arc::clone(&self.clock),
             random: self.random(),
-            options: ClusterPushOptions::default(),
+            options: self.world.rules.push(),
         });
         let heads = ClusterHeads::new(ClusterHeadsDeps {
             cells: Arc::clone(membership.cells()),

@@ -10,6 +10,7 @@ use hearth_catalog::CatalogOptions;
 use hearth_cell::Status;
 use hearth_cluster::roster::PlanOptions;
 use hearth_common::{DiskId, InstanceId, MemberId};
+use hearth_distributor::ClusterPushOptions;
 use hearth_objstore::{Store, StoreOptions};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -26,6 +27,10 @@ use crate::process::{Kind, Node, kill, start};
 /// A process that does not stop by then is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
 const NS_PER_S: i64 = 1_000_000_000;
+/// Most seconds that a wall clock is off where times are short.
+const CLOCK_OFF_HASTY_S: i64 = 2;
+/// And how long a front tries to get a push to its cells.
+const PUSH_MAX_HASTY: Duration = Duration::from_secs(5);
 
 /// What is chosen once for a world.
 #[derive(Debug)]
@@ -53,13 +58,12 @@ impl Rules {
             settle_without_zones: s(2),
             replace_after: s(if hasty { 10 + dice.below(20) } else { 600 }),
             entry_ahead: s(1 + dice.below(4)),
-            window_margin: s(if unheard {
-                1
-            } else if hasty {
-                5
+            // A push that was young enough when it came may be under way for its deadline, and clocks differ.
+            window_margin: if hasty {
+                PUSH_MAX_HASTY + 2 * s(CLOCK_OFF_HASTY_S as u64) + s(1)
             } else {
-                600
-            }),
+                s(600)
+            },
             shard_bytes_per_second: if dice.chance(30) { 1 } else { 0 },
             shards_every: s(10),
             shuffle_size: if dice.chance(30) { 2 } else { 0 },
@@ -76,7 +80,7 @@ impl Rules {
             )
         };
         let first = factor + dice.below(3) as usize;
-        Self { plan, hasty, unheard, clock_off_s: if hasty { 2 } else { 3600 }, first }
+        Self { plan, hasty, unheard, clock_off_s: if hasty { CLOCK_OFF_HASTY_S } else { 3600 }, first }
     }
 
     pub(crate) fn catalog(&self) -> CatalogOptions {
@@ -85,6 +89,12 @@ impl Rules {
             true => CatalogOptions { confirmed_for: Duration::from_secs(5), ..usual },
             false => usual,
         }
+    }
+
+    /// How fronts push.
+    pub(crate) fn push(&self) -> ClusterPushOptions {
+        let usual = ClusterPushOptions::default();
+        if self.hasty { ClusterPushOptions { deadline: PUSH_MAX_HASTY, ..usual } } else { usual }
     }
 
     /// How often fronts look for a roster that nobody told them of.
