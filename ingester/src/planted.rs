@@ -25,6 +25,8 @@ pub enum Bug {
     RidsNotLoaded,
     /// Records are taken whatever cell they belong to.
     MisplacedAccepted,
+    /// A leader takes records although placement may have changed without its knowledge.
+    DoubtIgnored,
     /// Who begins to lead builds nothing of what the log holds.
     RebuildSkipped,
 }

@@ -38,6 +38,7 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
     links.serve(&ingester);
     post.0.get_or_init(|| Arc::clone(&links));
     let member = Member::new(Arc::clone(&ingester), node.settings.cluster.id.clone());
+    links.tell(&member);
     let gate = node.readiness.gate("cells", "the cells of the roster are not open yet");
     let follower = Follower {
         ingester: Arc::clone(&ingester),
@@ -206,6 +207,7 @@ pub(crate) struct Follower {
 impl Follower {
     /// Begins to follow, to publish what is left of cells that go, and to hear the wish to leave.
     pub(crate) fn begin(self) -> Vec<JoinHandle<()>> {
+        self.member.hint_to(self.membership.hint());
         let publishing = publish_last(Arc::clone(&self.ingester), Arc::clone(&self.membership));
         let leaving = leave_when_wished(Arc::clone(&self.member), Arc::clone(&self.membership));
         vec![tokio::spawn(publishing), tokio::spawn(leaving), tokio::spawn(self.follow())]

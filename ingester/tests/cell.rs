@@ -368,3 +368,59 @@ async fn what_an_old_roster_placed_is_sent_back() {
     assert_eq!(cluster.total(&all).await, sum(0..12));
     cluster.stop().await;
 }
+
+/// What an announced change may move is not taken: somebody else may know already that it holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_announced_change_may_move_comes_again() {
+    let cluster = Cluster::start().await;
+    let all = [0, 1, 2];
+    cluster.push(&all, records(0..10)).await;
+    let leader = &cluster.nodes[cluster.leader(&all).await];
+    let push = async |range| {
+        let pushed = leader.api.push(Push { cell: cell(), roster_version: 9, records: records(range) }).await;
+        pushed.expect("well-formed").outcomes
+    };
+    let not_ready = |outcome: &Outcome| matches!(outcome, Outcome::Retry(retry) if retry.why == RetryWhy::NotReady && retry.leader.is_none());
+    let announced = |version, to: &str, effective: TimestampNs| {
+        let mut roster = roster(version, "i0");
+        let entry = ScheduleEntry::new(effective, vec![CellId(InstanceId(Arc::from(to)))]);
+        roster.schedule.push(ScheduleEntry { announced: true, ..entry });
+        roster
+    };
+    let time = record::peek(&record(10)).expect("a record").0.time;
+    leader.api.set_roster(&announced(4, "i9", TimestampNs(time.0 + 1)));
+    assert_eq!(push(10..11).await, [Outcome::Done(PushOutcome::Acked)], "before it can hold");
+    leader.api.set_roster(&announced(5, "i9", time));
+    let outcomes = push(11..12).await;
+    assert!(outcomes.iter().all(not_ready) && outcomes.len() == 1, "{outcomes:?}");
+    // It moves nothing away from here.
+    leader.api.set_roster(&announced(6, "i0", time));
+    assert_eq!(push(11..12).await, [Outcome::Done(PushOutcome::Acked)]);
+    // A member that voted knows more; it does not matter what is heard later.
+    leader.api.heard_roster(7);
+    assert_eq!(push(12..13).await, [Outcome::Done(PushOutcome::Acked)], "of this term it knows enough");
+    assert_eq!(cluster.total(&all).await, sum(0..13));
+    cluster.stop().await;
+}
+
+/// Whoever begins to lead has to know first what those know that voted for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_leader_takes_nothing_before_it_knows_the_roster_of_its_voters() {
+    let cluster = Cluster::start().await;
+    let all = [0, 1, 2];
+    let leader = &cluster.nodes[cluster.leader(&all).await];
+    leader.api.set_roster(&roster(5, "i0"));
+    leader.api.heard_roster(7);
+    let push = async || {
+        let push = Push { cell: cell(), roster_version: 7, records: records(0..1) };
+        leader.api.push(push).await.expect("well-formed").outcomes
+    };
+    let outcomes = push().await;
+    assert!(
+        matches!(&outcomes[..], [Outcome::Retry(retry)] if retry.why == RetryWhy::NotReady),
+        "{outcomes:?}"
+    );
+    leader.api.set_roster(&roster(7, "i0"));
+    assert_eq!(push().await, [Outcome::Done(PushOutcome::Acked)]);
+    cluster.stop().await;
+}

@@ -1,6 +1,7 @@
 //! Pushes profiles with known sums through a cluster, from several clients that retry, while something goes wrong; then, and
 //! meanwhile, asks whether every acknowledged one is there exactly once.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,7 +10,7 @@ use crate::api::Api;
 use crate::profile;
 
 /// Services that profiles are pushed for.
-pub const SERVICES: u64 = 7;
+pub const SERVICES: u64 = 17;
 /// How long a client tries one push.
 const PUSH_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -17,6 +18,8 @@ const PUSH_PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Checker {
     base_ns: i64,
+    /// When each profile was made.
+    times_ns: Mutex<BTreeMap<u64, i64>>,
     /// Sums by service of what was begun and of what was acknowledged.
     begun: Vec<AtomicI64>,
     acked: Vec<AtomicI64>,
@@ -35,12 +38,16 @@ pub struct Checker {
     errors: Mutex<Vec<String>>,
 }
 
+fn now_ns() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as i64
+}
+
 impl Default for Checker {
     fn default() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as i64;
         let zeros = || (0..SERVICES).map(|_| AtomicI64::new(0)).collect();
         Self {
-            base_ns: now / 1_000_000 * 1_000_000 - 60_000_000_000,
+            base_ns: now_ns() / 1_000_000 * 1_000_000 - 60_000_000_000,
+            times_ns: Mutex::default(),
             begun: zeros(),
             acked: zeros(),
             next: AtomicU64::new(0),
@@ -72,7 +79,12 @@ impl Checker {
         let value = 1_000_003 + (n as i64 * 7919) % 1_000_000;
         let leaf = format!("leaf-{}", n % 97);
         let stacks: &[(&[&str], i64)] = &[(&["main", "work", &leaf], value), (&["main", "idle"], 17)];
-        let body = profile::gzip(&profile::cpu(self.base_ns + n as i64 * 1_000, stacks));
+        // Of now, so that it goes where profiles go now; a retry has the time of the first try.
+        let time_ns = {
+            let mut times = self.times_ns.lock().expect("not poisoned");
+            *times.entry(n).or_insert_with(now_ns)
+        };
+        let body = profile::gzip(&profile::cpu(time_ns, stacks));
         (n % SERVICES, value + 17, body)
     }
 
@@ -149,7 +161,7 @@ impl Checker {
 
     /// A range that has all profiles.
     pub fn range_ms(&self) -> (i64, i64) {
-        (self.base_ns / 1_000_000 - 1000, self.base_ns / 1_000_000 + 600_000)
+        (self.base_ns / 1_000_000 - 1000, self.base_ns / 1_000_000 + 3_600_000)
     }
 
     fn total(&self, client: &Api, service: u64) -> Result<i64, String> {

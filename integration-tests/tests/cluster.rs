@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hearth_integration_tests::cluster::{Plan, Role};
 use hearth_integration_tests::load::{SETTLE, Sending, fault_time, turn, under_load};
+use hearth_integration_tests::process::OPEN_LIMITS;
 use hearth_integration_tests::{Cluster, shared};
 
 #[test]
@@ -112,13 +113,24 @@ fn pushes_go_on_while_the_object_store_is_away() {
 #[test]
 fn ingesters_come_and_go() {
     let _turn = turn();
-    let mut cluster = Cluster::start(Plan::default());
+    let config = format!("{OPEN_LIMITS}cluster: {{placement_ahead: 4s}}\n");
+    let mut cluster = Cluster::start(Plan { config, ..Plan::default() });
     under_load(&mut cluster, "scaled 3 → 6 → 3", Sending::Retrying, |cluster, _| {
         let new: Vec<String> = (3..6).map(|at| cluster.add(Role::Ingester, at)).collect();
         new.iter().for_each(|name| cluster.launch(name));
         new.iter().for_each(|name| _ = cluster.wait_ready(name));
         cluster.wait_ring("the new ones have cells", |ring| {
             new.iter().all(|name| ring["cells"].as_array().unwrap().iter().any(|cell| cell["cell"] == **name))
+        });
+        // Placement has changed, and records go to the new ones.
+        cluster.wait_ring("new cells take records", |ring| {
+            let takes = |cell: &&serde_json::Value| {
+                let leader = |member: &&serde_json::Value| member["role"] == "leader";
+                let leads = cell["members"].as_array().unwrap().iter().find(leader);
+                new.iter().any(|name| cell["cell"] == **name)
+                    && leads.is_some_and(|leads| leads["committed"].as_u64() > Some(20))
+            };
+            ring["cells"].as_array().unwrap().iter().filter(takes).count() >= 2
         });
         std::thread::sleep(fault_time());
         for name in &new {

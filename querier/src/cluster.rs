@@ -129,7 +129,7 @@ impl ClusterHeads {
 fn obligations(view: &View, tenant: &TenantId, from: TimestampNs) -> BTreeSet<CellId> {
     let mut cells: BTreeSet<CellId> = view.roster.cells_to_ask().map(|cell| cell.id.clone()).collect();
     if cells.len() > ASK_ALL_MAX {
-        let placed = view.homes.schedule().cells_since(tenant, from);
+        let placed = view.homes.cells_since(tenant, from);
         cells.retain(|cell| placed.binary_search(cell).is_ok());
     }
     cells

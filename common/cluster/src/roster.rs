@@ -26,7 +26,7 @@ pub use homes::{Homes, LOOSE_AHEAD, PlaceKey, Placed, service_key};
 pub use json::{decode_roster, encode_roster};
 pub use plan::{Plan, plan};
 pub use shards::Volume;
-pub use sight::{Note, PlanOptions, Presence, Seen, Sight};
+pub use sight::{Knowledge, Note, PlanOptions, Presence, Seen, Sight};
 pub use store::{Proposed, RosterParts, RosterStore};
 pub use tend::{Tended, tend};
 pub use types::{

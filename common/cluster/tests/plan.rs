@@ -71,13 +71,48 @@ fn a_join_adds_member_cell_and_entry() {
     assert!(
         matches!(
             &steps[..],
-            [Change::AddMember(_), Change::BeginLog { lost: None, .. }, Change::AddEntry(_)]
+            [
+                Change::AddMember(_),
+                Change::BeginLog { lost: None, .. },
+                Change::AddEntry(_),
+                Change::SetEffective(_)
+            ]
         ),
         "{steps:?}"
     );
     assert_eq!(world.seats("a2"), world.seats("a2").replace("a1", "a2"), "not with its zone mate");
     assert_eq!(world.placed(), "a1 a2 b1 c1");
     assert_eq!(world.roster().schedule[1].effective.0, wall.0 + 60_000_000_000);
+}
+
+/// Nobody is placed on a new cell before all leaders know that they may be: one that does not would take the same profile.
+#[test]
+fn a_change_of_placement_holds_once_all_cells_know_of_it() {
+    let mut world = World::begun(3, &["a1", "b1", "c1"]);
+    world.ignorant = Some(cell_id("b1"));
+    world.see("a2", 1, Presence::Joining);
+    let announced_at = world.wall();
+    assert!(matches!(world.settle()[..], [.., Change::AddEntry(_)]));
+    let announced = |world: &World| world.roster().announced().map(|entry| entry.effective.0);
+    assert_eq!(announced(&world), Some(announced_at.0 + 60_000_000_000));
+    assert!(world.notes.contains(&Note::PlacementWaits(instance("b1"))), "{:?}", world.notes);
+    assert_eq!(world.roster().placement().unwrap().entries().len(), 1, "it does not hold yet");
+    world.pass(29);
+    assert_eq!(world.settle(), []);
+    // Leaders hold back what it may move from that time on, so it is put off.
+    world.pass(2);
+    assert!(matches!(world.settle()[..], [Change::AddEntry(_)]));
+    assert_eq!(announced(&world), Some(world.wall().0 + 60_000_000_000));
+    assert_eq!(world.roster().schedule.len(), 2);
+    // Others come meanwhile: that is one change with this one.
+    world.see("b2", 1, Presence::Joining);
+    world.settle();
+    assert_eq!((world.placed(), world.roster().schedule.len()), ("a1 a2 b1 b2 c1".to_owned(), 2));
+    world.ignorant = None;
+    let then = announced(&world).unwrap();
+    assert_eq!(world.settle(), [Change::SetEffective(TimestampNs(then))]);
+    assert_eq!((announced(&world), world.roster().placement().unwrap().entries().len()), (None, 2));
+    assert_eq!(world.settle(), []);
 }
 
 #[test]

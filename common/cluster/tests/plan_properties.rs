@@ -7,7 +7,8 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_cluster::roster::{
-    Cell, CellState, Change, Homes, LogId, MemberState, Note, Presence, Roster, decode_roster, encode_roster,
+    Cell, CellState, Change, Homes, LogId, MemberState, Note, Presence, Roster, ScheduleEntry, decode_roster,
+    encode_roster,
 };
 use hearth_common::{MemberId, TenantId, TimestampNs};
 use proptest::prelude::*;
@@ -163,8 +164,19 @@ fn check_new_seats(world: &World, before: &Roster, after: &Roster, change: &Chan
 fn check_schedule(world: &World, before: &Roster, after: &Roster) {
     let (wall, ahead_ns) = (world.wall().0, 60_000_000_000);
     let added: Vec<_> = after.schedule.iter().filter(|e| !before.schedule.contains(e)).collect();
-    assert!(added.len() <= 1 && added.iter().all(|e| e.effective.0 >= wall + ahead_ns));
-    if let (Some(entry), Some(last)) = (added.first(), before.schedule.last()) {
+    match (before.announced(), &added[..]) {
+        (_, []) => {}
+        // What holds was announced, for then or earlier.
+        (Some(known), [entry]) if !entry.announced => {
+            assert!(entry.effective >= known.effective && entry.effective.0 >= wall + ahead_ns / 2);
+            let (effective, announced) = (known.effective, true);
+            assert_eq!(ScheduleEntry { effective, announced, ..(*entry).clone() }, *known);
+        }
+        (_, [entry]) => assert!(entry.announced && entry.effective.0 >= wall + ahead_ns),
+        _ => panic!("one at a time: {added:?}"),
+    }
+    let last = before.schedule.iter().rfind(|entry| !entry.announced);
+    if let (Some(entry), Some(last)) = (added.first(), last) {
         assert!(entry.effective.0.saturating_sub(last.effective.0) >= ahead_ns, "at most one a minute");
     }
     if before.schedule == after.schedule {
@@ -172,7 +184,7 @@ fn check_schedule(world: &World, before: &Roster, after: &Roster) {
     }
     let (old, new) = (Homes::new(before).unwrap(), Homes::new(after).unwrap());
     let window_ns = 3_600_000_000_000;
-    for at in [wall - window_ns, wall - window_ns / 2, wall, wall + ahead_ns - 1] {
+    for at in [wall - window_ns, wall - window_ns / 2, wall, wall + ahead_ns / 2 - 1] {
         for service in ["checkout", "search", "cart"] {
             let place = |homes: &Homes| {
                 homes.place(&TenantId::anonymous(), service, 0, TimestampNs(at), TimestampNs(at))

@@ -35,7 +35,8 @@ fn a_loud_service_is_spread_and_comes_together_again() {
     push(&mut world, 10);
     let changes = world.settle();
     assert!(
-        matches!(&changes[..], [Change::AddEntry(entry)] if entry.effective > world.wall()),
+        matches!(&changes[..], [Change::AddEntry(entry), Change::SetEffective(time)]
+            if entry.announced && *time >= entry.effective && entry.effective > world.wall()),
         "{changes:?}"
     );
     assert_eq!(shards(&world), 3);
@@ -76,7 +77,7 @@ fn tenants_have_their_share_of_the_cells() {
     world.options.shuffle_size = 2;
     world.options.shuffle_sizes.insert(tenant("large"), 0);
     world.pass(100);
-    assert!(matches!(world.settle()[..], [Change::AddEntry(_)]));
+    assert!(matches!(world.settle()[..], [Change::AddEntry(_), Change::SetEffective(_)]));
     world.pass(100);
     assert_eq!(world.settle(), [], "once");
     let homes = Homes::new(world.roster()).unwrap();

@@ -427,6 +427,7 @@ async fn those_who_tend_agree() {
             wall: begun,
             drained: &[],
             volumes: None,
+            knowledge: None,
         };
         let (a, b) = tokio::join!(
             spawnable(tend(&one, &sight, &world.options, &random)),
@@ -439,7 +440,7 @@ async fn those_who_tend_agree() {
         assert_eq!((again.steps, again.roster), (0, a.roster));
     }
     let newest = one.known().unwrap();
-    assert_eq!((newest.cells.len(), newest.schedule.len()), (5, 2), "the second entry waits for its minute");
+    assert_eq!((newest.cells.len(), newest.schedule.len()), (5, 2), "one is announced");
 }
 
 /// Proposes until `count` of its own marks are committed; a mark is a loss with its own log id.

@@ -156,6 +156,8 @@ pub struct MemberStatus {
     pub cells: Vec<CellStatus>,
     /// What is pushed of services in the cells that it leads, the loudest first.
     pub volumes: Vec<Volume>,
+    /// Its wall clock, in nanoseconds since 1970.
+    pub wall_ns: i64,
 }
 
 /// How one cell is, as one member sees it.

@@ -1,19 +1,24 @@
 //! Members on a ring of 2^32 points; a key belongs to the first member at or behind it.
 
-use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::Arc;
-
 use hashring::HashRing;
 use hearth_common::InstanceId;
+use std::hash::{BuildHasher, Hash, Hasher};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Points of each member. With 512 the shares of members differ by some percent.
 pub const TOKENS_PER_MEMBER: u32 = 512;
 
-/// The points of a member: a fixed function of its id.
-pub fn tokens_of(member: &InstanceId) -> impl Iterator<Item = u32> {
-    let member = Arc::clone(&member.0);
-    (0..TOKENS_PER_MEMBER).map(move |n| xxh3_64_with_seed(member.as_bytes(), u64::from(n)) as u32)
+/// The points of a member: a fixed function of its id. The generator SplitMix64 (Steele, Lea, Flood: Fast splittable
+/// pseudorandom number generators, 2014), begun with the hash of the id: hashes of a short id with one seed after the other
+/// are too much alike.
+pub fn tokens_of(member: &InstanceId) -> impl Iterator<Item = u32> + use<> {
+    let begin = xxh3_64_with_seed(member.0.as_bytes(), 0);
+    (1..=TOKENS_PER_MEMBER).map(move |n| {
+        let at = begin.wrapping_add(u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mixed = (at ^ (at >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) as u32
+    })
 }
 
 /// The point of something that has an identity of 128 bits, such as a block: its owner is the member that the point

@@ -1,25 +1,26 @@
 //! What other roles call: pushes and questions for cells, and how this member is.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
-use hearth_cell::{Role, Status};
+use hearth_cell::{Role, Status, Term};
 use hearth_cluster::PushError;
 use hearth_cluster::roster::{Homes, Roster, Volume};
-use hearth_common::ErrorKind;
+use hearth_common::{CellId, ErrorKind};
 use hearth_internode::api::{
     CellStatus, ControlError, Fetch, FetchOutcome, Fetched, IngesterApi, MemberStatus, NotReady, Outcome,
     PeerStatus, Push, Pushed, Retry, RetryWhy,
 };
 use hearth_model::Answer;
 use hearth_query::{FetchAnswer, FetchError};
-use parking_lot::RwLock;
-use tokio::sync::Notify;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
 
-use super::placement::misplaced;
+use super::placement::{doubtful, misplaced};
 use crate::host::Cell;
 use crate::lead::Lead;
 use crate::planted::Bug;
@@ -35,6 +36,12 @@ pub struct Member {
     roster_version: AtomicU64,
     /// Where that roster places records.
     homes: RwLock<Option<Arc<Homes>>>,
+    /// Takes versions that are heard of, for somebody to look for them.
+    hint: OnceLock<watch::Sender<u64>>,
+    /// The newest version that another member was heard to have.
+    heard: AtomicU64,
+    /// For cells, the term that they were first asked in, and the version without which nothing is taken in it.
+    needed: Mutex<BTreeMap<CellId, (Term, u64)>>,
     leave: Notify,
 }
 
@@ -52,8 +59,44 @@ impl Member {
             cluster_id,
             roster_version: AtomicU64::new(0),
             homes: RwLock::default(),
+            hint: OnceLock::new(),
+            heard: AtomicU64::new(0),
+            needed: Mutex::default(),
             leave: Notify::new(),
         })
+    }
+
+    /// Tells it whom to tell of newer versions of the roster. Once.
+    pub fn hint_to(&self, hint: watch::Sender<u64>) {
+        self.hint.get_or_init(|| hint);
+    }
+
+    /// Another member acts on this version of the roster.
+    pub fn heard_roster(&self, version: u64) {
+        if self.heard.fetch_max(version, Ordering::Relaxed) < version {
+            self.look_for(version);
+        }
+    }
+
+    fn look_for(&self, version: u64) {
+        let Some(hint) = self.hint.get().filter(|_| version > self.roster_version()) else { return };
+        hint.send_if_modified(|known| {
+            let newer = version > *known;
+            *known = version.max(*known);
+            newer
+        });
+    }
+
+    /// A leader must know what those know that voted for it: before a change of placement holds, the leader of each cell knows
+    /// of it, and of those whose votes make another leader at least one. `false`: it has to learn that first.
+    fn knows_enough(&self, lead: &Lead, own: u64) -> bool {
+        let mut needed = self.needed.lock();
+        let heard = self.heard.load(Ordering::Relaxed);
+        let of_term = needed.entry(lead.cell.id.clone()).or_insert((lead.term, heard));
+        if of_term.0 != lead.term {
+            *of_term = (lead.term, heard);
+        }
+        of_term.1 <= own
     }
 
     /// The roster that this member acts on from now on.
@@ -66,28 +109,52 @@ impl Member {
         self.roster_version.fetch_max(roster.version, Ordering::Relaxed);
     }
 
-    /// Takes the records that belong to the cell; the others are sent back, to be placed by a newer roster than the sender's.
+    /// Takes the records that belong to the cell. Those that a newer roster than the sender's places elsewhere are sent back to
+    /// be placed by it; those of which this member cannot be sure are to come again.
     async fn push_placed(&self, lead: &Lead, push: &Push) -> Result<Vec<Outcome>, PushError> {
-        let homes = self.homes.read().clone().filter(|homes| homes.version() > push.roster_version);
-        let now = self.ingester.now();
-        let homes = homes.filter(|_| !self.ingester.common.planted.has(Bug::MisplacedAccepted));
-        let apart = homes.map(|homes| misplaced(&homes, &push.cell, &push.records, now));
-        let Some(apart) = apart.filter(|apart| apart.contains(&true)) else {
-            return Ok(lead.push(&push.records).await?.into_iter().map(Outcome::Done).collect());
+        let Some(homes) = self.homes.read().clone() else { return self.take(lead, &push.records).await };
+        let (now, count) = (self.ingester.now(), push.records.len());
+        let planted = &self.ingester.common.planted;
+        self.look_for(push.roster_version);
+        let older = push.roster_version < homes.version() && !planted.has(Bug::MisplacedAccepted);
+        let apart = match older {
+            true => misplaced(&homes, &push.cell, &push.records, now),
+            false => vec![false; count],
         };
-        let right = push.records.iter().zip(&apart).filter(|(_, elsewhere)| !**elsewhere);
-        let right: Vec<Bytes> = right.map(|(record, _)| record.clone()).collect();
-        let mut done = lead.push(&right).await?.into_iter();
-        let message = format!(
-            "version {} of the roster places it in another cell than {}",
-            self.roster_version(),
-            push.cell.0
-        );
-        let old = Outcome::Retry(Retry { why: RetryWhy::OldRoster, message, leader: None });
-        let outcome =
-            |elsewhere: bool| if elsewhere { Some(old.clone()) } else { done.next().map(Outcome::Done) };
-        let outcomes: Option<Vec<Outcome>> = apart.into_iter().map(outcome).collect();
+        let doubts = match (planted.has(Bug::DoubtIgnored), self.knows_enough(lead, homes.version())) {
+            (true, _) => vec![false; count],
+            (false, true) => doubtful(&homes, &push.cell, &push.records, now),
+            (false, false) => vec![true; count],
+        };
+        if !apart.contains(&true) && !doubts.contains(&true) {
+            return self.take(lead, &push.records).await;
+        }
+        let right = |at: usize| !apart[at] && !doubts[at];
+        let taken: Vec<Bytes> =
+            (0..count).filter(|at| right(*at)).map(|at| push.records[at].clone()).collect();
+        let mut done = self.take(lead, &taken).await?.into_iter();
+        let outcome = |at: usize| match (apart[at], doubts[at]) {
+            (true, _) => Some(again(RetryWhy::OldRoster, self.places_elsewhere(&push.cell))),
+            (false, true) => Some(again(RetryWhy::NotReady, self.not_sure(&push.cell))),
+            (false, false) => done.next(),
+        };
+        let outcomes: Option<Vec<Outcome>> = (0..count).map(outcome).collect();
         outcomes.ok_or_else(|| PushError::Malformed("a record has no outcome".to_owned()))
+    }
+
+    async fn take(&self, lead: &Lead, records: &[Bytes]) -> Result<Vec<Outcome>, PushError> {
+        Ok(lead.push(records).await?.into_iter().map(Outcome::Done).collect())
+    }
+
+    fn places_elsewhere(&self, cell: &CellId) -> String {
+        format!("version {} of the roster places it in another cell than {}", self.roster_version(), cell.0)
+    }
+
+    fn not_sure(&self, cell: &CellId) -> String {
+        format!(
+            "placement changes, and this member has not learned yet from the object store whether cell {} takes it",
+            cell.0
+        )
     }
 
     /// Returns when somebody wishes that this member leaves the cluster for good.
@@ -102,6 +169,11 @@ impl Member {
     fn answer(&self, outcome: FetchOutcome) -> Fetched {
         Fetched { outcome, roster_version: self.roster_version() }
     }
+}
+
+/// A record is to be tried again.
+fn again(why: RetryWhy, message: String) -> Outcome {
+    Outcome::Retry(Retry { why, message, leader: None })
 }
 
 /// All records of a push are to be tried again.
@@ -125,14 +197,10 @@ impl IngesterApi for Member {
             Ok(lead) => match self.push_placed(&lead, &push).await {
                 Ok(outcomes) => outcomes,
                 Err(PushError::Unavailable(message)) => match self.ingester.lead_of(&push.cell) {
-                    Ok(again) if again.term == lead.term => {
-                        let retry = Retry { why: RetryWhy::Full, message, leader: None };
-                        vec![Outcome::Retry(retry); count]
+                    Ok(still) if still.term == lead.term => {
+                        vec![again(RetryWhy::Full, message); count]
                     }
-                    Ok(_) => {
-                        let retry = Retry { why: RetryWhy::NotReady, message, leader: None };
-                        vec![Outcome::Retry(retry); count]
-                    }
+                    Ok(_) => vec![again(RetryWhy::NotReady, message); count],
                     Err(elsewhere) => all_again(count, elsewhere),
                 },
                 Err(error) => return Err(error),
@@ -192,6 +260,7 @@ impl IngesterApi for Member {
             cluster_id: self.cluster_id.clone(),
             member: self.ingester.member().clone(),
             roster_version: self.roster_version(),
+            wall_ns: self.ingester.now().0,
             state,
             cells: cells.iter().map(|cell| cell_status(cell)).collect(),
             volumes: loudest(self.ingester.leads().iter().flat_map(|lead| lead.volumes()).collect()),

@@ -1,8 +1,8 @@
 //! Links to the members that keep cells with this one: messages of replicas out and in.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use hearth_cell::Message;
@@ -13,6 +13,7 @@ use hearth_internode::link::{Link, LinkEvent, LinkOptions, LinkSink, LinkState, 
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
+use super::calls::Member;
 use crate::host::Post;
 use crate::service::Ingester;
 
@@ -31,6 +32,8 @@ pub struct Links {
     roster_version: AtomicU64,
     open: RwLock<BTreeMap<MemberId, Open>>,
     ingester: RwLock<Option<Arc<Ingester>>>,
+    /// Who hears which roster others have.
+    member: OnceLock<Arc<Member>>,
     /// Where members that this one has no link to are answered.
     ways_back: RwLock<BTreeMap<MemberId, Outbox>>,
     /// One change of the links at a time.
@@ -66,6 +69,7 @@ impl Links {
             roster_version: AtomicU64::new(0),
             open: RwLock::default(),
             ingester: RwLock::default(),
+            member: OnceLock::new(),
             ways_back: RwLock::default(),
             changing: Mutex::new(()),
         })
@@ -74,6 +78,11 @@ impl Links {
     /// Whose replicas get what comes in.
     pub fn serve(&self, ingester: &Arc<Ingester>) {
         *self.ingester.write() = Some(Arc::clone(ingester));
+    }
+
+    /// Who is to hear which roster others have. Once.
+    pub fn tell(&self, member: &Arc<Member>) {
+        self.member.get_or_init(|| Arc::clone(member));
     }
 
     /// The version of the roster that this member acts on.
@@ -158,6 +167,10 @@ impl Post for Links {
 impl LinkSink for Links {
     async fn frame(&self, from: &MemberId, frame: Frame, back: &Outbox) {
         self.remember_way_back(from, back);
+        if let Some(member) = self.member.get() {
+            // Before the message: with its votes a leader hears which roster is known.
+            member.heard_roster(frame.roster_version);
+        }
         let Some(host) = self.ingester().and_then(|ingester| ingester.host_now()) else { return };
         host.receive(from, &frame.cell, frame.log, frame.message);
     }

@@ -22,3 +22,14 @@ pub(super) fn misplaced(homes: &Homes, cell: &CellId, records: &[Bytes], now: Ti
     };
     records.iter().map(elsewhere).collect()
 }
+
+/// For each record whether what is announced may place it in another cell: whoever knows more may have placed it there.
+pub(super) fn doubtful(homes: &Homes, cell: &CellId, records: &[Bytes], now: TimestampNs) -> Vec<bool> {
+    let Some((from, announced)) = homes.announced() else { return vec![false; records.len()] };
+    let late = |bytes: &Bytes| record::peek(bytes).is_ok_and(|(header, _)| header.time >= from);
+    if !records.iter().any(late) {
+        return vec![false; records.len()];
+    }
+    let moves = misplaced(announced, cell, records, now);
+    records.iter().zip(moves).map(|(record, moves)| moves && late(record)).collect()
+}

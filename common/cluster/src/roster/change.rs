@@ -58,8 +58,12 @@ pub enum Change {
         /// What it is now.
         state: CellState,
     },
-    /// Keys are placed differently from a time on.
+    /// Keys are placed differently from a time on, or that is announced. Takes the place of one that was only announced.
     AddEntry(ScheduleEntry),
+    /// What is announced is not to come.
+    Withdraw,
+    /// What is announced holds from a time on.
+    SetEffective(TimestampNs),
     /// Entries that are superseded for longer than any profile is taken go; those that remain begin with this one.
     TrimSchedule {
         /// Effective time of the first entry that stays.
@@ -94,6 +98,11 @@ impl std::fmt::Display for Change {
                 write!(f, "cell {} is to be kept by {}", cell.0, names.join(", "))
             }
             Self::SetCellState { cell, state } => write!(f, "cell {} is {state:?}", cell.0),
+            Self::AddEntry(entry) if entry.announced => {
+                write!(f, "keys are to lie on {} cells", entry.cells.len())
+            }
+            Self::Withdraw => write!(f, "keys are to lie where they lie"),
+            Self::SetEffective(time) => write!(f, "from {} ns on keys lie as announced", time.0),
             Self::AddEntry(entry) => {
                 write!(f, "from {} ns on keys lie on {} cells", entry.effective.0, entry.cells.len())
             }
@@ -150,7 +159,20 @@ fn step(roster: &mut Roster, change: &Change) -> Result<(), InvalidChange> {
         Change::BeginLog { cell, log, founders, lost } => begin_log(roster, cell, *log, founders, lost)?,
         Change::SetWanted { cell, wanted } => cell_mut(roster, cell)?.wanted.clone_from(wanted),
         Change::SetCellState { cell, state } => cell_mut(roster, cell)?.state = *state,
-        Change::AddEntry(entry) => roster.schedule.push(entry.clone()),
+        Change::AddEntry(entry) => {
+            roster.schedule.retain(|known| !known.announced);
+            roster.schedule.push(entry.clone());
+        }
+        Change::Withdraw => match roster.announced() {
+            Some(_) => _ = roster.schedule.pop(),
+            None => return misfit("nothing is announced"),
+        },
+        Change::SetEffective(time) => match roster.schedule.last_mut() {
+            Some(last) if last.announced && *time >= last.effective => {
+                (last.effective, last.announced) = (*time, false);
+            }
+            _ => return misfit("nothing is announced, or for later"),
+        },
         Change::TrimSchedule { first } => roster.schedule.retain(|entry| entry.effective >= *first),
         Change::ForgetCell(id) => {
             cell_mut(roster, id)?;

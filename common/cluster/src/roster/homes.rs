@@ -24,22 +24,48 @@ pub struct Placed {
 pub struct Homes {
     version: u64,
     schedule: Schedule,
+    /// The placement as it is announced, and the profile time before which it does not hold.
+    announced: Option<(TimestampNs, Box<Homes>)>,
 }
 
 impl Homes {
     /// The placement that a roster describes.
     pub fn new(roster: &Roster) -> Result<Self, ScheduleError> {
-        Ok(Self { version: roster.version, schedule: roster.placement()? })
+        let version = roster.version;
+        let announced = match (roster.announced(), roster.announced_placement()) {
+            (Some(entry), Some(schedule)) => {
+                Some((entry.effective, Box::new(Self { version, schedule: schedule?, announced: None })))
+            }
+            _ => None,
+        };
+        Ok(Self { version, schedule: roster.placement()?, announced })
     }
 
     /// The placement of one instance for all time, as on one machine.
     pub fn single(instance: hearth_common::InstanceId) -> Self {
-        Self { version: 0, schedule: Schedule::single(instance) }
+        Self { version: 0, schedule: Schedule::single(instance), announced: None }
     }
 
     /// The roster's version; 0 without one.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// The placement that is announced, and the profile time before which it does not hold. From that time on it may.
+    pub fn announced(&self) -> Option<(TimestampNs, &Self)> {
+        self.announced.as_ref().map(|(time, homes)| (*time, &**homes))
+    }
+
+    /// The cells in which data of a tenant may lie whose profile time is not before `from`, sorted. Those of what is announced,
+    /// too: others may know already that it holds.
+    pub fn cells_since(&self, tenant: &TenantId, from: TimestampNs) -> Vec<CellId> {
+        let mut cells = self.schedule.cells_since(tenant, from);
+        if let Some((_, announced)) = self.announced() {
+            cells.extend(announced.schedule.cells_since(tenant, from));
+            cells.sort();
+            cells.dedup();
+        }
+        cells
     }
 
     /// Entries and rings.
@@ -122,10 +148,28 @@ mod tests {
             ScheduleEntry::new(TimestampNs(100 * S), &[instance("old")]),
             ScheduleEntry::new(TimestampNs(200 * S), &[instance("new")]),
         ];
-        let homes = Homes { version: 1, schedule: Schedule::new(entries).expect("valid") };
+        let homes = Homes { version: 1, schedule: Schedule::new(entries).expect("valid"), announced: None };
         let placed =
             homes.place(&TenantId::anonymous(), "service", 0, TimestampNs(profile_time), TimestampNs(now));
         assert_eq!((&*placed.cell.0.0, placed.loose), expect, "{profile_time} at {now}");
+    }
+
+    #[test]
+    fn what_is_announced_is_asked_and_does_not_place() {
+        let entries = vec![ScheduleEntry::new(TimestampNs(100 * S), &[instance("old")])];
+        let announced = vec![ScheduleEntry::new(TimestampNs(i64::MIN), &[instance("new")])];
+        let homes = |entries, announced| Homes {
+            version: 1,
+            schedule: Schedule::new(entries).expect("valid"),
+            announced,
+        };
+        let after = Box::new(homes(announced, None));
+        let homes = homes(entries, Some((TimestampNs(200 * S), after)));
+        let (tenant, late) = (TenantId::anonymous(), TimestampNs(300 * S));
+        let names =
+            homes.cells_since(&tenant, late).iter().map(|cell| cell.0.to_string()).collect::<Vec<_>>();
+        assert_eq!(names, ["new", "old"]);
+        assert_eq!(&*homes.place(&tenant, "service", 0, late, late).cell.0.0, "old");
     }
 
     #[test]

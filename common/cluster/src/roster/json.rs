@@ -66,6 +66,8 @@ enum CellStateJson {
 #[serde(deny_unknown_fields)]
 struct EntryJson {
     effective_ns: i64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    announced: bool,
     cells: Vec<String>,
     shuffle_size: u32,
     shuffle_sizes: BTreeMap<String, u32>,
@@ -180,6 +182,7 @@ fn cell(json: CellJson) -> Option<Cell> {
 fn entry_json(entry: &ScheduleEntry) -> EntryJson {
     EntryJson {
         effective_ns: entry.effective.0,
+        announced: entry.announced,
         cells: entry.cells.iter().map(|cell| cell.0.to_string()).collect(),
         shuffle_size: entry.shuffle_size,
         shuffle_sizes: entry.shuffle_sizes.iter().map(|(tenant, size)| (tenant.to_string(), *size)).collect(),
@@ -195,6 +198,7 @@ fn entry(json: EntryJson) -> Option<ScheduleEntry> {
     let tenant = |text: String| TenantId::parse(&text).ok();
     Some(ScheduleEntry {
         effective: TimestampNs(json.effective_ns),
+        announced: json.announced,
         cells: json.cells.into_iter().map(cell_id).collect(),
         shuffle_size: json.shuffle_size,
         shuffle_sizes: json

@@ -275,29 +275,54 @@ impl<'a> Planner<'a> {
     fn trim(&self, roster: &Roster) -> Option<Change> {
         let keep = self.options.ingestion_window + self.options.window_margin;
         let horizon = minus(self.sight.wall, keep);
-        let first = roster.schedule.iter().rev().find(|entry| entry.effective <= horizon)?.effective;
+        let mut holds = roster.schedule.iter().rev().filter(|entry| !entry.announced);
+        let first = holds.find(|entry| entry.effective <= horizon)?.effective;
         (roster.schedule[0].effective < first).then_some(Change::TrimSchedule { first })
     }
 
-    /// Keys are placed on the open cells. One entry at a time: the next when the last one holds.
+    /// Keys are placed on the open cells: that is announced, and holds from a time on that is set once all cells know of it.
+    /// One entry at a time: the next when the last one holds.
     fn place(&mut self, roster: &Roster) -> Option<Change> {
         let open = roster.cells.iter().filter(|cell| cell.state == CellState::Open);
         let cells: Vec<CellId> = open.map(|cell| cell.id.clone()).collect();
-        let last = roster.schedule.last()?;
+        let announced = roster.announced();
+        let last = roster.schedule.iter().rfind(|entry| !entry.announced)?;
         if cells.is_empty() {
             self.notes.push(Note::NobodyToPlaceOn);
-            return None;
+            return announced.map(|_| Change::Withdraw);
         }
         if last.effective > self.sight.wall {
             return None;
         }
-        let effective = plus(self.sight.wall, self.options.entry_ahead);
-        let shards = self.shards(last, cells.len());
+        let shards = self.shards(announced.unwrap_or(last), cells.len());
         let (shuffle_size, shuffle_sizes) = (self.options.shuffle_size, self.options.shuffle_sizes.clone());
-        let next = ScheduleEntry { effective, cells, shuffle_size, shuffle_sizes, shards };
+        let wall = self.sight.knowledge.map_or(self.sight.wall, |known| known.wall.max(self.sight.wall));
+        let effective = plus(wall, self.options.entry_ahead);
+        let next = ScheduleEntry { effective, announced: true, cells, shuffle_size, shuffle_sizes, shards };
         // An entry may be in force for long: that it holds from another time on is no reason for another one.
-        let same = ScheduleEntry { effective: last.effective, ..next.clone() } == *last;
-        (!same).then_some(Change::AddEntry(next))
+        let same = |other: &ScheduleEntry| {
+            let (effective, announced) = (other.effective, other.announced);
+            ScheduleEntry { effective, announced, ..next.clone() } == *other
+        };
+        match announced {
+            Some(announced) if same(announced) => self.hold(roster, announced, next),
+            _ if same(last) => announced.map(|_| Change::Withdraw),
+            _ => Some(Change::AddEntry(next)),
+        }
+    }
+
+    /// What is announced holds from the time that was said, or a later one: profiles that were taken before a leader knew may be
+    /// dated ahead of its clock. If that time comes near, it is announced anew, as leaders hold back what it may move.
+    fn hold(&mut self, roster: &Roster, announced: &ScheduleEntry, anew: ScheduleEntry) -> Option<Change> {
+        let least = |wall: TimestampNs| plus(wall, self.options.entry_ahead / 2);
+        match self.sight.knowledge.map(|known| (&known.version, known.wall.max(self.sight.wall))) {
+            Some((Ok(version), wall)) if *version >= roster.version => {
+                return Some(Change::SetEffective(announced.effective.max(least(wall))));
+            }
+            Some((Err(cell), _)) => self.notes.push(Note::PlacementWaits(cell.0.clone())),
+            Some((Ok(_), _)) | None => {}
+        }
+        (announced.effective < least(self.sight.wall)).then_some(Change::AddEntry(anew))
     }
 
     /// The shards that services should have from now on.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hearth_common::{InstanceId, LogId, MemberId, TenantId, TimestampNs};
+use hearth_common::{CellId, InstanceId, LogId, MemberId, TenantId, TimestampNs};
 
 use super::shards::Volume;
 
@@ -97,6 +97,18 @@ pub struct Sight<'a> {
     pub drained: &'a [LogId],
     /// What is pushed of services, as the leaders of all open cells say; `None` if not all were heard.
     pub volumes: Option<&'a [Volume]>,
+    /// What all cells know, if they were asked.
+    pub knowledge: Option<&'a Knowledge>,
+}
+
+/// What the cells of a roster know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Knowledge {
+    /// The version that everybody knows at least who leads a cell, or gives a vote that makes a leader: a leader that is yet to
+    /// come hears of it with its votes. An error names a cell of which this cannot be said.
+    pub version: Result<u64, CellId>,
+    /// The latest of their wall clocks.
+    pub wall: TimestampNs,
 }
 
 /// What is worth telling people. Display is the sentence.
@@ -151,6 +163,9 @@ pub enum Note {
         /// Of how many.
         members: usize,
     },
+    /// Leaders must know that records will be placed elsewhere before they are.
+    #[error("a change of placement waits until cell {0} has a leader that knows of it")]
+    PlacementWaits(InstanceId),
     /// Everybody leaves.
     #[error("all members leave: the last schedule entry stays")]
     NobodyToPlaceOn,

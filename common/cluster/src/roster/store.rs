@@ -13,7 +13,7 @@ use super::chain::{Chain, Fate, Known, Link, Rng, Version, expired_versions};
 use super::disk;
 use super::error::RosterError;
 use super::json::{decode_roster, encode_roster};
-use super::types::Roster;
+use super::types::{Roster, ScheduleEntry};
 
 /// Where the chain lies.
 const PREFIX: &str = "cluster/roster";
@@ -21,8 +21,9 @@ const PREFIX: &str = "cluster/roster";
 const KEEP_VERSIONS_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How many versions are kept at least.
 const KEEP_VERSIONS: usize = 100;
-/// The store is asked again so soon after it failed: whoever hinted that there is a newer roster waits for it.
-const FAILED_PAUSE: Duration = Duration::from_secs(1);
+/// The store is asked again so soon after it failed, as whoever hinted that there is a newer roster waits for it; and while a
+/// newer one is sure to come.
+const SOON: Duration = Duration::from_secs(1);
 
 impl Link for Roster {
     fn version(&self) -> u64 {
@@ -184,7 +185,10 @@ impl RosterStore {
         self.check_cluster("the proposal", next)?;
         let Some(base) = base else { return Ok(()) };
         let soonest = i128::from(self.chain.clock.now().0) + self.entry_ahead_min.as_nanos() as i128;
-        for entry in next.schedule.iter().filter(|entry| !base.schedule.contains(entry)) {
+        let was_announced =
+            |entry: &ScheduleEntry| base.announced().is_some_and(|known| entry.effective >= known.effective);
+        let new = |entry: &&ScheduleEntry| !base.schedule.contains(entry) && !was_announced(entry);
+        for entry in next.schedule.iter().filter(new) {
             if i128::from(entry.effective.0) < soonest {
                 return Err(RosterError::Refused(format!(
                     "a new schedule entry would hold from {} ns on, which is too soon or past",
@@ -257,9 +261,12 @@ impl RosterStore {
                     failing = true;
                 }
             }
-            let known = self.known().map_or(0, |roster| roster.version);
+            let known = self.known();
+            // Until an announced change of placement has its time, leaders hold back what it may move.
+            let soon = failing || known.as_ref().is_some_and(|known| known.announced().is_some());
+            let known = known.map_or(0, |roster| roster.version);
             tokio::select! {
-                () = tokio::time::sleep(if failing { every.min(FAILED_PAUSE) } else { every }) => {}
+                () = tokio::time::sleep(if soon { every.min(SOON) } else { every }) => {}
                 // Each hint is followed once: a false one, or one while the store is away, makes no busy loop.
                 hinted = hint.wait_for(|version| *version > known.max(followed)) => match hinted {
                     Ok(version) => followed = *version,

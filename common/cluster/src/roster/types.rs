@@ -75,8 +75,11 @@ pub struct Cell {
 /// From `effective` on (profile time), records are placed on these cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduleEntry {
-    /// Profile time from which the entry holds.
+    /// Profile time from which the entry holds; if it is only announced, it does not hold before.
     pub effective: TimestampNs,
+    /// It does not hold yet, and gets its time when all cells know of it. Until then no leader takes a profile of that time or
+    /// later that the entry would move: it may hold already.
+    pub announced: bool,
     /// The cells, sorted.
     pub cells: Vec<CellId>,
     /// Cells that each tenant uses; 0 is all.
@@ -150,6 +153,7 @@ impl ScheduleEntry {
         cells.dedup();
         Self {
             effective,
+            announced: false,
             cells,
             shuffle_size: 0,
             shuffle_sizes: BTreeMap::new(),
@@ -170,7 +174,19 @@ impl ScheduleEntry {
 impl Roster {
     /// The pure placement of keys on cells. Building the rings takes some ms for hundreds of cells: once a version.
     pub fn placement(&self) -> Result<Schedule, ScheduleError> {
-        Schedule::new(self.schedule.iter().map(ScheduleEntry::placement).collect())
+        let holds = self.schedule.iter().filter(|entry| !entry.announced);
+        Schedule::new(holds.map(ScheduleEntry::placement).collect())
+    }
+
+    /// The entry that is announced and does not hold yet.
+    pub fn announced(&self) -> Option<&ScheduleEntry> {
+        self.schedule.last().filter(|entry| entry.announced)
+    }
+
+    /// The placement as it will be once what is announced holds, for all time; `None` if nothing is announced.
+    pub fn announced_placement(&self) -> Option<Result<Schedule, ScheduleError>> {
+        let entry = ScheduleEntry { effective: TimestampNs(i64::MIN), ..self.announced()?.clone() };
+        Some(Schedule::new(vec![entry.placement()]))
     }
 
     /// A member.
@@ -256,12 +272,15 @@ impl Roster {
     }
 
     fn check_schedule(&self) -> Result<(), InvalidRoster> {
-        if self.schedule.is_empty() {
+        if self.schedule.first().is_none_or(|entry| entry.announced) {
             return Err(ScheduleError::Empty.into());
         }
         for (at, entry) in self.schedule.iter().enumerate() {
             if entry.cells.is_empty() {
                 return Err(ScheduleError::NoMembers(entry.effective).into());
+            }
+            if entry.announced && at + 1 < self.schedule.len() {
+                return contradiction("a schedule entry is announced, and another one follows it");
             }
             if at > 0 && self.schedule[at - 1].effective >= entry.effective {
                 return Err(ScheduleError::Order(entry.effective).into());

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use hearth_cluster::roster::Volume;
 use hearth_cluster::roster::{
-    Cell, CellState, Change, LogId, MemberState, Note, Plan, PlanOptions, Presence, Roster, Seen, Sight,
-    apply, plan,
+    Cell, CellState, Change, Knowledge, LogId, MemberState, Note, Plan, PlanOptions, Presence, Roster, Seen,
+    Sight, apply, plan,
 };
 use hearth_common::{CellId, DiskId, InstanceId, MemberId, TimestampNs};
 
@@ -37,6 +37,8 @@ pub struct World {
     pub seen: BTreeMap<MemberId, Seen>,
     pub drained: Vec<LogId>,
     pub volumes: Option<Vec<Volume>>,
+    /// A cell that does not know of the newest roster; the others do.
+    pub ignorant: Option<CellId>,
     pub roster: Option<Roster>,
     /// All rosters, oldest first.
     pub history: Vec<Roster>,
@@ -53,6 +55,7 @@ impl World {
             seen: BTreeMap::new(),
             drained: Vec::new(),
             volumes: None,
+            ignorant: None,
             roster: None,
             history: Vec::new(),
             changes: Vec::new(),
@@ -95,6 +98,9 @@ impl World {
 
     pub fn plan(&mut self) -> Plan {
         let seen: Vec<Seen> = self.seen.values().cloned().collect();
+        let version = self.roster.as_ref().map_or(0, |roster| roster.version);
+        let version = self.ignorant.clone().map_or(Ok(version), Err);
+        let knowledge = Knowledge { version, wall: self.wall() };
         let sight = Sight {
             seen: &seen,
             watching_since: Duration::from_secs(1000),
@@ -102,6 +108,7 @@ impl World {
             wall: self.wall(),
             drained: &self.drained,
             volumes: self.volumes.as_deref(),
+            knowledge: Some(&knowledge),
         };
         let random = &mut self.random;
         plan(self.roster.as_ref(), &sight, &self.options, &mut || {

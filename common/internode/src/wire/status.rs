@@ -14,6 +14,7 @@ pub(crate) fn encode(status: &MemberStatus) -> pb::StatusResponse {
         state: status.state.clone(),
         cells: status.cells.iter().map(cell_status_to).collect(),
         volumes: status.volumes.iter().map(volume_to).collect(),
+        wall_ns: status.wall_ns,
     }
 }
 
@@ -27,6 +28,7 @@ pub(crate) fn decode(status: pb::StatusResponse) -> Result<MemberStatus, Malform
         state: status.state,
         cells: status.cells.into_iter().map(cell_status).collect::<Result<_, _>>()?,
         volumes: status.volumes.iter().map(volume).collect::<Result<_, _>>()?,
+        wall_ns: status.wall_ns,
     })
 }
 

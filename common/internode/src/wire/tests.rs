@@ -424,6 +424,7 @@ proptest! {
             state: "active".to_owned(),
             cells: vec![cell; cells],
             volumes: vec![Volume { tenant: TenantId::anonymous(), service_hash: 7, bytes_per_second: 9 }; cells],
+            wall_ns: -3,
         };
         let wire = status::encode(&status);
         prop_assert_eq!(status::decode(over_the_wire(&wire)).expect("valid"), status);

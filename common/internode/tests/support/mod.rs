@@ -101,6 +101,7 @@ impl IngesterApi for Nothing {
             state: "active".to_owned(),
             cells: Vec::new(),
             volumes: Vec::new(),
+            wall_ns: 0,
         })
     }
 

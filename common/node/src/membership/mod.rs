@@ -22,8 +22,8 @@ use hearth_cluster::gossip::{
     Announcement, Gossip, GossipError, GossipOptions, PeerState, Peers, Role, Voice,
 };
 use hearth_cluster::roster::{
-    MemberState, Note, Plan, PlanOptions, Roster, RosterError, RosterParts, RosterStore, Seen, Sight, Volume,
-    plan,
+    Knowledge, MemberState, Note, Plan, PlanOptions, Roster, RosterError, RosterParts, RosterStore, Seen,
+    Sight, Volume, plan,
 };
 use hearth_common::error::chain;
 use hearth_common::{Clock, DiskId, InstanceId, LogId, MemberId, TimestampNs};
@@ -124,6 +124,8 @@ pub struct Membership {
     drained: Mutex<Vec<LogId>>,
     /// What is pushed of services, if all open cells have leaders that said so.
     volumes: Mutex<Option<Vec<Volume>>>,
+    /// What cells know of an announced change of placement.
+    knowledge: Mutex<Option<Knowledge>>,
     /// Whether it was heard of enough ingesters to reach all cells; once it was, it stays so: a cell that is lost later is no
     /// reason to refuse what goes to others.
     heard: AtomicBool,
@@ -177,6 +179,7 @@ impl Membership {
             metrics: Metrics::default(),
             drained: Mutex::default(),
             volumes: Mutex::default(),
+            knowledge: Mutex::default(),
             heard: AtomicBool::new(false),
             joined: Mutex::default(),
             options,
@@ -326,6 +329,7 @@ impl Membership {
             wall: self.clock.now(),
             drained: self.drained.lock().clone(),
             volumes: self.volumes.lock().clone(),
+            knowledge: self.knowledge.lock().clone(),
         }
     }
 
@@ -429,13 +433,15 @@ struct Sighting {
     wall: TimestampNs,
     drained: Vec<LogId>,
     volumes: Option<Vec<Volume>>,
+    knowledge: Option<Knowledge>,
 }
 
 impl Sighting {
     fn sight(&self) -> Sight<'_> {
-        let Self { seen, watching_since, now, wall, drained, volumes } = self;
+        let Self { seen, watching_since, now, wall, drained, volumes, knowledge } = self;
         let (watching_since, now, wall) = (*watching_since, *now, *wall);
-        Sight { seen, watching_since, now, wall, drained, volumes: volumes.as_deref() }
+        let (volumes, knowledge) = (volumes.as_deref(), knowledge.as_ref());
+        Sight { seen, watching_since, now, wall, drained, volumes, knowledge }
     }
 }
 

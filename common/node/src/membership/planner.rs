@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_cluster::gossip::Role;
-use hearth_cluster::roster::{CellState, Roster, RosterError, Volume, tend};
-use hearth_common::InstanceId;
+use hearth_cluster::roster::{CellState, Knowledge, LogId, Roster, RosterError, Volume, tend};
 use hearth_common::error::chain;
+use hearth_common::{InstanceId, MemberId, TimestampNs};
+use hearth_internode::api::MemberStatus;
 
 use super::{Asked, Membership};
 
@@ -48,6 +49,7 @@ impl Membership {
             let roster = self.store.known();
             self.look_for_drained(roster.as_deref(), &mut asked).await;
             self.listen_for_volumes(roster.as_deref(), &mut listened).await;
+            self.ask_what_is_known(roster.as_deref()).await;
             let plan = self.plan_now(roster.as_deref());
             self.metrics.noted(plan.notes);
             if plan.changes.is_empty() {
@@ -108,6 +110,15 @@ impl Membership {
         *self.drained.lock() = drained.map(|cell| cell.log).collect();
     }
 
+    /// Remembers whether all cells know of a change of placement that is announced. Only those ask whose turn comes first.
+    async fn ask_what_is_known(&self, roster: Option<&Roster>) {
+        let known = match roster.filter(|roster| roster.announced().is_some() && self.rank() <= 1) {
+            Some(roster) => Some(knowledge(roster, &self.ask_all().await, self.clock.now())),
+            None => None,
+        };
+        *self.knowledge.lock() = known;
+    }
+
     /// Remembers what is pushed of services. Only those do so whose turn comes first: everybody asks everybody.
     async fn listen_for_volumes(&self, roster: Option<&Roster>, listened: &mut Option<Duration>) {
         let now = self.clock.monotonic();
@@ -131,12 +142,50 @@ fn volumes(roster: &Roster, statuses: &Asked) -> Option<Vec<Volume>> {
     open.all(|cell| leads(cell.log)).then(|| said().flat_map(|status| status.volumes.clone()).collect())
 }
 
+/// The version that all cells know, whoever leads them now or later, as far as those say so that answered.
+fn knowledge(roster: &Roster, statuses: &Asked, wall: TimestampNs) -> Knowledge {
+    let said: Vec<&MemberStatus> = statuses.values().flatten().collect();
+    let wall = said.iter().map(|status| TimestampNs(status.wall_ns)).fold(wall, TimestampNs::max);
+    let mut version = Ok(roster.version);
+    for cell in roster.cells_to_ask() {
+        let known = known_to(cell.log, &said).ok_or_else(|| cell.id.clone());
+        version = version.and_then(|version| Ok(known?.min(version)));
+    }
+    Knowledge { version, wall }
+}
+
+/// What the leader of a log knows, and enough members that whoever is elected after it gets the vote of one who knows. `None`
+/// if nobody says that it leads in the newest term that anybody is in.
+fn known_to(log: LogId, said: &[&MemberStatus]) -> Option<u64> {
+    let copies = said.iter().flat_map(|status| status.cells.iter().map(move |cell| (status, cell)));
+    let copies: Vec<_> = copies.filter(|(_, cell)| cell.log == log).collect();
+    let term = copies.iter().map(|(_, cell)| cell.term).max()?;
+    let (leader, state) = copies.iter().find(|(_, cell)| cell.role == "leader" && cell.term == term)?;
+    let mut voters: Vec<&MemberId> =
+        state.peers.iter().filter(|peer| peer.voter).map(|peer| &peer.member).collect();
+    if state.standing == "voter" {
+        voters.push(&leader.member);
+    }
+    let version = |voter: &&MemberId| {
+        said.iter().find(|status| status.member == **voter).map_or(0, |status| status.roster_version)
+    };
+    let mut versions: Vec<u64> = voters.iter().map(version).collect();
+    versions.sort_unstable();
+    // The least of the greatest that are a majority.
+    let majority = versions.len() / 2 + 1;
+    let of_majority = *versions.get(versions.len().checked_sub(majority)?)?;
+    Some(of_majority.min(leader.roster_version))
+}
+
 fn rank_of<'a>(me: &InstanceId, ingesters: impl Iterator<Item = &'a InstanceId>) -> u32 {
     u32::try_from(ingesters.filter(|other| *other < me).count()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use hearth_common::{CellId, DiskId, Position};
+    use hearth_internode::api::{CellStatus, PeerStatus};
+
     use super::*;
 
     #[test]
@@ -150,6 +199,69 @@ mod tests {
         turn.idle();
         assert!(!turn.come(2, 1, s(30)), "so is a wish after a pause");
         assert!(turn.come(2, 9_999, s(45)), "nobody waits for ever");
+    }
+
+    fn id(name: char) -> MemberId {
+        MemberId { instance: InstanceId(Arc::from(name.to_string())), disk: DiskId(1) }
+    }
+
+    /// Members of the log 7: `a5L2` is a with version 5 of the roster, in term 2, the leader. All of `abc` vote.
+    fn known(members: &str) -> Option<u64> {
+        let number = |c: Option<char>| c.and_then(|c| c.to_digit(10)).map_or(0, u64::from);
+        let status = |text: &str| {
+            let mut chars = text.chars();
+            let (name, version) = (chars.next().unwrap_or_default(), number(chars.next()));
+            let role = if chars.next() == Some('L') { "leader" } else { "follower" };
+            let peer = |name| PeerStatus {
+                member: id(name),
+                voter: true,
+                matched: Position(0),
+                last_heard_ms: None,
+            };
+            let cell = CellStatus {
+                cell: CellId(id('a').instance),
+                log: LogId(7),
+                role: role.to_owned(),
+                term: number(chars.next()),
+                leader: None,
+                durable_end: Position(0),
+                committed: Position(0),
+                covered: Position(0),
+                released: Position(0),
+                base: Position(0),
+                peers: "abc".chars().filter(|other| *other != name).map(peer).collect(),
+                waits_for: String::new(),
+                standing: "voter".to_owned(),
+                damaged: false,
+            };
+            MemberStatus {
+                cluster_id: "test".to_owned(),
+                member: id(name),
+                roster_version: version,
+                state: "active".to_owned(),
+                cells: vec![cell],
+                volumes: Vec::new(),
+                wall_ns: 0,
+            }
+        };
+        let said: Vec<MemberStatus> = members.split_whitespace().map(status).collect();
+        known_to(LogId(7), &said.iter().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_cell_knows_what_its_leader_and_a_majority_know() {
+        assert_eq!(known("a5L2 b5F2 c5F2"), Some(5));
+        assert_eq!(
+            known("a5L2 b4F2"),
+            Some(4),
+            "of two that answer the lesser, as the third may vote with it"
+        );
+        assert_eq!(known("a5L2 b4F2 c5F2"), Some(5));
+        assert_eq!(known("a3L2 b5F2 c5F2"), Some(3), "the leader takes records");
+        assert_eq!(known("a5L2"), Some(0), "the others may elect one of them");
+        assert_eq!(known("a5L2 b5F3 c5F2"), None, "somebody else may lead in term 3");
+        assert_eq!(known("a5L2 b3L3 c5F3"), Some(3));
+        assert_eq!((known("a5F2 b5F2"), known("")), (None, None));
     }
 
     #[test]

@@ -337,6 +337,7 @@ mod tests {
             state: "active".to_owned(),
             cells: vec![cell],
             volumes: Vec::new(),
+            wall_ns: 0,
         }
     }
 

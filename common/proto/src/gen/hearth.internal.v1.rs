@@ -507,6 +507,9 @@ pub struct StatusResponse {
     /// What is pushed of services in the cells that it leads, the loudest first.
     #[prost(message, repeated, tag = "6")]
     pub volumes: ::prost::alloc::vec::Vec<ServiceVolume>,
+    /// Its wall clock.
+    #[prost(int64, tag = "7")]
+    pub wall_ns: i64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ServiceVolume {

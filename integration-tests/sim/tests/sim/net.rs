@@ -2,6 +2,7 @@
 //! does is the roles' business.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -176,11 +177,19 @@ pub(crate) struct SimLinks {
     neighbours: Mutex<BTreeSet<MemberId>>,
     /// Others that asked, and are answered.
     asked: Mutex<BTreeSet<MemberId>>,
+    roster_version: AtomicU64,
 }
 
 impl SimLinks {
     pub(crate) fn new(world: Weak<World>, from: usize, me: MemberId) -> Self {
-        Self { world, from, me, neighbours: Mutex::default(), asked: Mutex::default() }
+        Self {
+            world,
+            from,
+            me,
+            neighbours: Mutex::default(),
+            asked: Mutex::default(),
+            roster_version: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn note_asked(&self, by: &MemberId) {
@@ -193,7 +202,9 @@ impl Ways for SimLinks {
         *self.neighbours.lock() = neighbours.keys().cloned().collect();
     }
 
-    fn set_roster_version(&self, _version: u64) {}
+    fn set_roster_version(&self, version: u64) {
+        self.roster_version.fetch_max(version, Ordering::Relaxed);
+    }
 }
 
 impl Post for SimLinks {
@@ -204,13 +215,14 @@ impl Post for SimLinks {
         }
         let Some(at) = world.at_name(&to.instance) else { return };
         let Some(sender) = world.life(self.from) else { return };
+        let version = self.roster_version.load(Ordering::Relaxed);
         let (from, me, to, cell) = (self.from, self.me.clone(), to.clone(), cell.clone());
         tokio::spawn(async move {
             if !sender.is_alive() || !world.travel(from, at).await {
                 return;
             }
             match world.life(at) {
-                Some(life) => deliver(&life, (&me, &to), &cell, log, message),
+                Some(life) => deliver(&life, (&me, &to), version, &cell, log, message),
                 None if world.dice.chance(50) => sender.unreachable(&to),
                 None => {}
             }
@@ -218,12 +230,20 @@ impl Post for SimLinks {
     }
 }
 
-fn deliver(life: &Life, (from, to): (&MemberId, &MemberId), cell: &CellId, log: LogId, message: Message) {
+fn deliver(
+    life: &Life,
+    (from, to): (&MemberId, &MemberId),
+    roster_version: u64,
+    cell: &CellId,
+    log: LogId,
+    message: Message,
+) {
     let Some((process, links)) = life.ingester() else { return };
     // A link says Hello first: another disk is another member.
     if links.me != *to {
         return;
     }
     links.note_asked(from);
+    process.member.heard_roster(roster_version);
     process.receive(from, cell, log, message);
 }

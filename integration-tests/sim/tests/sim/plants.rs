@@ -25,7 +25,7 @@ pub(crate) enum Plant {
     RosterVersionIgnored,
 }
 
-const ALL: [Plant; 16] = [
+const ALL: [Plant; 17] = [
     Plant::Role(Bug::AckBeforeCommit),
     Plant::Role(Bug::PublishBeforeCommit),
     Plant::Role(Bug::ReadWithoutProbe),
@@ -36,6 +36,7 @@ const ALL: [Plant; 16] = [
     Plant::Role(Bug::RidsLostAtTrim),
     Plant::Role(Bug::RidsNotLoaded),
     Plant::Role(Bug::MisplacedAccepted),
+    Plant::Role(Bug::DoubtIgnored),
     Plant::Role(Bug::RebuildSkipped),
     Plant::DiskLies,
     Plant::EmptyDiskOfOldName,

@@ -57,7 +57,7 @@ impl Rules {
             settle: s(1),
             settle_without_zones: s(2),
             replace_after: s(if hasty { 10 + dice.below(20) } else { 600 }),
-            entry_ahead: s(1 + dice.below(4)),
+            entry_ahead: s(2 + dice.below(4)),
             // A push that was young enough when it came may be under way for its deadline, and clocks differ.
             window_margin: if hasty {
                 PUSH_MAX_HASTY + 2 * s(CLOCK_OFF_HASTY_S as u64) + s(1)
