@@ -191,6 +191,18 @@ mod tests {
         assert!(StateDir::open(dir.path(), DiskId(8)).is_err());
     }
 
+    /// docs/formats/data-folder.md: every later version must read this.
+    #[test]
+    fn a_list_of_version_1_is_read_for_ever() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let state = StateDir::open(dir.path(), DiskId(7)).expect("opens");
+        state.save_ids(3, TimestampNs::from_ms(1000), &[1, 0x0203]).expect("written");
+        let golden = include_bytes!("../tests/golden/published-v1.ids");
+        let written = fs::read(dir.path().join("ids/3/00000000000000001000.ids")).expect("there");
+        assert_eq!(written, golden);
+        assert_eq!(parse_ids(golden), Some(vec![1, 0x0203]));
+    }
+
     #[test]
     fn lists_of_pushes_come_back_until_they_are_old_or_damaged() {
         let dir = tempfile::tempdir().expect("a folder");
