@@ -93,6 +93,7 @@ impl Node {
         let ingester = Ingester::start(options, deps).expect("starts");
         links.serve(&ingester);
         let api = Member::new(Arc::clone(&ingester), CLUSTER.to_owned());
+        api.set_roster(&roster(0, "i0"));
         let listen = "127.0.0.1:0".parse().expect("an address");
         let options = ServerOptions { listen, local, tls: None, metrics };
         let calls: Arc<dyn IngesterApi> = Arc::<Member>::clone(&api);

@@ -20,6 +20,7 @@ mod types;
 
 pub use chain::{Version, expired_versions};
 pub use change::{Change, InvalidChange, apply};
+pub use disk::{FolderCopy, RosterCopy};
 pub use error::RosterError;
 pub use hearth_common::LogId;
 pub use homes::{Homes, LOOSE_AHEAD, PlaceKey, Placed, service_key};

@@ -4,14 +4,14 @@
 
 mod world;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hearth_cluster::roster::{
-    Cell, CellState, Change, LogId, Loss, Member, MemberState, Presence, Proposed, Roster, RosterError,
-    RosterParts, RosterStore, ScheduleEntry, Sight, apply, decode_roster, encode_roster, tend,
+    Cell, CellState, Change, FolderCopy, LogId, Loss, Member, MemberState, Presence, Proposed, Roster,
+    RosterError, RosterParts, RosterStore, ScheduleEntry, Sight, apply, decode_roster, encode_roster, tend,
 };
 use hearth_common::{Clock, TenantId, TimestampNs};
 use hearth_objstore::{Fault, Faults, Operation, Store, StoreOptions};
@@ -97,7 +97,7 @@ fn parts(store: &Store, folder: Option<&Path>, seed: u64) -> RosterParts {
     let random = Random::new(seed);
     RosterParts {
         store: store.clone(),
-        folder: folder.map(PathBuf::from),
+        copy: folder.map(|folder| Arc::new(FolderCopy(folder.to_owned())) as _),
         cluster_id: "test".to_owned(),
         rng: Arc::new(move || u128::from(random.next()) << 64 | u128::from(random.next())),
         clock: Arc::new(TokioClock(tokio::time::Instant::now())),

@@ -157,6 +157,7 @@ impl Node {
             let options = address::membership(role, &settings, window, &overrides).await?;
             let deps = crate::membership::MembershipDeps {
                 store: store.clone(),
+                copy: None,
                 clock: Arc::clone(&clock),
                 rng: Arc::clone(&rng),
                 readiness: readiness.clone(),

@@ -112,8 +112,10 @@ impl Member {
     /// Takes the records that belong to the cell. Those that a newer roster than the sender's places elsewhere are sent back to
     /// be placed by it; those of which this member cannot be sure are to come again.
     async fn push_placed(&self, lead: &Lead, push: &Push) -> Result<Vec<Outcome>, PushError> {
-        let Some(homes) = self.homes.read().clone() else { return self.take(lead, &push.records).await };
         let (now, count) = (self.ingester.now(), push.records.len());
+        let Some(homes) = self.homes.read().clone() else {
+            return Ok(vec![again(RetryWhy::NotReady, self.not_sure(&push.cell)); count]);
+        };
         let planted = &self.ingester.common.planted;
         self.look_for(push.roster_version);
         let older = push.roster_version < homes.version() && !planted.has(Bug::MisplacedAccepted);

@@ -1,6 +1,5 @@
 //! The roster in the object store, and its copy in the data folder.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::chain::{Chain, Fate, Known, Link, Rng, Version, expired_versions};
-use super::disk;
+use super::disk::RosterCopy;
 use super::error::RosterError;
 use super::json::{decode_roster, encode_roster};
 use super::types::{Roster, ScheduleEntry};
@@ -51,8 +50,8 @@ impl Link for Roster {
 pub struct RosterParts {
     /// The object store.
     pub store: Store,
-    /// The data folder that keeps a copy; `None`: no copy.
-    pub folder: Option<PathBuf>,
+    /// Who keeps a copy; `None`: nobody.
+    pub copy: Option<Arc<dyn RosterCopy>>,
     /// The cluster that this process belongs to.
     pub cluster_id: String,
     /// Where nonces come from.
@@ -82,7 +81,7 @@ pub enum Proposed {
 /// The roster of one cluster. Share one in a process.
 pub struct RosterStore {
     chain: Chain,
-    folder: Option<PathBuf>,
+    copy: Option<Arc<dyn RosterCopy>>,
     cluster_id: String,
     entry_ahead_min: Duration,
     /// What the store said last; the copy of the data folder is not here, but in `newest` only.
@@ -103,12 +102,12 @@ impl RosterStore {
     /// object store yet. A copy that is damaged is an error: it may be the only trace of what this process had promised.
     /// Blocks for a moment.
     pub fn open(parts: RosterParts) -> Result<Self, RosterError> {
-        let RosterParts { store, folder, cluster_id, rng, clock, entry_ahead_min } = parts;
-        let copy = folder.as_deref().map(disk::read).transpose()?.flatten().map(Arc::new);
+        let RosterParts { store, copy: keeper, cluster_id, rng, clock, entry_ahead_min } = parts;
+        let copy = keeper.as_deref().map(RosterCopy::read).transpose()?.flatten().map(Arc::new);
         let rng: Rng = rng;
         let this = Self {
             chain: Chain::new(store, PREFIX, rng, clock),
-            folder,
+            copy: keeper,
             cluster_id,
             entry_ahead_min,
             known: Mutex::new(None),
@@ -225,8 +224,8 @@ impl RosterStore {
             && before.is_none_or(|before| before.version < newest.version)
         {
             self.check_cluster("the object store", newest)?;
-            if let Some(folder) = &self.folder {
-                disk::write_from_task(folder.clone(), Arc::clone(newest)).await?;
+            if let Some(copy) = &self.copy {
+                copy.write(Arc::clone(newest)).await?;
             }
             tracing::info!(version = newest.version, cells = newest.cells.len(), "roster learned");
             self.newest.send_replace(Some(Arc::clone(newest)));

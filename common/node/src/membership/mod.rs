@@ -22,8 +22,8 @@ use hearth_cluster::gossip::{
     Announcement, Gossip, GossipError, GossipOptions, PeerState, Peers, Role, Voice,
 };
 use hearth_cluster::roster::{
-    Knowledge, MemberState, Note, Plan, PlanOptions, Roster, RosterError, RosterParts, RosterStore, Seen,
-    Sight, Volume, plan,
+    FolderCopy, Knowledge, MemberState, Note, Plan, PlanOptions, Roster, RosterCopy, RosterError,
+    RosterParts, RosterStore, Seen, Sight, Volume, plan,
 };
 use hearth_common::error::chain;
 use hearth_common::{Clock, DiskId, InstanceId, LogId, MemberId, TimestampNs};
@@ -77,6 +77,8 @@ pub struct MembershipOptions {
 pub struct MembershipDeps {
     /// Where the roster is.
     pub store: Store,
+    /// Who keeps a copy of it, in place of a file in the folder.
+    pub copy: Option<Arc<dyn RosterCopy>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Random numbers.
@@ -148,10 +150,11 @@ impl std::fmt::Debug for Membership {
 impl Membership {
     /// Opens the roster's store, and reads the copy in the folder. Asks and tells nobody yet.
     pub fn open(options: MembershipOptions, deps: MembershipDeps) -> Result<Arc<Self>, RosterError> {
-        let MembershipDeps { store, clock, rng, readiness, reach, statuses } = deps;
+        let MembershipDeps { store, copy, clock, rng, readiness, reach, statuses } = deps;
+        let in_folder = || Some(Arc::new(FolderCopy(options.folder.clone()?)) as Arc<dyn RosterCopy>);
         let store = RosterStore::open(RosterParts {
             store,
-            folder: options.folder.clone(),
+            copy: copy.or_else(in_folder),
             cluster_id: options.plan.cluster_id.clone(),
             rng: Arc::clone(&rng),
             clock: Arc::clone(&clock),

@@ -50,6 +50,7 @@ fn one(dir: &Path, role: Role, name: &str, disk: Option<u128>, seeds: Vec<String
     let reach: Arc<dyn Reach> = Arc::new(hearth_internode::Pool::new(Arc::clone(&clock), None, metrics));
     let deps = MembershipDeps {
         store: Store::open(&url, store_options).expect("a store"),
+        copy: None,
         clock,
         rng: Arc::new(crate::open::random),
         readiness: readiness.clone(),

@@ -22,7 +22,7 @@ use crate::world::World;
 /// How long a client waits for one call.
 const CALL_MAX: Duration = Duration::from_secs(15);
 /// How often a push is tried before the run fails.
-const TRIES_MAX: u32 = 300;
+const TRIES_MAX: u32 = 3_000;
 const TENANTS: [&str; 2] = ["one", "two"];
 
 /// A call of a client to a front, and the way back.
@@ -97,7 +97,7 @@ async fn push_once(world: &World, profiles: Vec<Profile>) -> Result<(), String> 
     let window_ns = world.rules.window().as_nanos() as i64;
     let left = &profiles;
     for try_number in 0..TRIES_MAX {
-        let at = world.any_front();
+        let at = world.front_to_push();
         let rid_try = if world.plant == Plant::NewIdentity { try_number } else { 0 };
         // As a distributor does, by its own clock, when a push has come.
         let pushed = call(world, at, async |front| {
@@ -156,7 +156,7 @@ pub(crate) async fn ask(world: &World, tries: u32) -> Result<Option<Heard>, Stri
     let mut why = String::new();
     for _ in 0..tries {
         let acked_before = world.truth.lock().acked.clone();
-        let at = world.any_front();
+        let at = world.front_to_ask();
         let terms = Terms::from(Duration::from_secs(12));
         let asked =
             call(world, at, async |front| Some(front.querier.ask(&tenants, &question(), terms).await)).await;

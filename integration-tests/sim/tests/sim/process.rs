@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use hearth_catalog::Catalog;
 use hearth_cluster::gossip::{Announcement, GossipOptions, PeerState, Role};
+use hearth_cluster::roster::{Roster, RosterCopy, RosterError};
 use hearth_common::work::Job;
 use hearth_common::{Clock, DiskId, InstanceId, MemberId, TenantLimits, Workers};
 use hearth_compactor::{Alone, Compactor, CompactorDeps, CompactorOptions, PlanOptions};
@@ -63,7 +65,25 @@ pub(crate) struct Machine {
     pub(crate) disk: FaultyDisk,
     /// Small files beside the log.
     dir: PathBuf,
+    /// The copy of the roster, which a power cut leaves.
+    roster: Copy,
     lives: u64,
+}
+
+/// A copy of the roster on a disk.
+#[derive(Debug, Clone, Default)]
+struct Copy(Arc<Mutex<Option<Arc<Roster>>>>);
+
+#[async_trait]
+impl RosterCopy for Copy {
+    fn read(&self) -> Result<Option<Roster>, RosterError> {
+        Ok(self.0.lock().as_deref().cloned())
+    }
+
+    async fn write(&self, roster: Arc<Roster>) -> Result<(), RosterError> {
+        *self.0.lock() = Some(roster);
+        Ok(())
+    }
 }
 
 /// A process from its start to its end.
@@ -175,7 +195,13 @@ impl Node {
             paused_until: Arc::default(),
             said: Mutex::default(),
             life: Mutex::default(),
-            machine: Mutex::new(Machine { disk_id, disk, dir: dir.join("0"), lives: 0 }),
+            machine: Mutex::new(Machine {
+                disk_id,
+                disk,
+                dir: dir.join("0"),
+                roster: Copy::default(),
+                lives: 0,
+            }),
             name: InstanceId(Arc::from(name)),
         }
     }
@@ -232,6 +258,7 @@ impl Machine {
     /// Everything is gone; the next process finds an empty disk.
     pub(crate) fn lose_disk(&mut self, disk_id: DiskId, empty: FaultyDisk) {
         (self.disk_id, self.disk) = (disk_id, empty);
+        self.roster = Copy::default();
         self.lives += 1;
         self.dir = self.dir.with_file_name(self.lives.to_string());
     }
@@ -311,8 +338,10 @@ impl Shared<'_> {
             plan_every: Duration::from_secs(1),
             poll_every: self.poll_every(),
         };
+        let copy = || Arc::new(node.machine.lock().roster.clone()) as Arc<dyn RosterCopy>;
         let deps = MembershipDeps {
             store: self.store.clone(),
+            copy: (role == Role::Ingester).then(copy),
             clock: Arc::clone(&self.clock),
             rng: self.random(),
             readiness: readiness.clone(),

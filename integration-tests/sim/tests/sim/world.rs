@@ -40,6 +40,8 @@ pub(crate) struct Rules {
     pub(crate) hasty: bool,
     /// Members come and go, and those who ask them hear of it by no other way than their answers.
     pub(crate) unheard: bool,
+    /// One front takes pushes and the other one questions: neither hears of a roster from what the other was told.
+    apart: bool,
     /// Most seconds that a wall clock is off.
     clock_off_s: i64,
     /// Ingesters at the beginning.
@@ -80,7 +82,8 @@ impl Rules {
             )
         };
         let first = factor + dice.below(3) as usize;
-        Self { plan, hasty, unheard, clock_off_s: if hasty { CLOCK_OFF_HASTY_S } else { 3600 }, first }
+        let apart = dice.chance(if unheard { 60 } else { 20 });
+        Self { plan, hasty, unheard, apart, clock_off_s: if hasty { CLOCK_OFF_HASTY_S } else { 3600 }, first }
     }
 
     pub(crate) fn catalog(&self) -> CatalogOptions {
@@ -216,8 +219,18 @@ impl World {
     }
 
     /// Any front, dead or alive.
-    pub(crate) fn any_front(&self) -> usize {
+    fn any_front(&self) -> usize {
         INGESTERS + self.dice.below(FRONTS as u64) as usize
+    }
+
+    /// One that takes pushes, dead or alive.
+    pub(crate) fn front_to_push(&self) -> usize {
+        if self.rules.apart { INGESTERS } else { self.any_front() }
+    }
+
+    /// One that answers, dead or alive.
+    pub(crate) fn front_to_ask(&self) -> usize {
+        if self.rules.apart { INGESTERS + 1 } else { self.any_front() }
     }
 
     fn takes_part(&self, at: usize) -> bool {
