@@ -404,7 +404,8 @@ impl Shared<'_> {
             cut_age: self.world.rules.cut_age(),
             cut_min_bytes: 1,
             cut_age_max: 2 * self.world.rules.cut_age(),
-            remember_pushes: Duration::from_secs(1800),
+            // Longer than clocks jump: lists of pushes carry times of the wall clock.
+            remember_pushes: Duration::from_secs(4 * 3600),
             cells: Cells::Named,
         };
         let bug = if let Plant::Role(bug) = self.world.plant { Some(bug) } else { None };
