@@ -207,7 +207,7 @@ pub(crate) struct Follower {
 impl Follower {
     /// Begins to follow, to publish what is left of cells that go, and to hear the wish to leave.
     pub(crate) fn begin(self) -> Vec<JoinHandle<()>> {
-        self.member.hint_to(self.membership.hint());
+        self.member.look_by(self.membership.cells());
         let publishing = publish_last(Arc::clone(&self.ingester), Arc::clone(&self.membership));
         let leaving = leave_when_wished(Arc::clone(&self.member), Arc::clone(&self.membership));
         vec![tokio::spawn(publishing), tokio::spawn(leaving), tokio::spawn(self.follow())]

@@ -15,10 +15,11 @@ use hearth_internode::api::{
     CellStatus, ControlError, Fetch, FetchOutcome, Fetched, IngesterApi, MemberStatus, NotReady, Outcome,
     PeerStatus, Push, Pushed, Retry, RetryWhy,
 };
+use hearth_internode::cells::Cells;
 use hearth_model::Answer;
 use hearth_query::{FetchAnswer, FetchError};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::placement::{doubtful, misplaced};
 use crate::host::Cell;
@@ -36,8 +37,8 @@ pub struct Member {
     roster_version: AtomicU64,
     /// Where that roster places records.
     homes: RwLock<Option<Arc<Homes>>>,
-    /// Takes versions that are heard of, for somebody to look for them.
-    hint: OnceLock<watch::Sender<u64>>,
+    /// Whom to tell of newer versions, to look for them.
+    cells: OnceLock<Arc<Cells>>,
     /// The newest version that another member was heard to have.
     heard: AtomicU64,
     /// For cells, the term that they were first asked in, and the version without which nothing is taken in it.
@@ -59,16 +60,16 @@ impl Member {
             cluster_id,
             roster_version: AtomicU64::new(0),
             homes: RwLock::default(),
-            hint: OnceLock::new(),
+            cells: OnceLock::new(),
             heard: AtomicU64::new(0),
             needed: Mutex::default(),
             leave: Notify::new(),
         })
     }
 
-    /// Tells it whom to tell of newer versions of the roster. Once.
-    pub fn hint_to(&self, hint: watch::Sender<u64>) {
-        self.hint.get_or_init(|| hint);
+    /// Says whom to tell of newer versions of the roster. Once.
+    pub fn look_by(&self, cells: &Arc<Cells>) {
+        self.cells.get_or_init(|| Arc::clone(cells));
     }
 
     /// Another member acts on this version of the roster.
@@ -79,12 +80,9 @@ impl Member {
     }
 
     fn look_for(&self, version: u64) {
-        let Some(hint) = self.hint.get().filter(|_| version > self.roster_version()) else { return };
-        hint.send_if_modified(|known| {
-            let newer = version > *known;
-            *known = version.max(*known);
-            newer
-        });
+        if let Some(cells) = self.cells.get().filter(|_| version > self.roster_version()) {
+            cells.heard(version);
+        }
     }
 
     /// A leader must know what those know that voted for it: before a change of placement holds, the leader of each cell knows

@@ -32,12 +32,10 @@ impl Homes {
     /// The placement that a roster describes.
     pub fn new(roster: &Roster) -> Result<Self, ScheduleError> {
         let version = roster.version;
-        let announced = match (roster.announced(), roster.announced_placement()) {
-            (Some(entry), Some(schedule)) => {
-                Some((entry.effective, Box::new(Self { version, schedule: schedule?, announced: None })))
-            }
-            _ => None,
-        };
+        let announced = roster.announced_placement()?.map(|(from, schedule)| {
+            let homes = Self { version, schedule, announced: None };
+            (from, Box::new(homes))
+        });
         Ok(Self { version, schedule: roster.placement()?, announced })
     }
 

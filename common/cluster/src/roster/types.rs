@@ -183,10 +183,11 @@ impl Roster {
         self.schedule.last().filter(|entry| entry.announced)
     }
 
-    /// The placement as it will be once what is announced holds, for all time; `None` if nothing is announced.
-    pub fn announced_placement(&self) -> Option<Result<Schedule, ScheduleError>> {
-        let entry = ScheduleEntry { effective: TimestampNs(i64::MIN), ..self.announced()?.clone() };
-        Some(Schedule::new(vec![entry.placement()]))
+    /// The placement that is announced, for all time, and when it holds at the earliest; `None` if nothing is announced.
+    pub fn announced_placement(&self) -> Result<Option<(TimestampNs, Schedule)>, ScheduleError> {
+        let Some(entry) = self.announced() else { return Ok(None) };
+        let always = ScheduleEntry { effective: TimestampNs(i64::MIN), ..entry.clone() };
+        Ok(Some((entry.effective, Schedule::new(vec![always.placement()])?)))
     }
 
     /// A member.

@@ -291,11 +291,6 @@ impl Membership {
         self.store.watch()
     }
 
-    /// Takes versions of the roster that others are heard to have; a newer one makes this process look at the store.
-    pub fn hint(&self) -> watch::Sender<u64> {
-        self.hint.clone()
-    }
-
     /// The directory of cells: who keeps them, who leads them as far as is known, and connections to them. All of a process
     /// share it.
     pub fn cells(&self) -> &Arc<Cells> {
@@ -341,11 +336,7 @@ impl Membership {
             let peers = Arc::clone(&heard.borrow_and_update());
             let newest = peers.newest_roster_version();
             self.peers.send_replace(peers);
-            self.hint.send_if_modified(|known| {
-                let newer = newest > *known;
-                *known = newest.max(*known);
-                newer
-            });
+            self.cells.heard(newest);
             if heard.changed().await.is_err() {
                 return;
             }
