@@ -24,6 +24,7 @@ mod service;
 pub mod simulated;
 mod state_dir;
 
+pub use host::takeover::{CellOnDisk, DiskLook, Verdict, take_over};
 pub use host::{CellSpec, NoPost, Post};
 pub use options::{Cells, IngesterDeps, IngesterOptions, StartError};
 pub use service::Ingester;

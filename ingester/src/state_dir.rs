@@ -48,6 +48,21 @@ impl StateDir {
         Ok(Self { dir: dir.to_owned(), disk })
     }
 
+    /// Opens a folder that an ingester has used; nothing is made.
+    pub(crate) fn open_existing(dir: &Path) -> Result<Self, StartError> {
+        let disk_file = dir.join("disk-id");
+        let missing = || io::Error::new(io::ErrorKind::NotFound, "no ingester has used this folder");
+        if read_text(&disk_file)?.is_none() {
+            return Err(failed("read", &disk_file)(missing()));
+        }
+        Self::open(dir, DiskId(0))
+    }
+
+    /// The error of something that was done with the folder.
+    pub(crate) fn failed(&self, doing: &'static str, source: io::Error) -> StartError {
+        failed(doing, &self.dir)(source)
+    }
+
     /// The folder of the log.
     pub(crate) fn wal_dir(&self) -> PathBuf {
         self.dir.join("wal")

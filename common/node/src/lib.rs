@@ -10,6 +10,7 @@ mod args;
 mod certificates;
 mod error;
 mod folder_lock;
+mod losses;
 mod membership;
 mod node;
 mod open;
@@ -23,6 +24,7 @@ pub use error::NodeError;
 pub use folder_lock::FolderLock;
 pub use hearth_cluster::gossip::Role;
 pub use hearth_rpc::Routes;
+pub use losses::{OpenLoss, losses};
 pub use membership::WishError;
 pub use membership::{
     Endpoints, Keep, Membership, MembershipDeps, MembershipOptions, keeps, neighbours, publishes_last,

@@ -25,8 +25,8 @@ pub(crate) struct Slot {
 pub(crate) struct LoadedCell {
     pub(crate) cell: CellId,
     pub(crate) log: LogId,
-    pledge: Pledge,
-    base: Base,
+    pub(super) pledge: Pledge,
+    pub(super) base: Base,
     /// The places behind the base. While the log is read there may be gaps: a segment that began long ago knows an old base
     /// only, and what lies between that and its first entry went with the segments before it.
     slots: BTreeMap<u64, Slot>,
@@ -87,6 +87,14 @@ pub(crate) struct Loaded {
 
 /// Reads all of the log. One segment is in memory at a time.
 pub(crate) fn load(replay: impl Iterator<Item = Result<Replayed, Damage>>) -> Loaded {
+    let mut loaded = read(replay);
+    // Only the last base tells what is missing.
+    loaded.cells.values_mut().for_each(LoadedCell::settle);
+    loaded
+}
+
+/// The same, but gaps stay.
+pub(super) fn read(replay: impl Iterator<Item = Result<Replayed, Damage>>) -> Loaded {
     let mut loaded = Loaded::default();
     for item in replay {
         match item {
@@ -105,8 +113,6 @@ pub(crate) fn load(replay: impl Iterator<Item = Result<Replayed, Damage>>) -> Lo
             }
         }
     }
-    // Only the last base tells what is missing.
-    loaded.cells.values_mut().for_each(LoadedCell::settle);
     loaded
 }
 
@@ -216,8 +222,11 @@ impl LoadedCell {
         if whole == self.slots.len() as u64 {
             return;
         }
+        // The last members that were written down count, also behind a gap: somebody may have decided there that the others
+        // are gone (`takeover`).
+        let alone = self.is_alone();
         let behind = self.slots.split_off(&(first + whole));
-        if !self.is_alone() {
+        if !alone {
             // The others have what is missing: the log ends before the gap.
             self.gap = true;
             return;
@@ -233,7 +242,7 @@ impl LoadedCell {
         }
     }
 
-    fn membership(&self) -> &Membership {
+    pub(super) fn membership(&self) -> &Membership {
         let in_log = self.slots.values().rev().find_map(|slot| match &slot.meta.kind {
             EntryKind::Members(membership) => Some(membership),
             _ => None,
@@ -245,6 +254,27 @@ impl LoadedCell {
     pub(crate) fn is_alone(&self) -> bool {
         let membership = self.membership();
         membership.voters.len() == 1 && membership.learners.is_empty()
+    }
+
+    /// The last place that is known, and the term of the entry there.
+    pub(super) fn end(&self) -> (Position, Term) {
+        let last = self.slots.last_key_value();
+        last.map_or((self.base.position, self.base.term), |(at, slot)| (Position(*at), slot.meta.term))
+    }
+
+    /// How many records are behind the base.
+    pub(super) fn records(&self) -> usize {
+        self.slots.values().filter(|slot| matches!(slot.meta.kind, EntryKind::Record(_))).count()
+    }
+
+    /// How many bytes their entries have.
+    pub(super) fn bytes(&self) -> u64 {
+        self.slots.values().map(|slot| slot.meta.bytes).sum()
+    }
+
+    /// How many places between the base and the end are missing.
+    pub(super) fn missing(&self) -> u64 {
+        (self.end().0.0 - self.base.position.0).saturating_sub(self.slots.len() as u64)
     }
 
     /// How many places no member can bring back.

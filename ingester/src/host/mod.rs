@@ -8,6 +8,7 @@ mod codec;
 mod load;
 mod news;
 mod places;
+pub(crate) mod takeover;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};

@@ -21,6 +21,70 @@ pub(crate) enum AdminCommand {
     Deletions(DeletionsArgs),
     /// Take a deletion back that is not carried out yet
     Undelete(UndeleteArgs),
+    /// Let one ingester go on alone with cells whose other members are gone for good
+    TakeOver(TakeOverArgs),
+    /// Take answers as exact again after disks were lost
+    AcceptLosses(AcceptLossesArgs),
+}
+
+const TAKE_OVER_HELP: &str = "A cell goes on as long as a majority of its members is there: two of three, but both of two. When the others' disks
+are gone for good, nobody can lead it, and what it had not published lies on the disk that is left. This command makes that
+disk the cell's only member. Started again, its ingester leads the cell, publishes what it holds, and others join.
+
+Stop the ingester first; the command reads its log, about a second a GB. Cells that can help themselves stay as they are.
+At factor 2 nothing that was acknowledged is lost, at factor 3 the two that are gone may have had records that this one
+lacks: the command says so, and answers are marked.
+
+Examples:
+  hearth admin take-over --data-dir /data --gone ingester-1 --dry-run
+  hearth admin take-over --data-dir /data --gone ingester-1 --gone ingester-2 --yes";
+
+#[derive(Debug, Args)]
+#[command(after_help = TAKE_OVER_HELP)]
+pub(crate) struct TakeOverArgs {
+    /// The data folder of the ingester that is left; the ingester is stopped
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// A member that is gone for good with its disk: its name, or name/disk
+    #[arg(long, value_name = "INSTANCE")]
+    pub(crate) gone: Vec<String>,
+    /// Show what the disk holds and what would be taken over, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+}
+
+const ACCEPT_HELP: &str = "When a cell's only disk is gone (factor 1), the roster records the loss, and answers that may touch it are marked
+(header x-hearth-inexact) until a person says that they have seen it. The command works on the object store of a running
+cluster.
+
+Examples:
+  hearth admin accept-losses --object-store s3://profiles/hearth --dry-run
+  hearth admin accept-losses --object-store s3://profiles/hearth --cell ingester-1 --yes";
+
+#[derive(Debug, Args)]
+#[command(after_help = ACCEPT_HELP)]
+pub(crate) struct AcceptLossesArgs {
+    /// The store of the cluster: file:///path, s3://bucket/prefix, gs://…, az://…
+    #[arg(long, value_name = "URL")]
+    pub(crate) object_store: Option<String>,
+    /// The YAML file of any of its processes
+    #[arg(long, value_name = "FILE", env = "HEARTH_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Any setting by its key, such as cluster.id
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Only losses of this cell; may be repeated
+    #[arg(long = "cell", value_name = "CELL")]
+    pub(crate) cells: Vec<String>,
+    /// Show them, and accept nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
 }
 
 /// Where deletions are made: at a server, or, if one of the flags of a store is given, in the store alone.

@@ -11,6 +11,7 @@ mod flame_tree;
 mod graph;
 mod push;
 mod query;
+mod rescue;
 mod time;
 
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ fn run(cli: Cli) -> Result<()> {
             AdminCommand::Delete(args) => delete::delete(args),
             AdminCommand::Deletions(args) => delete::list(args),
             AdminCommand::Undelete(args) => delete::undelete(args),
+            AdminCommand::TakeOver(args) => rescue::takes_over(args),
+            AdminCommand::AcceptLosses(args) => rescue::accepts(args),
         },
         Some(Command::Config(args)) => config::run(&args),
     }
