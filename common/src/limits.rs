@@ -79,6 +79,10 @@ pub struct TenantLimits {
     pub retention: Vec<RetentionRule>,
     /// Deletions that may wait to be carried out; 0 allows none.
     pub max_pending_deletions: usize,
+    /// How a bucket of S3 encrypts the tenant's objects: `SSE-S3`, `SSE-KMS`, `DSSE-KMS`; empty: as the bucket says.
+    pub s3_sse_type: String,
+    /// The key of KMS for it; empty: the account's own for S3.
+    pub s3_sse_kms_key_id: String,
 }
 
 impl Default for TenantLimits {
@@ -118,6 +122,8 @@ impl Default for TenantLimits {
             compactor_blocks_retention_period: GoDuration::from_secs(0),
             retention: Vec::new(),
             max_pending_deletions: 64,
+            s3_sse_type: String::new(),
+            s3_sse_kms_key_id: String::new(),
         }
     }
 }

@@ -161,7 +161,7 @@ impl Checker {
 
     /// A range that has all profiles.
     pub fn range_ms(&self) -> (i64, i64) {
-        (self.base_ns / 1_000_000 - 1000, self.base_ns / 1_000_000 + 3_600_000)
+        (self.base_ns / 1_000_000 - 1000, self.base_ns / 1_000_000 + 7_200_000)
     }
 
     fn total(&self, client: &Api, service: u64) -> Result<i64, String> {

@@ -92,10 +92,18 @@ struct Node {
     log: Arc<Mutex<Vec<String>>>,
 }
 
+/// A bucket in place of the folder.
+#[derive(Debug, Clone)]
+struct Bucket {
+    url: String,
+    environment: Vec<(&'static str, String)>,
+}
+
 /// The processes; killed when dropped.
 #[derive(Debug)]
 pub struct Cluster {
     plan: Plan,
+    bucket: Option<Bucket>,
     dir: tempfile::TempDir,
     nodes: BTreeMap<String, Node>,
 }
@@ -135,7 +143,7 @@ impl Cluster {
         let dir = tempfile::tempdir().expect("a folder");
         // Once: a process that starts must not find it half written.
         std::fs::write(dir.path().join(CONFIG), &plan.config).expect("written");
-        let mut cluster = Self { plan: plan.clone(), dir, nodes: BTreeMap::new() };
+        let mut cluster = Self { plan: plan.clone(), bucket: None, dir, nodes: BTreeMap::new() };
         let counts = [
             (Role::Ingester, plan.ingesters),
             (Role::Distributor, plan.distributors),
@@ -155,6 +163,11 @@ impl Cluster {
         let names: Vec<String> = self.nodes.keys().cloned().collect();
         names.iter().for_each(|name| self.launch(name));
         names.iter().for_each(|name| _ = self.wait_ready(name));
+    }
+
+    /// The object store of processes that are started from now on, and what they need in their environment for it.
+    pub fn set_bucket(&mut self, url: &str, environment: Vec<(&'static str, String)>) {
+        self.bucket = Some(Bucket { url: url.to_owned(), environment });
     }
 
     /// Flags that a process gets from its next start on.
@@ -201,7 +214,10 @@ impl Cluster {
             .map(|node| format!("{}:{}", node.ip, node.gossip))
             .collect();
         let config = self.dir.path().join(CONFIG);
-        let store = format!("file://{}", self.store().display());
+        let (store, environment) = match &self.bucket {
+            Some(bucket) => (bucket.url.clone(), bucket.environment.clone()),
+            None => (format!("file://{}", self.store().display()), Vec::new()),
+        };
         let factor = self.plan.factor.to_string();
         let node = self.nodes.get_mut(name).expect("a known process");
         assert!(node.child.is_none(), "{name} runs already");
@@ -222,7 +238,7 @@ impl Cluster {
         command.args(["--replication-factor", &factor, "--multitenancy"]);
         command.args(["--object-store", &store]);
         command.arg("--config").arg(&config).arg("--data-dir").arg(&node.data_dir);
-        command.args(&node.args);
+        command.args(&node.args).envs(environment);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         follow(child.stdout.take().expect("piped"), Arc::clone(&node.log));

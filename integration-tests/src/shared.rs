@@ -1,7 +1,8 @@
 //! The checks from outside that may lie beside the project: conformance questions and real clients.
 
-use std::io::Write;
 use std::path::PathBuf;
+
+pub use hearth_testkit::report::{report, skipped};
 
 /// A folder of checks beside the project; `None`, with a note, when it is not there.
 pub fn find(name: &str) -> Option<PathBuf> {
@@ -12,19 +13,4 @@ pub fn find(name: &str) -> Option<PathBuf> {
     }
     skipped(&format!("{} is not there", path.display()));
     None
-}
-
-/// Says that a test did nothing, and why.
-#[allow(clippy::print_stderr, reason = "a skipped test must say so")]
-pub fn skipped(why: &str) {
-    eprintln!("SKIPPED: {why}");
-    report("skipped", why);
-}
-
-/// Adds a line to what CI prints at its end, if CI runs this.
-pub fn report(name: &str, line: &str) {
-    let Some(dir) = std::env::var_os("HEARTH_REPORT_DIR") else { return };
-    let path = PathBuf::from(dir).join(name);
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    file.and_then(|mut file| writeln!(file, "{line}")).expect("CI made the folder");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hearth_common::BoxError;
 use hearth_internode::QuerierClients;
 use hearth_node::{InternalPort, Membership, Node, Running};
+use hearth_objstore::Class;
 use hearth_query::heads::Heads;
 use hearth_query::share::Threshold;
 
@@ -56,7 +57,7 @@ fn deps(node: &Node, heads: Arc<dyn Heads>) -> QuerierDeps {
     let settings = &node.settings.querier;
     QuerierDeps {
         catalog: Arc::clone(&node.catalog),
-        store: node.catalog.store().clone(),
+        store: node.catalog.store().of(Class::Query),
         heads,
         limits: Arc::clone(&node.limits),
         clock: Arc::clone(&node.clock),

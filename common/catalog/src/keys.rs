@@ -11,6 +11,11 @@ pub(crate) fn folder(tenant: &TenantId) -> String {
     format!("{TENANTS}/{tenant}")
 }
 
+/// What the keys of all objects of a tenant begin with.
+pub fn tenant_prefix(tenant: &TenantId) -> String {
+    format!("{}/", folder(tenant))
+}
+
 pub(crate) fn roots(tenant: &TenantId) -> String {
     format!("{TENANTS}/{tenant}/root")
 }

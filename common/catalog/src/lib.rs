@@ -36,7 +36,7 @@ pub use coverage::Coverage;
 pub use deletion::{BLOCKS_MAX, Burial, PENDING_MAX, Progress};
 pub use error::CatalogError;
 pub use hearth_block::{BlockEntry, ObjectEntry, SourceRange};
-pub use keys::{block_path, page_key, root_key};
+pub use keys::{block_path, page_key, root_key, tenant_prefix};
 pub use plan::{BlockRef, Commit, Edit, Publication};
 pub use rebuild::Rebuilt;
 pub use record::{DeletionRecord, RECORDS_MAX, Taken};

@@ -75,6 +75,15 @@ pub enum NodeError {
         #[source]
         source: io::Error,
     },
+    /// There is no such encryption.
+    #[error("setting '{of}.s3_sse_type'")]
+    Encryption {
+        /// `limits`, or a tenant's entry in the overrides.
+        of: String,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
     /// The URL of the object store is wrong.
     #[error("setting 'object_store'")]
     Store(#[source] StoreError),
@@ -117,7 +126,9 @@ impl Classify for NodeError {
                 ErrorKind::InvalidArgument
             }
             Self::Store(error) | Self::StoreUnusable(error) => error.kind(),
-            Self::OwnStore(_) | Self::Tls(_) | Self::Retention { .. } => ErrorKind::InvalidArgument,
+            Self::OwnStore(_) | Self::Tls(_) | Self::Retention { .. } | Self::Encryption { .. } => {
+                ErrorKind::InvalidArgument
+            }
             Self::Roster(error) => error.kind(),
             Self::Gossip(error) => error.kind(),
             Self::Alone => ErrorKind::Internal,

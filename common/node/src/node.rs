@@ -146,7 +146,7 @@ impl Node {
         let request_metrics = RequestMetrics::new(&mut registry);
         let rng: Random = Arc::new(open::random);
         let overrides = open::limits(&settings)?;
-        let store = open::store(role, &settings, &clock, &rng).await?;
+        let store = open::store(role, &settings, &overrides, &clock, &rng).await?;
         store.register_metrics(&mut registry);
         let (instance, internode, tls, membership) = if role == Role::Standalone {
             (InstanceId(Arc::from(ALONE)), hearth_internode::Metrics::default(), None, None)

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use hearth_catalog::{Catalog, CatalogOptions};
 use hearth_cluster::gossip::Role;
-use hearth_common::{Classify, Clock, ErrorKind, TenantLimits, Workers};
-use hearth_objstore::{Store, StoreOptions};
+use hearth_common::{Classify, Clock, ErrorKind, TenantId, TenantLimits, Workers};
+use hearth_objstore::{Encryption, RemoteOptions, Store, StoreOptions};
 use hearth_settings::{Settings, TenantOverrides};
 
 use crate::error::NodeError;
@@ -55,10 +55,43 @@ pub(crate) fn ingestion_window(limits: &TenantOverrides) -> Duration {
     limits.all().map(window).max().unwrap_or(INGESTION_WINDOW_MAX)
 }
 
+/// How a bucket is spoken with.
+fn remote(settings: &Settings, limits: &TenantOverrides) -> Result<RemoteOptions, NodeError> {
+    let client = &settings.store;
+    let encryption = |of: &str, limits: &TenantLimits| {
+        let wrong = |source| NodeError::Encryption { of: of.to_owned(), source };
+        Encryption::from_settings(&limits.s3_sse_type, &limits.s3_sse_kms_key_id).map_err(wrong)
+    };
+    let mut encryption_below = Vec::new();
+    for (tenant, limits) in limits.named() {
+        // What is no tenant's name has no objects.
+        let Ok(id) = TenantId::parse(tenant) else { continue };
+        let of = format!("overrides.{tenant}");
+        encryption_below.push((hearth_catalog::tenant_prefix(&id), encryption(&of, limits)?));
+    }
+    Ok(RemoteOptions {
+        environment: None,
+        retries_max: client.retries_max,
+        retry_for: client.retry_for.0,
+        retry_budget: client.retry_budget,
+        upload_retry_for: client.upload_retry_for.0,
+        request_timeout: client.request_timeout.0,
+        connect_timeout: client.connect_timeout.0,
+        publish_requests_max: client.publish_requests_max,
+        query_requests_max: client.query_requests_max,
+        compaction_requests_max: client.compaction_requests_max,
+        hedge_after: client.hedge_after.0,
+        hedges_max: client.hedges_max,
+        encryption: encryption("limits", limits.default_limits())?,
+        encryption_below,
+    })
+}
+
 /// Opens the store, and asks one that is shared whether it can do what is needed of it.
 pub(crate) async fn store(
     role: Role,
     settings: &Settings,
+    limits: &TenantOverrides,
     clock: &Arc<dyn Clock>,
     rng: &Random,
 ) -> Result<Store, NodeError> {
@@ -66,7 +99,8 @@ pub(crate) async fn store(
     if role != Role::Standalone && own {
         return Err(NodeError::OwnStore(settings.object_store.clone()));
     }
-    let options = StoreOptions { clock: Arc::clone(clock), ..StoreOptions::default() };
+    let remote = remote(settings, limits)?;
+    let options = StoreOptions { clock: Arc::clone(clock), remote, ..StoreOptions::default() };
     let store = Store::open(&settings.object_store_url(), options).map_err(NodeError::Store)?;
     if !only_publisher(role, settings) {
         match store.probe(rng()).await {
@@ -84,8 +118,8 @@ pub(crate) async fn store(
 
 /// The catalog of a store that other processes may be using: for commands that look at it from outside.
 pub fn bucket(settings: &Settings) -> Result<Arc<Catalog>, NodeError> {
-    let store =
-        Store::open(&settings.object_store_url(), StoreOptions::default()).map_err(NodeError::Store)?;
+    let options = StoreOptions { remote: remote(settings, &limits(settings)?)?, ..StoreOptions::default() };
+    let store = Store::open(&settings.object_store_url(), options).map_err(NodeError::Store)?;
     let clock = Arc::new(hearth_common::SystemClock::default());
     Ok(Arc::new(Catalog::new(store, Arc::new(random), clock, CatalogOptions::default())))
 }

@@ -29,7 +29,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 7] =
+    pub(crate) const ALL: [Self; 7] =
         [Self::Get, Self::GetRange, Self::Attributes, Self::Upload, Self::Create, Self::Iter, Self::Delete];
 
     /// The value of the label `operation`.

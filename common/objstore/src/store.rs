@@ -1,6 +1,5 @@
 //! The store and its operations.
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,14 +9,17 @@ use futures::{StreamExt, TryStreamExt};
 use hearth_common::TimestampNs;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 
+use crate::class::{Class, Lanes};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::faults::Fault;
 use crate::folder;
 use crate::metrics::{Metrics, Operation};
 use crate::open::StoreOptions;
+use crate::traffic::Traffic;
 
 /// Above this a remote upload goes in parts.
 const MULTIPART_ABOVE_BYTES: usize = 16 << 20;
@@ -28,18 +30,34 @@ const PARTS_AT_ONCE: usize = 4;
 /// Most entries of one listing.
 const LIST_MAX: usize = 4_000_000;
 
-/// An open object store. Clones share it.
+/// An open object store, and what it is used for. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) class: Class,
 }
 
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) backend: Arc<dyn ObjectStore>,
+    /// For writes below these prefixes, instead of `backend`: the same bucket, another encryption.
+    pub(crate) writers: Vec<(String, Arc<dyn ObjectStore>)>,
     pub(crate) folder: Option<Arc<LocalFileSystem>>,
+    /// Whether requests go over a network.
+    pub(crate) remote: bool,
     pub(crate) metrics: Metrics,
+    pub(crate) traffic: Traffic,
+    pub(crate) lanes: Lanes,
+    pub(crate) hedges: Semaphore,
     pub(crate) options: StoreOptions,
+}
+
+impl Inner {
+    /// What writes an object.
+    pub(crate) fn writer(&self, key: &str) -> &Arc<dyn ObjectStore> {
+        let writer = self.writers.iter().find(|(prefix, _)| key.starts_with(prefix));
+        writer.map_or(&self.backend, |(_, writer)| writer)
+    }
 }
 
 /// What becomes an object: one buffer, or several that are written one after the other.
@@ -98,61 +116,9 @@ pub struct ObjectInfo {
 }
 
 impl Store {
-    /// Reads a whole object of at most `limit` bytes.
-    pub async fn get(&self, key: &str, limit: u64) -> Result<Bytes, StoreError> {
-        let op = Operation::Get;
-        let path = parse(op, key)?;
-        self.observed(op, key, |bytes: &Bytes| bytes.len() as u64, async {
-            if let Some(folder) = &self.inner.folder {
-                let file =
-                    folder.path_to_filesystem(&path).map_err(|e| StoreError::from_backend(op, key, e))?;
-                let read = folder::blocking(move || folder::read_whole(&file, limit)).await;
-                return read.map_err(|e| local(op, key, e));
-            }
-            let failed = |e| StoreError::from_backend(op, key, e);
-            let found = self.inner.backend.get_opts(&path, GetOptions::default()).await.map_err(failed)?;
-            let bytes = found.meta.size;
-            if bytes > limit {
-                return Err(StoreError::new(op, key, StoreErrorKind::TooLarge { bytes, limit }));
-            }
-            found.bytes().await.map_err(failed)
-        })
-        .await
-    }
-
-    /// Reads ranges of an object, in the order given; each answer has exactly its range's length.
-    pub async fn get_ranges(&self, key: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
-        let op = Operation::GetRange;
-        let path = parse(op, key)?;
-        let sum = |all: &Vec<Bytes>| all.iter().map(|b| b.len() as u64).sum();
-        self.observed(op, key, sum, async {
-            if let Some(folder) = &self.inner.folder {
-                let file =
-                    folder.path_to_filesystem(&path).map_err(|e| StoreError::from_backend(op, key, e))?;
-                let ranges = ranges.to_vec();
-                let read = folder::blocking(move || folder::read_ranges(&file, &ranges)).await;
-                return read.map_err(|e| local(op, key, e));
-            }
-            // Stores refuse empty ranges, or answer them with everything.
-            let wanted: Vec<_> = ranges.iter().filter(|r| !r.is_empty()).cloned().collect();
-            let got = match wanted.is_empty() {
-                true => Vec::new(),
-                false => self
-                    .inner
-                    .backend
-                    .get_ranges(&path, &wanted)
-                    .await
-                    .map_err(|e| StoreError::from_backend(op, key, e))?,
-            };
-            let mut got = got.into_iter();
-            let answer = |range: &Range<u64>| {
-                let bytes = if range.is_empty() { Some(Bytes::new()) } else { got.next() };
-                let exact = bytes.filter(|b| b.len() as u64 == range.end.saturating_sub(range.start));
-                exact.ok_or_else(|| StoreError::new(op, key, StoreErrorKind::OutOfRange))
-            };
-            ranges.iter().map(answer).collect()
-        })
-        .await
+    /// The same store for another class of work.
+    pub fn of(&self, class: Class) -> Self {
+        Self { inner: Arc::clone(&self.inner), class }
     }
 
     /// Asks for an object's length and date.
@@ -160,9 +126,8 @@ impl Store {
         let op = Operation::Attributes;
         let path = parse(op, key)?;
         self.observed(op, key, |_: &ObjectInfo| 0, async {
-            let meta =
-                self.inner.backend.head(&path).await.map_err(|e| StoreError::from_backend(op, key, e))?;
-            Ok(self.info(&meta))
+            let meta = self.exchange(op, self.inner.backend.head(&path)).await;
+            Ok(self.info(&meta.map_err(|e| StoreError::from_backend(op, key, e))?))
         })
         .await
     }
@@ -188,27 +153,30 @@ impl Store {
                 return store.put_in_parts(&path, &owned, payload).await;
             }
             let body = PutPayload::from_iter(payload.0);
-            let put = store.inner.backend.put_opts(&path, body, PutMode::Overwrite.into()).await;
-            put.map(|_| ()).map_err(|e| StoreError::from_backend(op, &owned, e))
+            let put = store.inner.writer(&owned).put_opts(&path, body, PutMode::Overwrite.into());
+            store.exchange(op, put).await.map(|_| ()).map_err(|e| StoreError::from_backend(op, &owned, e))
         };
         self.observed_write(op, key, bytes as u64, write).await
     }
 
     async fn put_in_parts(&self, path: &Path, key: &str, payload: Payload) -> Result<(), StoreError> {
-        let failed = |e| StoreError::from_backend(Operation::Upload, key, e);
-        let mut upload = self.inner.backend.put_multipart(path).await.map_err(failed)?;
-        let parts: Vec<_> =
-            cut(payload.0, PART_BYTES).into_iter().map(|part| upload.put_part(part)).collect();
+        let op = Operation::Upload;
+        let failed = |e| StoreError::from_backend(op, key, e);
+        let bytes = payload.len() as u64;
+        let begin = self.exchange(op, self.inner.writer(key).put_multipart(path));
+        let mut upload = begin.await.map_err(failed)?;
+        let parts = cut(payload.0, PART_BYTES).into_iter();
+        let parts: Vec<_> = parts.map(|part| self.exchange(op, upload.put_part(part))).collect();
         let sent = futures::stream::iter(parts).buffered(PARTS_AT_ONCE).try_collect::<Vec<()>>().await;
         let done = match sent {
-            Ok(_) => upload.complete().await.map(|_| ()),
-            Err(error) => Err(error),
+            Ok(_) => self.complete(path, key, &mut upload, bytes).await,
+            Err(error) => Err(failed(error)),
         };
         if done.is_err() {
             // The store's own clean-up of unfinished uploads is the fallback.
-            let _ = upload.abort().await;
+            let _ = self.exchange(op, upload.abort()).await;
         }
-        done.map_err(failed)
+        done
     }
 
     /// Writes an object unless one of that key exists. An error with [`StoreError::outcome_unknown`] means that it may
@@ -221,10 +189,11 @@ impl Store {
         let op = Operation::Create;
         let path = parse(op, key)?;
         let payload = payload.into();
-        let (bytes, backend, owned) = (payload.len(), Arc::clone(&self.inner.backend), key.to_owned());
+        let (bytes, store, owned) = (payload.len(), self.clone(), key.to_owned());
         let write = async move {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            match backend.put_opts(&path, PutPayload::from_iter(payload.0), options).await {
+            let body = PutPayload::from_iter(payload.0);
+            match store.exchange(op, store.inner.writer(&owned).put_opts(&path, body, options)).await {
                 Ok(_) => Ok(PutOutcome::Created),
                 Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                     Ok(PutOutcome::AlreadyExists)
@@ -240,19 +209,27 @@ impl Store {
         let op = Operation::Iter;
         let path = parse(op, prefix)?;
         self.observed(op, prefix, |_: &Vec<ObjectInfo>| 0, async {
-            let mut all = Vec::new();
-            let mut entries = self.inner.backend.list(Some(&path));
-            while let Some(meta) = entries.next().await {
-                match meta {
-                    Ok(meta) => all.push(self.info(&meta)),
-                    // Removed between the folder's listing and the look at the file.
-                    Err(object_store::Error::NotFound { .. }) => {}
-                    Err(error) => return Err(StoreError::from_backend(op, prefix, error)),
+            let listing = async {
+                let mut all = Vec::new();
+                let mut entries = self.inner.backend.list(Some(&path));
+                while let Some(meta) = entries.next().await {
+                    match meta {
+                        Ok(meta) => all.push(self.info(&meta)),
+                        // Removed between the folder's listing and the look at the file.
+                        Err(object_store::Error::NotFound { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                    if all.len() > LIST_MAX {
+                        break;
+                    }
                 }
-                if all.len() > LIST_MAX {
-                    let kind = StoreErrorKind::TooLarge { bytes: all.len() as u64, limit: LIST_MAX as u64 };
-                    return Err(StoreError::new(op, prefix, kind));
-                }
+                Ok(all)
+            };
+            let listed = self.exchange(op, listing).await;
+            let mut all = listed.map_err(|e| StoreError::from_backend(op, prefix, e))?;
+            if all.len() > LIST_MAX {
+                let kind = StoreErrorKind::TooLarge { bytes: all.len() as u64, limit: LIST_MAX as u64 };
+                return Err(StoreError::new(op, prefix, kind));
             }
             all.sort_by(|a, b| a.key.cmp(&b.key));
             Ok(all)
@@ -265,7 +242,8 @@ impl Store {
         let op = Operation::Iter;
         let path = parse(op, prefix)?;
         self.observed(op, prefix, |_: &Vec<String>| 0, async {
-            let listed = match self.inner.backend.list_with_delimiter(Some(&path)).await {
+            let listing = self.inner.backend.list_with_delimiter(Some(&path));
+            let listed = match self.exchange(op, listing).await {
                 Ok(listed) => listed,
                 Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
                 Err(error) => return Err(StoreError::from_backend(op, prefix, error)),
@@ -284,9 +262,9 @@ impl Store {
         let op = Operation::Delete;
         for key in keys {
             let path = parse(op, key)?;
-            let (backend, owned) = (Arc::clone(&self.inner.backend), key.clone());
+            let (store, owned) = (self.clone(), key.clone());
             let remove = async move {
-                match backend.delete(&path).await {
+                match store.exchange(op, store.inner.backend.delete(&path)).await {
                     Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
                     Err(error) => Err(StoreError::from_backend(op, &owned, error)),
                 }
@@ -317,10 +295,11 @@ impl Store {
     /// Adds this store's metrics to a registry.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.inner.metrics.register(registry);
+        self.inner.traffic.register(registry);
     }
 
     /// A read: decides its fault, counts it, measures it.
-    async fn observed<T>(
+    pub(crate) async fn observed<T>(
         &self,
         op: Operation,
         key: &str,
@@ -334,7 +313,9 @@ impl Store {
         };
         let took = self.inner.options.clock.monotonic().saturating_sub(started);
         let failed = result.as_ref().is_err_and(|e| !e.is_not_found());
-        self.inner.metrics.record(op, took, failed, result.as_ref().map_or(0, bytes));
+        let bytes = result.as_ref().map_or(0, bytes);
+        self.inner.metrics.record(op, took, failed, bytes);
+        self.inner.traffic.moved(op, self.class, bytes);
         result
     }
 
@@ -363,7 +344,9 @@ impl Store {
             }
         };
         let took = self.inner.options.clock.monotonic().saturating_sub(started);
-        self.inner.metrics.record(op, took, result.is_err(), if result.is_ok() { bytes } else { 0 });
+        let bytes = if result.is_ok() { bytes } else { 0 };
+        self.inner.metrics.record(op, took, result.is_err(), bytes);
+        self.inner.traffic.moved(op, self.class, bytes);
         result
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path as FilePath, PathBuf};
 
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::task::JoinHandle;
 
 use crate::error::{StoreError, StoreErrorKind};
@@ -76,7 +76,8 @@ impl Upload {
     /// Everything was written. Returns the object's length.
     pub async fn finish(mut self) -> Result<u64, StoreError> {
         if matches!(self.state, State::New) && self.store.inner.folder.is_none() {
-            self.store.put(&self.key, std::mem::take(&mut self.waiting)).await?;
+            let body = std::mem::take(&mut self.waiting);
+            self.store.patiently(|| self.store.put(&self.key, body.clone())).await?;
             return Ok(self.bytes);
         }
         if self.waiting_bytes > 0 || matches!(self.state, State::New) {
@@ -85,11 +86,13 @@ impl Upload {
         match std::mem::replace(&mut self.state, State::New) {
             State::File(Some(file)) => sync(&self.store, &self.key, file).await?,
             State::Parts { mut upload, on_its_way, .. } => {
-                arrived(on_its_way, &self.key).await?;
-                let key = self.key.clone();
-                let complete = async move {
-                    upload.complete().await.map(|_| ()).map_err(|e| StoreError::from_backend(OP, &key, e))
-                };
+                if let Err(error) = arrived(on_its_way, &self.key).await {
+                    give_up(&self.store, &mut upload).await;
+                    return Err(error);
+                }
+                let (store, key, path, bytes) =
+                    (self.store.clone(), self.key.clone(), parse(OP, &self.key)?, self.bytes);
+                let complete = async move { store.complete(&path, &key, &mut upload, bytes).await };
                 self.store.observed_write(OP, &self.key, 0, complete).await?;
             }
             State::File(None) | State::New => return Err(lost(&self.key)),
@@ -104,8 +107,7 @@ impl Upload {
             if let Some(on_its_way) = on_its_way.take() {
                 on_its_way.abort();
             }
-            // The store's own clean-up of unfinished uploads is the fallback.
-            let _ = upload.abort().await;
+            give_up(&self.store, upload).await;
         }
     }
 
@@ -116,12 +118,7 @@ impl Upload {
             return self.send_to_file(waiting, bytes).await;
         }
         if matches!(self.state, State::New) {
-            let path = parse(OP, &self.key)?;
-            let (backend, key) = (std::sync::Arc::clone(&self.store.inner.backend), self.key.clone());
-            let begin = async move {
-                backend.put_multipart(&path).await.map_err(|e| StoreError::from_backend(OP, &key, e))
-            };
-            let upload = self.store.observed_write(OP, &self.key, 0, begin).await?;
+            let upload = self.store.patiently(|| begin(&self.store, &self.key)).await?;
             self.state = State::Parts { upload, sent: 0, on_its_way: None };
         }
         let State::Parts { upload, sent, on_its_way } = &mut self.state else { return Err(lost(&self.key)) };
@@ -139,7 +136,10 @@ impl Upload {
         let (store, key) = (self.store.clone(), self.key.clone());
         *on_its_way = Some(tokio::spawn(async move {
             let owned = key.clone();
-            let put = async move { part.await.map_err(|e| StoreError::from_backend(OP, &owned, e)) };
+            let of = store.clone();
+            let put = async move {
+                of.exchange(OP, part).await.map_err(|e| StoreError::from_backend(OP, &owned, e))
+            };
             store.observed_write(OP, &key, bytes as u64, put).await
         }));
         Ok(())
@@ -169,6 +169,44 @@ impl Upload {
         self.state = State::File(Some(file));
         Ok(())
     }
+}
+
+async fn begin(store: &Store, key: &str) -> Result<Box<dyn MultipartUpload>, StoreError> {
+    let (of, owned, path) = (store.clone(), key.to_owned(), parse(OP, key)?);
+    let begin = async move {
+        let options = of.multipart_options();
+        let begun = of.inner.writer(&owned).put_multipart_opts(&path, options);
+        of.exchange(OP, begun).await.map_err(|e| StoreError::from_backend(OP, &owned, e))
+    };
+    store.observed_write(OP, key, 0, begin).await
+}
+
+impl Store {
+    /// Makes an object out of the parts that were sent, and looks at it. A repeated request may be told that there is no such
+    /// upload because the first one was carried out, and an answer may be lost: what lies there then decides. So this is for
+    /// keys that are written with one content only.
+    pub(crate) async fn complete(
+        &self,
+        path: &Path,
+        key: &str,
+        upload: &mut Box<dyn MultipartUpload>,
+        bytes: u64,
+    ) -> Result<(), StoreError> {
+        let completed = self.exchange(OP, upload.complete()).await;
+        let found = self.exchange(Operation::Attributes, self.inner.backend.head(path)).await;
+        let why = match (completed, found) {
+            (_, Ok(found)) if found.size == bytes => return Ok(()),
+            (Ok(_), Ok(found)) => format!("{} bytes are there of {bytes}", found.size).into(),
+            (Ok(_), Err(error)) => return Err(StoreError::from_backend(OP, key, error)),
+            (Err(error), _) => hearth_common::BoxError::from(error),
+        };
+        Err(StoreError::caused(OP, key, StoreErrorKind::Unavailable, why))
+    }
+}
+
+/// The store's own clean-up of unfinished uploads is the fallback.
+async fn give_up(store: &Store, upload: &mut Box<dyn MultipartUpload>) {
+    let _ = store.exchange(OP, upload.abort()).await;
 }
 
 /// Makes a file durable, and the folders that lead to it: any of them may be new, and each is an entry in the one above.

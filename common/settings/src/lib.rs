@@ -13,6 +13,7 @@ mod nearest;
 mod overrides;
 mod redact;
 mod size;
+mod store;
 
 pub use cluster::{Cluster, ClusterTls, Gossip};
 pub use env::{ENV_PREFIX, variable_name};
@@ -22,3 +23,4 @@ pub use model::{Compactor, Ingester, Log, LogFormat, Querier, Settings, Wal};
 pub use overrides::TenantOverrides;
 pub use redact::REDACTED;
 pub use size::ByteSize;
+pub use store::ObjectStoreClient;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Cluster, Gossip};
 use crate::size::ByteSize;
+use crate::store::ObjectStoreClient;
 
 /// All settings of one process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where published data lives: `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…`. Empty: `data_dir`/store.
     pub object_store: String,
+    /// How a bucket is spoken with.
+    pub store: ObjectStoreClient,
     /// Tells tenants apart by the header `X-Scope-OrgID`; off, all requests are the tenant `anonymous`.
     pub multitenancy: bool,
     /// A YAML file with limits of single tenants: `overrides: {tenant-a: {ingestion_rate_mb: 10}}`. Empty: none.
@@ -53,6 +56,7 @@ impl Default for Settings {
             listen: "127.0.0.1:4040".to_owned(),
             data_dir: PathBuf::from("hearth-data"),
             object_store: String::new(),
+            store: ObjectStoreClient::default(),
             multitenancy: false,
             overrides_file: PathBuf::new(),
             limits: TenantLimits::default(),

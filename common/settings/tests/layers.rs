@@ -171,3 +171,21 @@ fn settings_of_a_cluster_are_checked() {
         (3, "0.0.0.0:7946")
     );
 }
+
+#[test]
+fn requests_to_a_bucket_are_bounded() {
+    let store = |keys: &str| yaml(&format!("store: {{{keys}}}")).map(|settings| settings.store);
+    let changed =
+        store("retries_max: 3, upload_retry_for: 0, query_requests_max: 1, hedge_after: 0").expect("valid");
+    assert_eq!((changed.retries_max, changed.query_requests_max, changed.hedges_max), (3, 1, 16));
+    assert!(changed.hedge_after.is_zero() && changed.upload_retry_for.is_zero());
+    for (keys, named) in [
+        ("retries_max: 101", "store.retries_max"),
+        ("request_timeout: 0", "store.request_timeout"),
+        ("connect_timeout: 0", "store.connect_timeout"),
+        ("compaction_requests_max: 0", "store.compaction_requests_max"),
+    ] {
+        let error = store(keys).expect_err("refused");
+        assert!(error.contains(named), "{error}");
+    }
+}

@@ -20,6 +20,7 @@ use hearth_block::merge::Expiry;
 use hearth_catalog::{BlockEntry, BlockRef, CatalogError, Edit, RootView};
 use hearth_common::error::chain;
 use hearth_common::{BlockId, TenantId, work::away};
+use hearth_objstore::Class;
 
 use crate::metrics::Outcome;
 use crate::plan::{Job, plan};
@@ -90,7 +91,8 @@ impl Compactor {
         // Wrong rules were refused when they were loaded; of those nothing goes.
         let limits = self.limits.limits(tenant);
         let expiries = hearth_catalog::expiries(&limits, self.clock.now()).unwrap_or_default();
-        let expired = expiry::expired(self.catalog.store(), tenant, &view, &expiries, &self.clean).await;
+        let store = self.catalog.store().of(Class::Compaction);
+        let expired = expiry::expired(&store, tenant, &view, &expiries, &self.clean).await;
         let jobs = self.planned(tenant, &view, &expired);
         self.metrics.planned(tenant, jobs.len());
         let mut changes = 0;
@@ -122,7 +124,7 @@ impl Compactor {
         let stop = Stop::default();
         let _stops = stop.on_drop();
         let work = Work {
-            store: self.catalog.store().clone(),
+            store: self.catalog.store().of(Class::Compaction),
             tenant: tenant.clone(),
             job,
             filter,

@@ -160,7 +160,8 @@ impl World {
     fn made(options: QuerierOptions, limits: TenantLimits, peers: Option<SharingDeps>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(Still::default());
         let store =
-            Store::open("memory:", StoreOptions { clock: Arc::clone(&clock), faults: None }).expect("opens");
+            Store::open("memory:", StoreOptions { clock: Arc::clone(&clock), ..StoreOptions::default() })
+                .expect("opens");
         let random = AtomicU64::new(1);
         let rng = Arc::new(move || u128::from(random.fetch_add(1, Ordering::Relaxed)));
         let catalog_options = CatalogOptions { only_publisher: true, ..CatalogOptions::default() };

@@ -148,7 +148,7 @@ impl World {
     pub(crate) fn new(seed: u64, plant: Plant, dir: &Path) -> Arc<Self> {
         let dice = Arc::new(Dice::new(seed));
         let rules = Rules::new(&dice);
-        let options = StoreOptions { clock: Arc::new(SimClock::new()), faults: None };
+        let options = StoreOptions { clock: Arc::new(SimClock::new()), ..StoreOptions::default() };
         let store = Store::open("memory:", options).expect("memory");
         let node = |at: usize| {
             let kind = match at {
