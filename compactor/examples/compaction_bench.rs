@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hearth_block::recover_entry;
+use hearth_block::{OBJECTS, recover_entry};
 use hearth_catalog::{Catalog, CatalogOptions, Commit};
 use hearth_common::{Clock, SystemClock, TenantId, TenantLimits};
 use hearth_compactor::{Alone, Compactor, CompactorDeps, CompactorOptions, MergingOptions, Random};
@@ -47,7 +47,7 @@ async fn publish(folder: &str, store: &str) {
         .collect();
     folders.sort_by_key(|name| name.parse::<u64>().ok());
     for name in folders {
-        let objects: Vec<(String, u64)> = ["profiles.parquet", "samples.parquet", "spans.parquet", "index"]
+        let objects: Vec<(String, u64)> = OBJECTS
             .into_iter()
             .filter_map(|object| {
                 let length = std::fs::metadata(Path::new(folder).join(&name).join(object)).ok()?.len();

@@ -42,6 +42,7 @@ pub(crate) mod section {
     pub(crate) const PAGES: u32 = 21;
     pub(crate) const ANNOTATIONS: u32 = 22;
     pub(crate) const ORIGIN: u32 = 23;
+    pub(crate) const ROLLUPS: u32 = 24;
     /// From this kind on a section belongs to the tail, which a reader decodes when it opens the block.
     pub(crate) const FIRST_OF_TAIL: u32 = UNITS;
 }

@@ -14,6 +14,7 @@ mod meta;
 mod pages;
 pub mod read;
 pub mod recover;
+mod rollup;
 pub mod verify;
 pub mod write;
 
@@ -25,6 +26,7 @@ pub use merge::{MergeError, MergeOptions, Merged, merge};
 pub use meta::origin::Origin;
 pub use read::{BlockReader, Prepared};
 pub use recover::recover_entry;
+pub use rollup::{ROLLUP_LEVEL_MIN, ROLLUP_OBJECTS};
 pub use verify::{Verified, verify};
 pub use write::{EncodedBlock, WriteOptions, write_block};
 
@@ -38,3 +40,11 @@ pub const PROFILES: &str = "profiles.parquet";
 pub const SAMPLES: &str = "samples.parquet";
 /// Name of the span table.
 pub const SPANS: &str = "spans.parquet";
+/// Name of the table of totals by five minutes.
+pub const TOTALS_5M: &str = "totals_5m.parquet";
+/// Name of the table of totals by hour.
+pub const TOTALS_1H: &str = "totals_1h.parquet";
+/// Name of the table of stacks of a whole day.
+pub const STACKS_1D: &str = "stacks_1d.parquet";
+/// All objects that a block can have, in the order of its entry.
+pub const OBJECTS: [&str; 7] = [PROFILES, SAMPLES, SPANS, TOTALS_5M, TOTALS_1H, STACKS_1D, INDEX];

@@ -2,6 +2,8 @@
 //!
 //! Used by tests and by `hearth admin`. Holds the sums of one run at a time.
 
+mod rollups;
+
 use bytes::Bytes;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
@@ -13,8 +15,10 @@ use crate::read::fetch::Fetched;
 use crate::read::meta::{sample_column, span_column};
 use crate::read::rows::{Column, Fixed16Column, Table, decoder};
 use crate::read::{Meta, SharedSymbols, UnitSymbols};
+use crate::rollup::{StackSums, TOTALS};
 use crate::write::profiles::column;
-use crate::{INDEX, PROFILES, SAMPLES, SPANS};
+use crate::{INDEX, PROFILES, ROLLUP_OBJECTS, SAMPLES, SPANS, STACKS_1D};
+use rollups::RollupVerifier;
 
 /// What was counted while a block was verified.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,17 +54,19 @@ pub fn verify(entry: &BlockEntry, objects: &[(String, Bytes)]) -> Result<Verifie
     let index = named(INDEX).map(|(_, bytes)| bytes).unwrap_or_default();
     let meta = Meta::from_whole(entry, &index)?;
     let stacks = verify_symbols(&meta, &index)?;
-    let tables: Vec<(&'static str, Bytes)> =
-        [PROFILES, SAMPLES, SPANS].into_iter().filter_map(named).collect();
+    let names = [PROFILES, SAMPLES, SPANS].into_iter().chain(ROLLUP_OBJECTS);
+    let tables: Vec<(&'static str, Bytes)> = names.filter_map(named).collect();
     for (name, bytes) in &tables {
         verify_footer(&meta, name, bytes)?;
     }
     let fetched = Fetched::whole(tables.into_iter());
     let mut verifier = Verifier::new(&meta, &fetched)?;
+    let mut number = 0;
     for dataset in &meta.datasets {
         let of_unit = stacks[dataset.unit as usize];
         for run in dataset.slices.iter().flat_map(|slice| &slice.runs) {
-            verifier.run(run, of_unit)?;
+            verifier.run(number, run, of_unit)?;
+            number += 1;
         }
         verifier.spans(dataset, of_unit)?;
     }
@@ -91,10 +97,12 @@ fn verify_footer(meta: &Meta, name: &'static str, bytes: &Bytes) -> Result<(), B
     let pages = match name {
         PROFILES => &meta.profiles,
         SAMPLES => &meta.samples,
-        _ => &meta.spans,
+        SPANS => &meta.spans,
+        STACKS_1D => &meta.stacks,
+        name => &meta.totals[TOTALS.iter().position(|(table, _)| *table == name).unwrap_or_default()],
     };
-    // The first columns of `profiles` are texts, which the index does not list.
-    let first_listed = if name == PROFILES { 2 } else { 0 };
+    // The first columns of `profiles` and of totals are texts, which the index does not list.
+    let first_listed = if [SAMPLES, SPANS, STACKS_1D].contains(&name) { 0 } else { 2 };
     let mut rows = 0;
     for group in 0..reader.num_row_groups() {
         let group_reader = reader.get_row_group(group).map_err(wrong)?;
@@ -137,6 +145,7 @@ struct Verifier<'a> {
     rows: Column<'a, u32>,
     stacks: Column<'a, u32>,
     values: Column<'a, i64>,
+    rollups: Option<RollupVerifier<'a>>,
 }
 
 impl<'a> Verifier<'a> {
@@ -154,12 +163,14 @@ impl<'a> Verifier<'a> {
             rows: Column::new(samples, sample_column::PROFILE_ROW, fetched),
             stacks: Column::new(samples, sample_column::STACK, fetched),
             values: Column::new(samples, sample_column::VALUE, fetched),
+            rollups: RollupVerifier::new(meta, fetched)?,
         })
     }
 
     /// Sums and counts of each profile, orders, and the run's own figures.
-    fn run(&mut self, run: &Run, stacks: u32) -> Result<(), BlockError> {
+    fn run(&mut self, number: usize, run: &Run, stacks: u32) -> Result<(), BlockError> {
         let sums = self.sums(run, stacks)?;
+        let mut rows = Vec::new();
         let damaged = |what: String| BlockError::damaged(PROFILES, 0, what);
         let mut before = None;
         let (mut least, mut most) = (i64::MAX, i64::MIN);
@@ -184,6 +195,7 @@ impl<'a> Verifier<'a> {
                     return Err(damaged(format!("row {row} is out of order")));
                 }
                 before = Some(key);
+                rows.push((series[at], times[at], totals[at]));
                 (least, most) = (least.min(times[at]), most.max(times[at]));
             }
         }
@@ -191,10 +203,24 @@ impl<'a> Verifier<'a> {
         let said = (run.min_time, run.max_time, run.total);
         let found = (least, most, total as u128);
         if said == found {
-            Ok(())
+            self.rollups(number, run, &rows)
         } else {
             Err(BlockError::index(0, format!("a run says {said:?}, its rows say {found:?}")))
         }
+    }
+
+    /// The rollups of a run, if the block has some. Reads its samples once more: they fit no memory.
+    fn rollups(&mut self, number: usize, run: &Run, rows: &[(u32, i64, i64)]) -> Result<(), BlockError> {
+        let Some(rollups) = &mut self.rollups else { return Ok(()) };
+        let mut sums = rollups.totals(number, run, rows)?;
+        for (page, part, _) in Table::samples(self.meta).parts(run.sample_rows()) {
+            let Some(sums) = &mut sums else { break };
+            let rows = &self.rows.page(page, &mut self.decoder)?[part.clone()];
+            let stacks = &self.stacks.page(page, &mut self.decoder)?[part.clone()];
+            let values = &self.values.page(page, &mut self.decoder)?[part];
+            sums.add(rows, stacks, values);
+        }
+        rollups.stacks(number, sums.map(StackSums::finish).unwrap_or_default())
     }
 
     /// Sum and count of samples by profile row of the run.

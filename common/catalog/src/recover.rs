@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hearth_block::{BlockEntry, BlockError, INDEX, PROFILES, SAMPLES, SPANS, recover_entry};
+use hearth_block::{BlockEntry, BlockError, OBJECTS, recover_entry};
 use hearth_common::TenantId;
 use hearth_objstore::ObjectInfo;
 
@@ -17,9 +17,6 @@ use crate::error::CatalogError;
 use crate::keys::{block_path, blocks, condemned_path};
 use crate::ranges::{Held, by_merge, overlap};
 use crate::root::Root;
-
-/// Objects in the order of an entry.
-const OBJECTS: [&str; 4] = [PROFILES, SAMPLES, SPANS, INDEX];
 
 impl Catalog {
     /// Adds to the chosen blocks of a day what only its lost page named. Reads the blocks in question.

@@ -18,8 +18,8 @@ use hearth_common::TimestampNs;
 
 pub use sets::{BlockSet, sets_of};
 
-/// The level of a day that was merged to one; fresh blocks have 0, what is merged within the day a level below this.
-pub const DAY_LEVEL: u8 = 16;
+/// The level of a day that was merged to one, from which on blocks have rollups; fresh blocks have 0, what is merged within the day a level below this.
+pub const DAY_LEVEL: u8 = hearth_block::ROLLUP_LEVEL_MIN;
 /// The level of a day that was merged to one when nothing more was expected for it.
 pub const SETTLED_LEVEL: u8 = 32;
 /// How often late blocks are merged into a day of one of these levels.

@@ -32,10 +32,10 @@ use crate::meta::datasets::{Dataset, HAS_ANNOTATIONS, Slice};
 use crate::meta::origin::Origin;
 use crate::read::BlockReader;
 use crate::read::rows::Table;
+use crate::rollup::ROLLUP_LEVEL_MIN;
 use crate::write::runs::Tables;
 use crate::write::tail::Tail;
-use crate::write::zstd_level;
-use crate::{FORMAT_MAJOR, INDEX, PROFILES, SAMPLES, SPANS};
+use crate::{FORMAT_MAJOR, INDEX, PROFILES, SPANS};
 pub use error::MergeError;
 use filter::Left;
 pub use filter::{Expiry, RowFilter, Tombstone};
@@ -54,6 +54,8 @@ pub const TARGET_OUTPUT_BYTES: u64 = 4 << 30;
 const WINDOW_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=4 << 20;
 /// Memory of the writer: a row group, its columns while they are encoded, and what waits for the sink.
 const WRITER_BYTES: u64 = 64 << 20;
+/// Memory of rollups while they are written: row groups of three tables, and the sums of a run.
+const ROLLUP_BYTES: u64 = 48 << 20;
 /// Memory of the run that is dealt out, and of its parts.
 const DEALT_BYTES: u64 = 8 << 20;
 
@@ -167,7 +169,7 @@ pub fn estimate_memory_bytes(blocks: &[&BlockReader], options: &MergeOptions) ->
     let all: Vec<Left> = blocks.iter().map(|block| keep_all(block)).collect();
     let units = plan::units(blocks, &all);
     let largest = units.iter().map(|unit| plan::symbol_memory(blocks, unit).sum()).max().unwrap_or_default();
-    fixed_memory(blocks, &units, window_bytes(blocks.len(), options)) + largest
+    fixed_memory(blocks, &units, window_bytes(blocks.len(), options), options.level) + largest
 }
 
 fn keep_all(block: &BlockReader) -> Left {
@@ -183,12 +185,15 @@ fn window_bytes(inputs: usize, options: &MergeOptions) -> u64 {
 }
 
 /// Memory beside that of symbols.
-fn fixed_memory(blocks: &[&BlockReader], units: &[PlanUnit], window_bytes: u64) -> u64 {
+fn fixed_memory(blocks: &[&BlockReader], units: &[PlanUnit], window_bytes: u64, level: u8) -> u64 {
     let inputs = blocks.len() as u64;
     // Windows of three tables, and of each column a decoded page.
     let windows = inputs * (3 * window_bytes + DEALT_BYTES + 2 * symbols::WINDOW_BYTES);
     let stacks: u64 = units.iter().map(|unit| plan::stack_map_bytes(blocks, unit)).sum();
-    WRITER_BYTES + windows + stacks + plan::shared_memory(blocks) + plan::row_map_bytes(blocks)
+    let rows = plan::row_map_bytes(blocks);
+    // A byte more for each row.
+    let rollups = if level >= ROLLUP_LEVEL_MIN { ROLLUP_BYTES + rows / 8 } else { 0 };
+    WRITER_BYTES + windows + stacks + plan::shared_memory(blocks) + rows + rollups
 }
 
 /// How much memory the symbols of a part may take; an error if those of some unit need more.
@@ -198,7 +203,7 @@ fn check_memory(
     window_bytes: u64,
     options: &MergeOptions,
 ) -> Result<u64, MergeError> {
-    let fixed = fixed_memory(blocks, units, window_bytes);
+    let fixed = fixed_memory(blocks, units, window_bytes, options.level);
     let largest = units.iter().map(|unit| plan::symbol_memory(blocks, unit).sum()).max().unwrap_or_default();
     let budget_bytes = options.memory_budget_bytes;
     let needed_bytes = fixed + largest;
@@ -295,7 +300,7 @@ impl PartWriter<'_> {
         let stacks = symbols::merge_symbols(self.blocks, part, &mut index, sink).await?;
         counts.stacks_out += stacks.iter().map(|unit| u64::from(unit.count)).sum::<u64>();
         let records = plan::count_records(self.blocks, self.left, part, self.window_bytes).await?;
-        let mut tables = Tables::new(zstd_level(self.spec.level))?;
+        let mut tables = Tables::new(self.spec.level, &part.series)?;
         let mut readers = self.readers()?;
         let mut datasets = Vec::new();
         let mut last: Option<&ProfileType> = None;
@@ -379,6 +384,11 @@ impl PartWriter<'_> {
         };
         let runs = samples.dataset(&rows, tables, sink).await?;
         let flags = if rows.annotated { HAS_ANNOTATIONS } else { 0 };
+        if let Some(rollups) = &mut tables.rollups {
+            for (name, out) in rollups.outs()? {
+                sink::drain(sink, name, out).await?;
+            }
+        }
         let slices = vec![Slice { runs, first_span, spans }];
         Ok(Dataset { ty: dataset.ty, unit: dataset.unit, flags, slices })
     }
@@ -393,15 +403,7 @@ impl PartWriter<'_> {
         attempt: &str,
         sink: &mut dyn BlockSink,
     ) -> Result<BlockEntry, MergeError> {
-        let samples_rows = tables.samples.rows();
-        let annotations = tables.annotations;
-        let (profiles, profiles_layout) = tables.profiles.finish()?;
-        let (samples, samples_layout) = tables.samples.finish()?;
-        let (spans, spans_layout) = tables.spans.finish()?.unzip();
-        let mut layouts = vec![(PROFILES, profiles_layout.as_slice()), (SAMPLES, samples_layout.as_slice())];
-        if let Some(layout) = &spans_layout {
-            layouts.push((SPANS, layout));
-        }
+        let tables = tables.finish()?;
         let units: Vec<(&str, &str)> = self.part.units.iter().map(|u| (&*u.name, &*u.service)).collect();
         let origin = Origin::of(self.spec, self.number, records);
         let tail = Tail {
@@ -409,22 +411,20 @@ impl PartWriter<'_> {
             types: &self.part.types,
             series: &self.part.series,
             datasets,
-            layouts: &layouts,
-            annotations: &annotations,
+            layouts: &tables.layouts(),
+            annotations: &tables.annotations,
             origin: &origin,
+            rollups: tables.rollups.as_deref(),
         };
         tail.put(&mut index)?;
         let (index, directory_offset) = index.finish()?;
-        let mut entry = tail.entry(self.spec, samples_rows);
+        let mut entry = tail.entry(self.spec, tables.samples);
         entry.attempt = attempt.to_owned();
         entry.index_directory_offset = directory_offset;
-        let ends =
-            [(PROFILES, Some(profiles)), (SAMPLES, Some(samples)), (SPANS, spans), (INDEX, Some(index))];
-        for (name, out) in ends {
-            if let Some(out) = out {
-                entry.objects.push(sink::end(sink, name, out).await?);
-            }
+        for (name, out, _) in tables.objects {
+            entry.objects.push(sink::end(sink, name, out).await?);
         }
+        entry.objects.push(sink::end(sink, INDEX, index).await?);
         Ok(entry)
     }
 }

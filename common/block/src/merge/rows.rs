@@ -15,6 +15,7 @@ use super::window::{TableReader, copy};
 use crate::PROFILES;
 use crate::error::BlockError;
 use crate::meta::datasets::Run;
+use crate::rollup::RunGroups;
 use crate::write::canon::UNUSED;
 use crate::write::profiles::{ProfileOut, column};
 use crate::write::runs::{RUN_ROWS, Tables};
@@ -190,6 +191,8 @@ pub(super) struct DatasetRows {
     /// Runs of the output; first sample and total are not known yet.
     pub(super) runs: Vec<Run>,
     pub(super) annotated: bool,
+    /// By run: the groups by which its samples are summed, if they are.
+    pub(super) groups: Vec<Option<RunGroups>>,
 }
 
 /// Merges the rows of a dataset and appends them to `profiles`.
@@ -219,7 +222,7 @@ pub(super) async fn merge_rows(
     let unit = &part.units[dataset.unit as usize];
     let ty = &part.types[dataset.ty as usize];
     let annotations_before = tables.annotations.len();
-    let mut runs = RunBuilder::new(part, ty, &unit.service, tables);
+    let mut runs = RunBuilder::new(part, dataset.unit, ty, &unit.service, tables);
     let mut candidate: Option<Candidate> = None;
     while let Some(Reverse((key, at))) = heap.pop() {
         let cursor = &mut cursors[at];
@@ -241,9 +244,9 @@ pub(super) async fn merge_rows(
     if let Some(last) = candidate {
         place(&mut cursors, &mut runs, last)?;
     }
-    let runs = runs.finish()?;
+    let (runs, groups) = runs.finish()?;
     let annotated = tables.annotations.len() > annotations_before;
-    Ok(DatasetRows { maps: cursors.into_iter().map(|cursor| cursor.map).collect(), runs, annotated })
+    Ok(DatasetRows { maps: cursors.into_iter().map(|cursor| cursor.map).collect(), runs, annotated, groups })
 }
 
 /// Two copies of one record: one stays.
@@ -268,6 +271,7 @@ fn place(cursors: &mut [Cursor], runs: &mut RunBuilder<'_>, candidate: Candidate
 /// Closes runs where the format says, and writes their rows.
 struct RunBuilder<'a> {
     part: &'a Part,
+    unit: u32,
     ty: ByteArray,
     service: ByteArray,
     tables: &'a mut Tables,
@@ -278,14 +282,27 @@ struct RunBuilder<'a> {
     rows_before: usize,
     samples_before: u64,
     runs: Vec<Run>,
+    groups: Vec<Option<RunGroups>>,
 }
 
 impl<'a> RunBuilder<'a> {
-    fn new(part: &'a Part, ty: &ProfileType, service: &str, tables: &'a mut Tables) -> Self {
+    fn new(part: &'a Part, unit: u32, ty: &ProfileType, service: &str, tables: &'a mut Tables) -> Self {
         let text = |text: &str| ByteArray::from(text.as_bytes().to_vec());
         let (ty, service) = (text(&ty.id()), text(service));
-        let (rows, runs) = (Vec::new(), Vec::new());
-        Self { part, ty, service, tables, rows, samples: 0, rows_before: 0, samples_before: 0, runs }
+        tables.begin_dataset(&ty, &service);
+        Self {
+            part,
+            unit,
+            ty,
+            service,
+            tables,
+            rows: Vec::new(),
+            samples: 0,
+            rows_before: 0,
+            samples_before: 0,
+            runs: Vec::new(),
+            groups: Vec::new(),
+        }
     }
 
     /// Appends a row; gives its number.
@@ -334,6 +351,7 @@ impl<'a> RunBuilder<'a> {
         for (row, out) in (first_profile..).zip(outs).filter(|(_, out)| !out.annotations.is_empty()) {
             tables.annotations.push((row as u32, out.annotations.clone()));
         }
+        self.groups.push(tables.sum_totals(self.unit, outs.iter())?);
         let series = &self.part.series;
         let labels = |id: u32| -> &Labels { &series[id as usize].labels };
         tables.profiles.append_run(&self.ty, &self.service, tables.runs as u32, outs, labels)?;
@@ -342,11 +360,11 @@ impl<'a> RunBuilder<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<Run>, MergeError> {
+    fn finish(mut self) -> Result<(Vec<Run>, Vec<Option<RunGroups>>), MergeError> {
         self.end_series()?;
         if !self.rows.is_empty() {
             self.close(0..self.rows.len(), self.samples)?;
         }
-        Ok(self.runs)
+        Ok((self.runs, self.groups))
     }
 }

@@ -207,9 +207,11 @@ impl<'m, 'b> SampleMerge<'m, '_, 'b> {
                 self.sources(feed, at, run, &run_of_row, &mut sources).await?;
             }
             run.first_sample = tables.samples.rows();
+            tables.begin_samples(rows.groups[at].clone(), run.first_profile, run.samples);
             tables.samples.begin_run(run.samples);
             run.total = self.merge(sources, &mut tables.samples, sink).await?;
             tables.samples.end_run()?;
+            tables.end_samples()?;
             let found = tables.samples.rows() - run.first_sample;
             if found != run.samples {
                 let what = format!("a run has {found} samples, its profiles say {}", run.samples);

@@ -4,6 +4,7 @@
 pub(crate) mod datasets;
 pub(crate) mod origin;
 pub(crate) mod pages;
+pub(crate) mod rollups;
 pub(crate) mod series;
 
 use std::sync::Arc;

@@ -14,10 +14,12 @@ use crate::frame::{Frame, NO_UNIT, TRAILER_BYTES, Trailer, join_stream, section}
 use crate::meta::datasets::{Dataset, take_datasets};
 use crate::meta::origin::{Origin, take_origin};
 use crate::meta::pages::{ObjectPages, take_layouts};
+use crate::meta::rollups::{Rollups, take_rollups};
 use crate::meta::series::{SeriesRow, take_series};
 use crate::meta::{Annotations, UnitKey, take_annotations, take_types, take_units};
+use crate::rollup::TOTALS;
 use crate::write::profiles::column;
-use crate::{INDEX, PROFILES, SAMPLES, SPANS};
+use crate::{INDEX, PROFILES, SAMPLES, SPANS, STACKS_1D};
 
 /// An index up to this size is read whole when the block is opened, and kept.
 const WHOLE_INDEX_MAX: u64 = 1 << 20;
@@ -28,6 +30,21 @@ const STREAM_RAW_MAX: usize = 256 << 20;
 /// Columns of `samples.parquet`.
 pub(crate) mod sample_column {
     pub(crate) const PROFILE_ROW: usize = 0;
+    pub(crate) const STACK: usize = 1;
+    pub(crate) const VALUE: usize = 2;
+    pub(crate) const COUNT: usize = 3;
+}
+/// Columns of the tables of totals.
+pub(crate) mod total_column {
+    pub(crate) const BIN: usize = 0;
+    pub(crate) const GROUP: usize = 1;
+    pub(crate) const SUM: usize = 2;
+    pub(crate) const PROFILES: usize = 3;
+    pub(crate) const COUNT: usize = 4;
+}
+/// Columns of `stacks_1d.parquet`.
+pub(crate) mod stack_column {
+    pub(crate) const GROUP: usize = 0;
     pub(crate) const STACK: usize = 1;
     pub(crate) const VALUE: usize = 2;
     pub(crate) const COUNT: usize = 3;
@@ -68,6 +85,10 @@ pub(crate) struct Meta {
     pub(crate) profiles: ObjectPages,
     pub(crate) samples: ObjectPages,
     pub(crate) spans: ObjectPages,
+    /// Which rollups there are, and their tables.
+    pub(crate) rollups: Option<Rollups>,
+    pub(crate) totals: [ObjectPages; TOTALS.len()],
+    pub(crate) stacks: ObjectPages,
     pub(crate) annotations: Annotations,
     pub(crate) origin: Option<Origin>,
     /// The whole index, when it is small: symbols come from here.
@@ -148,18 +169,32 @@ impl Meta {
         let annotations = take_annotations(&raw).map_err(|what| BlockError::index(at, what))?;
         let (raw, at_origin) = stream(section::ORIGIN)?;
         let origin = take_origin(&raw).map_err(|what| BlockError::index(at_origin, what))?;
+        let (raw, at_rollups) = stream(section::ROLLUPS)?;
+        let runs = datasets.iter().flat_map(|d| &d.slices).map(|slice| slice.runs.len()).sum();
+        let rollups = take_rollups(&raw, series.len(), units.len(), runs);
+        let rollups = rollups.map_err(|what| BlockError::index(at_rollups, what))?;
         let layout = |name: &str, columns: usize| take_object(entry, &layouts, name, columns);
         let (profiles, samples, spans) = (
             layout(PROFILES, column::COUNT)?,
             layout(SAMPLES, sample_column::COUNT)?,
             layout(SPANS, span_column::COUNT)?,
         );
+        let (mut totals, mut stacks) = <([ObjectPages; TOTALS.len()], ObjectPages)>::default();
+        if rollups.is_some() {
+            for (pages, (name, _)) in totals.iter_mut().zip(TOTALS) {
+                *pages = layout(name, total_column::COUNT)?;
+            }
+            stacks = layout(STACKS_1D, stack_column::COUNT)?;
+        }
         let bytes = raw_bytes * 2
             + frames.len() * size_of::<Frame>()
             + series.iter().map(|s| 24 + 32 * s.labels.len()).sum::<usize>()
             + profiles.bytes()
             + samples.bytes()
-            + spans.bytes();
+            + spans.bytes()
+            + stacks.bytes()
+            + totals.iter().map(ObjectPages::bytes).sum::<usize>()
+            + rollups.as_ref().map_or(0, Rollups::bytes);
         let mut meta = Self {
             places: Vec::new(),
             shared: 0..0,
@@ -174,6 +209,9 @@ impl Meta {
             profiles,
             samples,
             spans,
+            rollups,
+            totals,
+            stacks,
             annotations,
             origin,
             whole: None,
@@ -227,6 +265,13 @@ impl Meta {
         let spans = last.map_or(0, |slice| slice.span_rows().end);
         let said = (profiles, samples, spans);
         let there = (self.profiles.rows, self.samples.rows, self.spans.rows);
+        if let Some(rollups) = &self.rollups {
+            let (totals, stacks) = rollups.ends();
+            let there = (self.totals.each_ref().map(|pages| pages.rows), self.stacks.rows);
+            if (totals, stacks) != there {
+                return Err(format!("rollups have {:?} rows, their tables {there:?}", (totals, stacks)));
+            }
+        }
         if said == there {
             Ok(())
         } else {

@@ -10,6 +10,7 @@ pub(crate) mod meta;
 mod names;
 mod plan;
 mod points;
+pub(crate) mod rolled;
 pub(crate) mod rows;
 mod stacks;
 pub(crate) mod symbols;
@@ -27,12 +28,13 @@ use crate::entry::BlockEntry;
 use crate::error::BlockError;
 use crate::frame::Frame;
 use crate::meta::origin::Origin;
-use crate::{INDEX, PROFILES, SAMPLES, SPANS};
+use crate::{INDEX, PROFILES, ROLLUP_OBJECTS, SAMPLES, SPANS};
 use cache::SymbolCache;
 use fetch::{Fetched, Wanted};
 use hidden::HiddenRows;
 pub(crate) use meta::Meta;
 use plan::ProfilePlan;
+pub(crate) use rows::decoder;
 pub(crate) use symbols::{SharedSymbols, UnitSymbols};
 use tree::{Context, Task};
 
@@ -77,7 +79,7 @@ impl BlockReader {
         let meta = Meta::read(&entry, &index).await?;
         let mut known: HashMap<&'static str, Arc<dyn RangeRead>> = HashMap::new();
         known.insert(INDEX, index);
-        for name in [PROFILES, SAMPLES, SPANS] {
+        for name in [PROFILES, SAMPLES, SPANS].into_iter().chain(ROLLUP_OBJECTS) {
             if entry.object(name).is_some() {
                 known.insert(name, objects(name));
             }
@@ -158,6 +160,7 @@ impl BlockReader {
             Some(query) => {
                 let by_row = matches!(question, Question::Points { .. });
                 prepared.plan = ProfilePlan::new(meta, query, &prepared.hidden);
+                rolled::roll(meta, question, &mut prepared.plan);
                 prepared.reads_stacks = !by_row || query.spans.is_some() || !query.call_site.is_empty();
                 if prepared.reads_stacks {
                     prepared.plan.want_samples(meta, query, by_row, &mut wanted);
@@ -178,9 +181,15 @@ impl Prepared {
         self.fetched.bytes
     }
 
-    /// Rows of `samples` (or of `profiles`, when only those are read) that [`Prepared::run`] decodes: a measure of its cost.
+    /// Rows of `samples` (or of `profiles`, when only those are read, or of sums that stand for them) that [`Prepared::run`] decodes: a measure of its cost.
     pub fn rows(&self) -> u64 {
         if self.reads_stacks { self.plan.samples() } else { self.plan.profiles() }
+    }
+
+    /// How many runs are answered by sums that were made when the block was written.
+    pub fn rolled_runs(&self) -> u64 {
+        let runs = self.plan.datasets.iter().flat_map(|dataset| &dataset.runs);
+        runs.filter(|run| run.rolled.is_some()).count() as u64
     }
 
     /// Takes symbols from the cache, or adds their frames.

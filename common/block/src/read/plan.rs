@@ -6,6 +6,7 @@ use hearth_model::{ProfileQuery, View};
 use super::fetch::{Fetched, Wanted};
 use super::hidden::{HiddenOfRun, HiddenRows, any_has};
 use super::meta::{Meta, sample_column, span_column};
+use super::rolled::Rolled;
 use super::rows::{Column, Fixed16Column, Table};
 use crate::error::BlockError;
 use crate::meta::datasets::Run;
@@ -22,6 +23,22 @@ pub(crate) struct RunPlan {
     pub(crate) hidden: HiddenOfRun,
     /// The series of it that are selected, ascending.
     pub(crate) series: Vec<u32>,
+    /// The run's number in the block.
+    pub(crate) number: usize,
+    /// Sums that are read instead of its rows.
+    pub(crate) rolled: Option<Rolled>,
+}
+
+impl RunPlan {
+    /// Rows of `samples`, or of what is read instead.
+    fn sample_count(&self) -> u64 {
+        self.rolled.as_ref().map_or(self.run.samples, |rolled| rolled.rows().end - rolled.rows().start)
+    }
+
+    /// Rows of `profiles`, or of what is read instead.
+    fn profile_count(&self) -> u64 {
+        self.rolled.as_ref().map_or(self.run.profiles, |rolled| rolled.rows().end - rolled.rows().start)
+    }
 }
 
 /// A (type, service) that is read.
@@ -37,7 +54,7 @@ pub(crate) struct DatasetPlan {
 impl DatasetPlan {
     /// Sample rows of its runs.
     pub(crate) fn samples(&self) -> u64 {
-        self.runs.iter().map(|r| r.run.samples).sum()
+        self.runs.iter().map(RunPlan::sample_count).sum()
     }
 }
 
@@ -48,7 +65,7 @@ pub(crate) struct ProfilePlan {
 }
 
 /// Whether a run lies in a range of times.
-fn covered(range: TimeRange, run: &Run) -> bool {
+pub(crate) fn covered(range: TimeRange, run: &Run) -> bool {
     range.start.0 <= run.min_time && run.max_time <= range.end.0
 }
 
@@ -63,7 +80,14 @@ impl ProfilePlan {
         let Ok(ty) = meta.types.binary_search(&query.profile_type) else { return Self::default() };
         let view = |labels| View { labels, ty: &meta.types[ty], type_id: &meta.type_ids[ty] };
         let mut plan = Self::default();
-        for dataset in meta.datasets.iter().filter(|d| d.ty as usize == ty) {
+        let mut next_run = 0;
+        for dataset in &meta.datasets {
+            let first_run = next_run;
+            next_run += dataset.slices.iter().map(|slice| slice.runs.len()).sum::<usize>();
+            if dataset.ty as usize != ty {
+                continue;
+            }
+            let mut number = first_run;
             let mut planned = DatasetPlan {
                 unit: dataset.unit,
                 flags: dataset.flags,
@@ -72,7 +96,12 @@ impl ProfilePlan {
             };
             for slice in &dataset.slices {
                 let before = planned.runs.len();
-                for run in slice.runs.iter().filter(|run| overlaps(query.range, run)) {
+                for run in &slice.runs {
+                    let this = number;
+                    number += 1;
+                    if !overlaps(query.range, run) {
+                        continue;
+                    }
                     let matches =
                         |id: &&u32| view(&meta.series[**id as usize].labels).matches(&query.selector);
                     let mut series: Vec<u32> = run.series.iter().filter(matches).copied().collect();
@@ -86,7 +115,8 @@ impl ProfilePlan {
                         && covered(query.range, run)
                         && query.profile_ids.is_empty()
                         && !hidden.needs_rows();
-                    planned.runs.push(RunPlan { run: run.clone(), whole, series, hidden });
+                    let run = run.clone();
+                    planned.runs.push(RunPlan { run, whole, series, hidden, number: this, rolled: None });
                 }
                 if query.spans.is_some() && planned.runs.len() > before {
                     planned.span_rows.push(slice.span_rows());
@@ -110,6 +140,10 @@ impl ProfilePlan {
         let (profiles, samples, spans) = (Table::profiles(meta), Table::samples(meta), Table::spans(meta));
         for dataset in &self.datasets {
             for run in &dataset.runs {
+                if let Some(rolled) = &run.rolled {
+                    rolled.want(meta, wanted);
+                    continue;
+                }
                 if !run.whole || each_row {
                     profiles.want(selection_columns(query), &run.run.profile_rows(), wanted);
                 }
@@ -130,7 +164,10 @@ impl ProfilePlan {
     /// Adds what a question about totals needs.
     pub(crate) fn want_profiles(&self, meta: &Meta, query: &ProfileQuery, wanted: &mut Wanted) {
         for run in self.datasets.iter().flat_map(|d| &d.runs) {
-            Table::profiles(meta).want(selection_columns(query), &run.run.profile_rows(), wanted);
+            match &run.rolled {
+                Some(rolled) => rolled.want(meta, wanted),
+                None => Table::profiles(meta).want(selection_columns(query), &run.run.profile_rows(), wanted),
+            }
         }
     }
 
@@ -141,7 +178,7 @@ impl ProfilePlan {
 
     /// Profile rows that are read.
     pub(crate) fn profiles(&self) -> u64 {
-        self.datasets.iter().flat_map(|d| &d.runs).map(|r| r.run.profiles).sum()
+        self.datasets.iter().flat_map(|d| &d.runs).map(RunPlan::profile_count).sum()
     }
 }
 

@@ -6,6 +6,7 @@ use hearth_model::points::Bucket;
 use hearth_model::{Answer, AnswerError, Labels, PointSet, StepGrid, View};
 
 use super::plan::{DatasetPlan, ProfilePlan, ProfileRows, Selected};
+use super::rolled::{Rolled, TotalRow, TotalsReader};
 use super::rows::decoder;
 use super::stacks::{SampleReader, call_site_stacks};
 use super::tree::{Context, Task};
@@ -55,6 +56,14 @@ impl<'a> Groups<'a> {
         }
     }
 
+    /// Adds the profiles of a bin, which lies in one step.
+    fn add_total(&mut self, group: u32, row: TotalRow) {
+        let Some(step) = self.grid.index_of(TimestampNs::from_ms(row.bin_ms)) else { return };
+        let bucket = self.buckets.entry((group, step)).or_default();
+        bucket.sum += i128::from(row.sum);
+        bucket.count += u64::from(row.profiles);
+    }
+
     fn finish(self) -> Answer {
         let mut groups: Vec<(Labels, Vec<(u32, Bucket)>)> = vec![Default::default(); self.numbers.len()];
         for (labels, at) in self.numbers {
@@ -79,12 +88,22 @@ pub(crate) fn totals(
 ) -> Result<Answer, BlockError> {
     let mut groups = Groups::new(context, group_by, grid);
     let mut rows = ProfileRows::new(context.meta, context.query, context.fetched);
+    let mut rolled = [0, 1].map(|table| TotalsReader::new(context.meta, table, context.fetched));
     let mut decoder = decoder()?;
     let mut cut_off = false;
     for dataset in &plan.datasets {
         let annotated = dataset.flags & HAS_ANNOTATIONS != 0;
         for run in &dataset.runs {
             let mut last = (u32::MAX, 0);
+            if let Some(Rolled::Totals { table, rows, groups: of_run }) = &run.rolled {
+                let known: Vec<u32> = of_run.iter().map(|(_, series)| groups.group(*series)).collect();
+                rolled[*table].each(rows.clone(), &mut decoder, |row| {
+                    if let Ok(at) = of_run.binary_search_by_key(&row.group, |(group, _)| *group) {
+                        groups.add_total(known[at], row);
+                    }
+                })?;
+                continue;
+            }
             rows.selected(run, &mut decoder, |row| {
                 if last.0 != row.series {
                     last = (row.series, groups.group(row.series));

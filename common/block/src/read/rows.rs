@@ -8,7 +8,8 @@ use crate::error::BlockError;
 use crate::meta::pages::ObjectPages;
 use crate::pages::Word;
 use crate::pages::decode::PageDecoder;
-use crate::{PROFILES, SAMPLES, SPANS};
+use crate::rollup::TOTALS;
+use crate::{PROFILES, SAMPLES, SPANS, STACKS_1D};
 
 /// A table: its object and where its pages lie.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +25,14 @@ impl<'a> Table<'a> {
 
     pub(crate) fn samples(meta: &'a Meta) -> Self {
         Self { object: SAMPLES, pages: &meta.samples }
+    }
+
+    pub(crate) fn totals(meta: &'a Meta, at: usize) -> Self {
+        Self { object: TOTALS[at].0, pages: &meta.totals[at] }
+    }
+
+    pub(crate) fn stacks(meta: &'a Meta) -> Self {
+        Self { object: STACKS_1D, pages: &meta.stacks }
     }
 
     pub(crate) fn spans(meta: &'a Meta) -> Self {

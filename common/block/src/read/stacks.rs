@@ -5,6 +5,7 @@ use hearth_model::{AnswerError, ProfileQuery};
 use super::fetch::Fetched;
 use super::meta::{Meta, sample_column, span_column};
 use super::plan::{DatasetPlan, ProfileRows, RunPlan};
+use super::rolled::{Rolled, StackRowsReader};
 use super::rows::{Column, Fixed16Column, Table, decoder};
 use super::symbols::{SharedSymbols, UnitSymbols};
 use crate::error::BlockError;
@@ -28,6 +29,7 @@ pub(crate) struct SampleReader<'a> {
     rows: Column<'a, u32>,
     stacks: Column<'a, u32>,
     values: Column<'a, i64>,
+    rolled: StackRowsReader<'a>,
     /// Sums of the selected totals so far.
     total: u128,
 }
@@ -48,6 +50,7 @@ impl<'a> SampleReader<'a> {
             rows: Column::new(samples, sample_column::PROFILE_ROW, fetched),
             stacks: Column::new(samples, sample_column::STACK, fetched),
             values: Column::new(samples, sample_column::VALUE, fetched),
+            rolled: StackRowsReader::new(meta, fetched),
             total: 0,
         })
     }
@@ -58,6 +61,11 @@ impl<'a> SampleReader<'a> {
             return self.add_spans(dataset, sums);
         }
         for plan in &dataset.runs {
+            if let Some(Rolled::Stacks { rows, groups }) = &plan.rolled {
+                let added = self.rolled.add(rows.clone(), groups.as_deref(), sums, &mut self.decoder)?;
+                self.check_total(added)?;
+                continue;
+            }
             if plan.whole {
                 self.check_total(plan.run.total)?;
                 self.add_whole(plan, sums)?;

@@ -6,6 +6,7 @@
 pub(crate) mod canon;
 pub(crate) mod outgoing;
 pub(crate) mod profiles;
+pub(crate) mod rollups;
 pub(crate) mod runs;
 pub(crate) mod samples;
 pub(crate) mod spans;
@@ -17,6 +18,7 @@ mod tree;
 use bytes::Bytes;
 use hearth_model::ProfileType;
 
+use crate::INDEX;
 use crate::entry::BlockEntry;
 use crate::error::BlockError;
 use crate::frame::IndexWriter;
@@ -24,7 +26,6 @@ use crate::input::{BlockSpec, UnitSource};
 use crate::meta::datasets::Dataset;
 use crate::meta::origin::Origin;
 use crate::meta::series::SeriesRow;
-use crate::{INDEX, PROFILES, SAMPLES, SPANS};
 use canon::CanonUnit;
 use runs::{DatasetWriter, Tables};
 use tail::Tail;
@@ -57,7 +58,7 @@ pub fn write_block(
     let mut types: Vec<ProfileType> = units.iter().flat_map(|unit| unit.types.iter().cloned()).collect();
     types.sort();
     types.dedup();
-    let mut tables = Tables::new(zstd_level(spec.level))?;
+    let mut tables = Tables::new(spec.level, &series)?;
     let mut datasets = Vec::new();
     for (ty_at, ty) in types.iter().enumerate() {
         if ty_at > 0 && types[ty_at - 1].name != ty.name {
@@ -69,7 +70,14 @@ pub fn write_block(
             }
             let dataset = Dataset { ty: ty_at as u32, unit: at as u32, ..Dataset::default() };
             let series_ids = &series_ids[at];
-            let writer = DatasetWriter { unit, series_ids, ty, day: spec.day, tables: &mut tables };
+            let writer = DatasetWriter {
+                unit,
+                unit_at: at as u32,
+                series_ids,
+                ty,
+                day: spec.day,
+                tables: &mut tables,
+            };
             datasets.push(writer.write(dataset)?);
         }
     }
@@ -138,15 +146,7 @@ fn assemble(
     parts: &Parts<'_>,
     tables: Tables,
 ) -> Result<EncodedBlock, BlockError> {
-    let samples = tables.samples.rows();
-    let annotations = tables.annotations;
-    let (profiles, profiles_layout) = tables.profiles.finish()?;
-    let (samples_out, samples_layout) = tables.samples.finish()?;
-    let (spans, spans_layout) = tables.spans.finish()?.unzip();
-    let mut layouts = vec![(PROFILES, profiles_layout.as_slice()), (SAMPLES, samples_layout.as_slice())];
-    if let Some(layout) = &spans_layout {
-        layouts.push((SPANS, layout));
-    }
+    let tables = tables.finish()?;
     let mut index = IndexWriter::new()?;
     symbols::write_symbols(&parts.units, &canon::share(&parts.units)?, &mut index)?;
     let unit_keys: Vec<(&str, &str)> = parts.units.iter().map(CanonUnit::key).collect();
@@ -156,16 +156,16 @@ fn assemble(
         types: &parts.types,
         series: &parts.series,
         datasets: &parts.datasets,
-        layouts: &layouts,
-        annotations: &annotations,
+        layouts: &tables.layouts(),
+        annotations: &tables.annotations,
         origin: &origin,
+        rollups: tables.rollups.as_deref(),
     };
     tail.put(&mut index)?;
     let (index, index_directory_offset) = index.finish()?;
-    let mut written = vec![(PROFILES, profiles), (SAMPLES, samples_out)];
-    written.extend(spans.map(|out| (SPANS, out)));
+    let mut entry = tail.entry(spec, tables.samples);
+    let mut written: Vec<_> = tables.objects.into_iter().map(|(name, out, _)| (name, out)).collect();
     written.push((INDEX, index));
-    let mut entry = tail.entry(spec, samples);
     entry.attempt = options.attempt.clone();
     entry.index_directory_offset = index_directory_offset;
     entry.objects = written.iter().map(|(name, out)| out.entry(name)).collect();

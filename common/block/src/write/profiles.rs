@@ -86,7 +86,7 @@ struct Waiting {
 
 /// A list of pairs for each row, as Parquet shreds it.
 #[derive(Default)]
-struct Pairs {
+pub(crate) struct Pairs {
     keys: Vec<ByteArray>,
     values: Vec<ByteArray>,
     definition: Vec<i16>,
@@ -94,7 +94,7 @@ struct Pairs {
 }
 
 impl Pairs {
-    fn push_row(&mut self, pairs: impl Iterator<Item = (ByteArray, ByteArray)>) {
+    pub(crate) fn push_row(&mut self, pairs: impl Iterator<Item = (ByteArray, ByteArray)>) {
         let before = self.definition.len();
         for (key, value) in pairs {
             self.repetition.push(i16::from(self.definition.len() > before));
@@ -108,7 +108,7 @@ impl Pairs {
         }
     }
 
-    fn into_columns(self) -> [Column; 2] {
+    pub(crate) fn into_columns(self) -> [Column; 2] {
         let levels = Some((self.definition, self.repetition));
         let keys = Column::Texts { values: self.keys, levels: levels.clone() };
         [keys, Column::Texts { values: self.values, levels }]

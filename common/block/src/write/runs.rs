@@ -7,11 +7,18 @@ use parquet::data_type::ByteArray;
 
 use super::canon::{CanonUnit, UNUSED};
 use super::profiles::{FLAG_SPANS, ProfileOut, ProfileTable};
+use super::rollups::{Finished, RollupTables};
 use super::samples::{RunRows, SampleTable};
 use super::spans::{SpanRow, SpanTable};
+use super::table::GroupLayout;
+use super::zstd_level;
 use crate::error::BlockError;
 use crate::input::{ProfileRow, SpanSample};
 use crate::meta::datasets::{Dataset, HAS_ANNOTATIONS, Run, Slice};
+use crate::meta::rollups::put_rollups;
+use crate::meta::series::SeriesRow;
+use crate::rollup::{Groups, ROLLUP_LEVEL_MIN, RunGroups, StackSums};
+use crate::{PROFILES, SAMPLES, SPANS};
 
 /// A run of several series is closed at the first end of a series after this many rows.
 pub(crate) const RUN_ROWS: usize = 131_072;
@@ -21,6 +28,8 @@ pub(crate) struct Tables {
     pub(crate) profiles: ProfileTable,
     pub(crate) samples: SampleTable,
     pub(crate) spans: SpanTable,
+    /// Only in blocks of whole days.
+    pub(crate) rollups: Option<RollupTables>,
     pub(crate) annotations: Vec<(u32, Vec<(String, String)>)>,
     /// Runs so far.
     pub(crate) runs: u64,
@@ -28,15 +37,84 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    pub(crate) fn new(level: i32) -> Result<Self, BlockError> {
+    pub(crate) fn new(block_level: u8, series: &[SeriesRow]) -> Result<Self, BlockError> {
+        let level = zstd_level(block_level);
+        let rollups = (block_level >= ROLLUP_LEVEL_MIN).then(|| RollupTables::new(Groups::of(series), level));
         Ok(Self {
             profiles: ProfileTable::new(level)?,
             samples: SampleTable::new(level)?,
             spans: SpanTable::new(level)?,
+            rollups: rollups.transpose()?,
             annotations: Vec::new(),
             runs: 0,
             span_rows: 0,
         })
+    }
+
+    /// Ends all tables.
+    pub(crate) fn finish(self) -> Result<FinishedTables, BlockError> {
+        let samples = self.samples.rows();
+        let mut objects = Vec::new();
+        let mut add = |name, (out, layout)| objects.push((name, out, layout));
+        add(PROFILES, self.profiles.finish()?);
+        add(SAMPLES, self.samples.finish()?);
+        if let Some(spans) = self.spans.finish()? {
+            add(SPANS, spans);
+        }
+        let mut section = None;
+        if let Some(rollups) = self.rollups {
+            let (tables, groups, runs) = rollups.finish()?;
+            objects.extend(tables);
+            section = Some(put_rollups(&groups, &runs));
+        }
+        Ok(FinishedTables { objects, annotations: self.annotations, rollups: section, samples })
+    }
+
+    /// Says which (type, service) the next runs belong to.
+    pub(crate) fn begin_dataset(&mut self, ty: &ByteArray, service: &ByteArray) {
+        if let Some(rollups) = &mut self.rollups {
+            rollups.begin_dataset(ty, service);
+        }
+    }
+
+    /// Writes the totals of the next run; `rows` are its profile rows. What it gives belongs to [`Tables::begin_samples`].
+    pub(crate) fn sum_totals<'r>(
+        &mut self,
+        unit: u32,
+        rows: impl Iterator<Item = &'r ProfileOut>,
+    ) -> Result<Option<RunGroups>, BlockError> {
+        let rows = rows.map(|row| (row.series, row.time_ns, row.total));
+        self.rollups.as_mut().map_or(Ok(None), |rollups| rollups.totals(unit, rows))
+    }
+
+    /// The samples of a run come next.
+    pub(crate) fn begin_samples(&mut self, groups: Option<RunGroups>, first_profile: u64, samples: u64) {
+        // Rows of a block were found to fit in 32 bits.
+        let sums = groups.map(|groups| StackSums::new(groups, first_profile as u32, samples));
+        self.samples.sum_next_run(sums);
+    }
+
+    /// The samples of a run are all there.
+    pub(crate) fn end_samples(&mut self) -> Result<(), BlockError> {
+        let sums = self.samples.take_sums();
+        self.rollups.as_mut().map_or(Ok(()), |rollups| rollups.stacks(&sums))
+    }
+}
+
+/// The tables when all rows are in.
+pub(crate) struct FinishedTables {
+    /// In the order of the entry, without the index.
+    pub(crate) objects: Vec<Finished>,
+    pub(crate) annotations: Vec<(u32, Vec<(String, String)>)>,
+    /// The section of the index that speaks of rollups.
+    pub(crate) rollups: Option<Vec<u8>>,
+    pub(crate) samples: u64,
+}
+
+impl FinishedTables {
+    /// Where the pages of all objects lie.
+    pub(crate) fn layouts(&self) -> Vec<(&str, &[GroupLayout])> {
+        self.objects.iter().map(|(name, _, layout)| (*name, layout.as_slice())).collect()
     }
 }
 
@@ -60,6 +138,8 @@ struct Collected {
 /// Writes one (type, service); `series_ids` are parallel to the unit's series.
 pub(crate) struct DatasetWriter<'a, 'u> {
     pub(crate) unit: &'a CanonUnit<'u>,
+    /// The unit's number.
+    pub(crate) unit_at: u32,
     pub(crate) series_ids: &'a [u32],
     pub(crate) ty: &'a ProfileType,
     pub(crate) day: i32,
@@ -69,6 +149,8 @@ pub(crate) struct DatasetWriter<'a, 'u> {
 impl DatasetWriter<'_, '_> {
     /// Visits the profiles and writes them; at level 0 there is one slice.
     pub(crate) fn write(mut self, mut dataset: Dataset) -> Result<Dataset, BlockError> {
+        let text = |text: &str| ByteArray::from(text.as_bytes().to_vec());
+        self.tables.begin_dataset(&text(&self.ty.id()), &text(self.unit.source.service()));
         let mut collected = Collected::default();
         let mut slice = Slice { first_span: self.tables.span_rows, ..Slice::default() };
         let mut spans = Vec::new();
@@ -136,7 +218,10 @@ impl DatasetWriter<'_, '_> {
             total: rows.values.iter().map(|&value| value as u128).sum(),
         };
         run.series.dedup();
+        let groups = tables.sum_totals(self.unit_at, heads.iter().map(|head| &head.out))?;
+        tables.begin_samples(groups, first_profile, run.samples);
         tables.samples.append_run(rows, &ranges, first_row, self.unit.tree.stacks)?;
+        tables.end_samples()?;
         let mut outs = Vec::with_capacity(heads.len());
         for (profile_row, head) in (first_row..).zip(heads) {
             spans.extend(head.spans.iter().map(|span| SpanRow {

@@ -4,6 +4,7 @@ use super::outgoing::Outgoing;
 use super::table::{Column, GROUP_ROWS, GroupLayout, Table};
 use crate::SAMPLES;
 use crate::error::BlockError;
+use crate::rollup::{StackRows, StackSums};
 
 const SCHEMA: &str = "message samples {
   required int32 profile_row (INTEGER(32,false));
@@ -32,18 +33,30 @@ pub(crate) struct SampleTable {
     rows: u64,
     /// Rows of a row group of the run that comes in parts; none while the run may share its group.
     group_rows: Option<usize>,
+    /// Sums the rows of the run that is written; none when nobody wants to know.
+    sums: Option<StackSums>,
 }
 
 impl SampleTable {
     pub(crate) fn new(level: i32) -> Result<Self, BlockError> {
         let table = Table::new(SAMPLES, SCHEMA, level)?;
         let (profile_rows, stacks, values, next) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { table, profile_rows, stacks, values, next, rows: 0, group_rows: None })
+        Ok(Self { table, profile_rows, stacks, values, next, rows: 0, group_rows: None, sums: None })
     }
 
     /// Rows of all runs so far.
     pub(crate) fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// The samples of the next run are summed, too.
+    pub(crate) fn sum_next_run(&mut self, sums: Option<StackSums>) {
+        self.sums = sums;
+    }
+
+    /// The sums of the run that ended.
+    pub(crate) fn take_sums(&mut self) -> StackRows {
+        self.sums.take().map(StackSums::finish).unwrap_or_default()
     }
 
     /// Appends a run. `profiles` gives, in order of profile rows from `first_profile_row`, each one's range in `rows`.
@@ -82,6 +95,9 @@ impl SampleTable {
                 *to += 1;
             }
         }
+        if let Some(sums) = &mut self.sums {
+            sums.add(&self.profile_rows[before..], &self.stacks[before..], &self.values[before..]);
+        }
         self.rows += count as u64;
         if self.stacks.len() >= GROUP_ROWS_RUN { self.flush() } else { Ok(()) }
     }
@@ -101,6 +117,9 @@ impl SampleTable {
         stacks: &[u32],
         values: &[i64],
     ) -> Result<(), BlockError> {
+        if let Some(sums) = &mut self.sums {
+            sums.add(profile_rows, stacks, values);
+        }
         let mut at = 0;
         while at < stacks.len() {
             let room = self.group_rows.map_or(usize::MAX, |rows| rows - self.stacks.len());

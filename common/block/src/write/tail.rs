@@ -25,6 +25,8 @@ pub(crate) struct Tail<'a> {
     pub(crate) layouts: &'a [(&'a str, &'a [GroupLayout])],
     pub(crate) annotations: &'a [(u32, Vec<(String, String)>)],
     pub(crate) origin: &'a Origin,
+    /// The section of rollups, if there are some.
+    pub(crate) rollups: Option<&'a [u8]>,
 }
 
 impl Tail<'_> {
@@ -42,7 +44,8 @@ impl Tail<'_> {
                 self.annotations.iter().map(|(row, pairs)| (*row, pairs.as_slice())).collect();
             index.stream(section::ANNOTATIONS, &put_annotations(&rows))?;
         }
-        index.stream(section::ORIGIN, &put_origin(self.origin))
+        index.stream(section::ORIGIN, &put_origin(self.origin))?;
+        self.rollups.map_or(Ok(()), |rollups| index.stream(section::ROLLUPS, rollups))
     }
 
     /// The entry but for what follows from the objects and the attempt.
