@@ -209,6 +209,7 @@ impl Engine {
         let gather = Arc::new(Gather::default());
         let (budget, fetches) = (Budget::new(self.query_bytes_max), Semaphore::new(FETCHES_AT_ONCE));
         let reading = Reading { tenant, question, deletions, budget: &budget, fetches: &fetches };
+        self.reader.refuse_too_much(&reading, &plan.read).await?;
         let shared = self.sharing.as_ref().and_then(|sharing| {
             let split = sharing.split(question, &plan.read)?;
             Some((sharing, split))

@@ -12,6 +12,21 @@ use hearth_query::heads::HeadsError;
 use hearth_query::nodes::NodesError;
 use hearth_query::range::RangeError;
 
+/// What a query would read of blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlannedRead {
+    /// Bytes.
+    pub bytes: u64,
+    /// Of so many blocks.
+    pub blocks: usize,
+}
+
+impl std::fmt::Display for PlannedRead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} blocks", iec_bytes(self.bytes), self.blocks)
+    }
+}
+
 /// A query that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
@@ -38,12 +53,18 @@ pub enum QueryError {
     Answer(#[from] AnswerError),
     /// It reads too much.
     #[error(
-        "the query reads more than {}, the limit of one query (query_bytes_max): ask for a shorter range or fewer series",
+        "the query {} {}, the limit of one query (query_bytes_max): ask for a shorter range or fewer series",
+        match .planned {
+            Some(planned) => format!("would read {planned}: more than"),
+            None => "reads more than".to_owned(),
+        },
         iec_bytes(*.limit)
     )]
     Bytes {
         /// The limit.
         limit: u64,
+        /// What it would have read, if that was known before it read anything.
+        planned: Option<PlannedRead>,
     },
     /// Time is over.
     #[error(

@@ -39,7 +39,7 @@ use blocks::Blocks;
 pub use cluster::{ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions};
 use engine::{Answered, Engine};
 pub use engine::{Marks, Terms};
-pub use error::QueryError;
+pub use error::{PlannedRead, QueryError};
 pub use local::LocalHeads;
 use metrics::Metrics;
 use reading::Reader;

@@ -45,6 +45,8 @@ pub(crate) struct Metrics {
     pub(crate) partial: Counter,
     /// Blocks that were opened: they were not in memory.
     pub(crate) opens: Counter,
+    /// Queries that would have read more than a query may.
+    pub(crate) refused: Counter,
     deletions: Family<Deletion, Counter>,
     /// Bytes of open blocks.
     open_bytes: Gauge,
@@ -65,6 +67,7 @@ impl Metrics {
             inexact: Counter::default(),
             partial: Counter::default(),
             opens: Counter::default(),
+            refused: Counter::default(),
             deletions: Family::default(),
             open_bytes: Gauge::default(),
             open_blocks: Gauge::default(),
@@ -87,6 +90,8 @@ impl Metrics {
             "Blocks that were not in memory and were opened",
             self.opens.clone(),
         );
+        let help = "Queries that were refused before they read anything, as it would have been more than query_bytes_max";
+        registry.register("too_large", help, self.refused.clone());
         let help = "Deletions that were created, refused because too many wait, failed, or cancelled";
         registry.register("deletions", help, self.deletions.clone());
         for outcome in ["created", "refused", "failed", "cancelled"] {

@@ -13,7 +13,7 @@ use hearth_model::{Answer, Question};
 use tokio::sync::Semaphore;
 
 use crate::blocks::Blocks;
-use crate::error::QueryError;
+use crate::error::{PlannedRead, QueryError};
 use crate::gather::Gather;
 use crate::metrics::Metrics;
 
@@ -47,7 +47,7 @@ impl Budget {
     }
 
     pub(crate) fn exceeded(&self) -> QueryError {
-        QueryError::Bytes { limit: self.limit }
+        QueryError::Bytes { limit: self.limit, planned: None }
     }
 
     pub(crate) fn left(&self) -> u64 {
@@ -86,6 +86,12 @@ impl<E: Into<QueryError>> From<E> for ReadError {
     }
 }
 
+fn failed(folder: &str, source: BlockError) -> ReadError {
+    let is_read = matches!(source, BlockError::Read { .. });
+    let error = QueryError::Block { block: folder.to_owned(), source };
+    if is_read { ReadError::Unreadable(error) } else { ReadError::Failed(error) }
+}
+
 /// Reads blocks. One for a process.
 pub(crate) struct Reader {
     pub(crate) blocks: Blocks,
@@ -113,6 +119,38 @@ impl Reader {
         futures::stream::iter(tasks).buffer_unordered(FETCHES_AT_ONCE).try_collect::<()>().await
     }
 
+    /// Refuses what would read more than its budget, before it reads anything but indexes. They are opened only if the blocks
+    /// are large enough for it.
+    pub(crate) async fn refuse_too_much(
+        &self,
+        reading: &Reading<'_>,
+        blocks: &[Arc<BlockEntry>],
+    ) -> Result<(), ReadError> {
+        let limit = reading.budget.left();
+        if blocks.iter().map(|block| block.bytes()).sum::<u64>() <= limit {
+            return Ok(());
+        }
+        let planned = blocks.to_vec().into_iter().map(|entry| self.planned(reading, entry));
+        let planned: Vec<u64> =
+            futures::stream::iter(planned).buffer_unordered(FETCHES_AT_ONCE).try_collect().await?;
+        let bytes = planned.iter().sum();
+        if bytes <= limit {
+            return Ok(());
+        }
+        self.metrics.refused.inc();
+        let planned = PlannedRead { bytes, blocks: planned.iter().filter(|bytes| **bytes > 0).count() };
+        Err(QueryError::Bytes { limit: reading.budget.limit, planned: Some(planned) }.into())
+    }
+
+    /// Bytes that a block would be read of.
+    async fn planned(&self, reading: &Reading<'_>, entry: Arc<BlockEntry>) -> Result<u64, ReadError> {
+        let folder = entry.folder(reading.tenant);
+        let _fetch = reading.fetches.acquire().await.map_err(|_| QueryError::Worker)?;
+        let open = self.blocks.open(reading.tenant, &entry, &self.metrics).await;
+        let open = open.map_err(|source| failed(&folder, source))?;
+        Ok(open.reader.fetch_bytes(reading.question, &hidden_in(reading.deletions, &entry)))
+    }
+
     async fn read_one(
         &self,
         reading: &Reading<'_>,
@@ -120,11 +158,7 @@ impl Reader {
         gather: Arc<Gather>,
     ) -> Result<(), ReadError> {
         let folder = entry.folder(reading.tenant);
-        let failed = |source: BlockError| {
-            let is_read = matches!(source, BlockError::Read { .. });
-            let error = QueryError::Block { block: folder.clone(), source };
-            if is_read { ReadError::Unreadable(error) } else { ReadError::Failed(error) }
-        };
+        let failed = |source| failed(&folder, source);
         let _fetch = reading.fetches.acquire().await.map_err(|_| QueryError::Worker)?;
         let open = self.blocks.open(reading.tenant, &entry, &self.metrics).await.map_err(failed)?;
         let hidden = hidden_in(reading.deletions, &entry);

@@ -123,7 +123,8 @@ async fn limits_of_time_and_bytes_are_named() {
     world.publish().await;
     let error = total(&world).await.expect_err("too much");
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
-    assert!(error.to_string().contains("query_bytes_max"), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("query_bytes_max") && said.contains(" of 1 blocks"), "{said}");
 
     let world = World::new();
     *world.head.delay.lock() = 60 * SECOND;

@@ -179,7 +179,9 @@ async fn the_budget_of_bytes_holds_over_all_queriers() {
     assert_eq!(total(&enough).await.expect("exact"), sum());
     let (less, _) = peers::world(options(), querier(needed - 1)).await;
     let error = total(&less).await.expect_err("too much");
-    assert!(matches!(error, QueryError::Bytes { limit } if limit == needed - 1), "{error}");
+    let QueryError::Bytes { limit, planned: Some(planned) } = error else { panic!("{error}") };
+    assert_eq!((limit, planned.bytes), (needed - 1, needed), "it knew before it read");
+    assert_eq!(spent(&less), 0);
     // A peer that would need more than is left refuses; the query is over then.
     others.set("b", Does::Within(10));
     let error = total(&world).await.expect_err("too much");

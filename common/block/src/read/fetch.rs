@@ -46,6 +46,12 @@ impl Wanted {
         }
     }
 
+    /// Bytes that [`Wanted::fetch`] would read.
+    pub(crate) fn bytes(&self) -> u64 {
+        let parts = self.objects.values().flat_map(|ranges| join(ranges.clone()));
+        parts.map(|part| part.end - part.start).sum()
+    }
+
     /// Reads everything, one call for each object.
     pub(crate) async fn fetch(
         self,

@@ -136,6 +136,18 @@ impl BlockReader {
         question: &Question,
         hidden: &[Arc<Hidden>],
     ) -> Result<Prepared, BlockError> {
+        let (mut prepared, wanted) = self.plan(question, hidden);
+        prepared.fetched = wanted.fetch(&self.objects).await?;
+        Ok(prepared)
+    }
+
+    /// Bytes that [`BlockReader::prepare_without`] would fetch now. Reads nothing.
+    pub fn fetch_bytes(&self, question: &Question, hidden: &[Arc<Hidden>]) -> u64 {
+        self.plan(question, hidden).1.bytes()
+    }
+
+    /// What is pruned to, and what has to be read for it.
+    fn plan(&self, question: &Question, hidden: &[Arc<Hidden>]) -> (Prepared, Wanted) {
         let meta = &self.inner.meta;
         let mut wanted = Wanted::default();
         let mut prepared = Prepared {
@@ -170,8 +182,7 @@ impl BlockReader {
                 }
             }
         }
-        prepared.fetched = wanted.fetch(&self.objects).await?;
-        Ok(prepared)
+        (prepared, wanted)
     }
 }
 
