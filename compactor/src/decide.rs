@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_catalog::{BlockEntry, BlockRef, Condemned, RootView, StoredPath, block_path, page_key};
+use hearth_catalog::{BlockEntry, Condemned, RootView, StoredPath, block_path, page_key};
 use hearth_common::units::GoDuration;
 use hearth_common::{TenantId, TimestampNs};
 
@@ -17,17 +17,17 @@ fn older(then: TimestampNs, now: TimestampNs, than: Duration) -> bool {
     i128::from(now.0) - i128::from(then.0) > than.as_nanos() as i128
 }
 
-/// Blocks whose every profile is older than the retention period; none if that is zero.
-pub(crate) fn expired_blocks(
+/// Blocks whose every profile is older than the retention period, as many as go at once; none if that is zero.
+pub fn expired_blocks(
     blocks: &[Arc<BlockEntry>],
     now: TimestampNs,
     retention: GoDuration,
-) -> Vec<BlockRef> {
+) -> Vec<Arc<BlockEntry>> {
     if retention.is_zero() {
         return Vec::new();
     }
     let expired = blocks.iter().filter(|block| older(block.max_time, now, retention.0));
-    expired.take(CONDEMN_MAX).map(|block| BlockRef::of(block)).collect()
+    expired.take(CONDEMN_MAX).cloned().collect()
 }
 
 /// Stored blocks and pages that the newest root does not name, is not deleting already, and that are older than the grace.

@@ -16,10 +16,11 @@ mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_catalog::{Catalog, CatalogError, Edit, expired_versions};
+use hearth_catalog::{BlockEntry, BlockRef, Catalog, CatalogError, Edit, expired_versions};
 use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, Retry, TenantId, TimestampNs, Workers};
 use prometheus_client::registry::Registry;
 
+pub use decide::expired_blocks;
 pub use merging::MergingOptions;
 use merging::{Aside, Clean};
 pub use metrics::Metrics;
@@ -244,19 +245,31 @@ impl Compactor {
         let stored = self.catalog.stored_paths(tenant).await?;
         let now = self.clock.now();
         let retention = self.limits.limits(tenant).compactor_blocks_retention_period;
-        let (mut expired, mut orphans, mut finished) = (0, 0, 0);
+        let (mut expired, mut orphans, mut finished) = (Vec::new(), 0, 0);
         let edited = self.catalog.edit(tenant, |view| {
-            let remove = decide::expired_blocks(&view.blocks, now, retention);
+            expired = expired_blocks(&view.blocks, now, retention);
+            let remove = expired.iter().map(|block| BlockRef::of(block)).collect();
             let condemn = decide::orphans(tenant, view, &stored, now, self.options.orphan_grace);
             let (released, unbury) = (merging::out_of_reach(view), view.spent_deletions());
-            (expired, orphans, finished) = (remove.len() as u64, condemn.len() as u64, unbury.len() as u64);
+            (orphans, finished) = (condemn.len() as u64, unbury.len() as u64);
             Ok(Edit { remove, condemn, released, unbury, ..Edit::default() })
         });
         if edited.await?.is_some() {
-            (collected.expired_blocks, collected.condemned_orphans) = (expired, orphans);
+            (collected.expired_blocks, collected.condemned_orphans) = (expired.len() as u64, orphans);
             collected.finished_deletions = finished;
+            self.report_expired(tenant, &expired);
         }
         Ok(())
+    }
+
+    /// What went by retention, for whoever asks later: one line a block.
+    fn report_expired(&self, tenant: &TenantId, blocks: &[Arc<BlockEntry>]) {
+        for block in blocks {
+            let (bytes, day, newest_ms) = (block.bytes(), block.day, block.max_time.as_ms());
+            self.metrics.expired(block.profiles, bytes);
+            let (folder, profiles) = (block.folder(tenant), block.profiles);
+            tracing::info!(%tenant, block = folder, day, profiles, bytes, newest_ms, "a block is older than it is kept");
+        }
     }
 
     async fn delete_due(&self, tenant: &TenantId, collected: &mut Collected) -> Result<(), CatalogError> {

@@ -57,6 +57,8 @@ pub struct Metrics {
     runs: Counter,
     failures: Counter,
     expired_blocks: Counter,
+    expired_profiles: Counter,
+    expired_bytes: Counter,
     condemned_orphans: Counter,
     deleted_objects: Counter,
     deleted_versions: Counter,
@@ -91,6 +93,8 @@ impl Default for Metrics {
             runs: Counter::default(),
             failures: Counter::default(),
             expired_blocks: Counter::default(),
+            expired_profiles: Counter::default(),
+            expired_bytes: Counter::default(),
             condemned_orphans: Counter::default(),
             deleted_objects: Counter::default(),
             deleted_versions: Counter::default(),
@@ -119,10 +123,12 @@ impl Default for Metrics {
 impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("hearth_compactor");
-        let counters: [(&str, &str, &Counter); 17] = [
+        let counters: [(&str, &str, &Counter); 19] = [
             ("runs", "Runs over one tenant that succeeded", &self.runs),
             ("run_failures", "Runs over one tenant that failed", &self.failures),
             ("expired_blocks", "Blocks removed by retention", &self.expired_blocks),
+            ("expired_profiles", "Profile rows of these blocks", &self.expired_profiles),
+            ("expired_bytes", "Bytes of these blocks", &self.expired_bytes),
             ("condemned_orphans", "Blocks and pages condemned without a root", &self.condemned_orphans),
             ("deleted_objects", "Objects deleted after their delay", &self.deleted_objects),
             ("deleted_versions", "Versions of roots deleted", &self.deleted_versions),
@@ -177,6 +183,12 @@ impl Metrics {
         self.deleted_versions.inc_by(collected.deleted_versions);
         self.finished_deletions.inc_by(collected.finished_deletions);
         self.unfinished_files.inc_by(collected.unfinished_files);
+    }
+
+    /// A block that retention removed.
+    pub(crate) fn expired(&self, profiles: u64, bytes: u64) {
+        self.expired_profiles.inc_by(profiles);
+        self.expired_bytes.inc_by(bytes);
     }
 
     pub(crate) fn failed(&self) {

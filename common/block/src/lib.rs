@@ -15,6 +15,7 @@ mod pages;
 pub mod read;
 pub mod recover;
 mod rollup;
+mod stacks_table;
 pub mod verify;
 pub mod write;
 

@@ -167,7 +167,7 @@ async fn what_is_written_is_there_and_what_is_read_is_right() {
         let finished = upload.finish().await.is_ok_and(|written| written == bytes.len() as u64);
         (key, bytes, finished)
     };
-    let written = futures::future::join_all((0..28).map(write)).await;
+    let written = futures::future::join_all((0..14).map(write)).await;
     let (mut exact, mut failed) = (0, 0);
     for (key, bytes, ok) in &written {
         let held = bucket.plain().get(key, 1 << 30).await;

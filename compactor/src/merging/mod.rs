@@ -37,6 +37,9 @@ const JOBS_IN_A_ROW: usize = 8;
 /// Turns of a tenant in one round.
 const TURNS_MAX: usize = 64;
 
+/// A merge is cut into about this share of the most inputs: parts are cut between services, and may be twice as many.
+const PARTS_SHARE: u64 = 4;
+
 /// How merges are carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergingOptions {
@@ -53,6 +56,13 @@ impl Default for MergingOptions {
             target_output_bytes: hearth_block::merge::TARGET_OUTPUT_BYTES,
         }
     }
+}
+
+/// Where a merge is cut. All of its parts are inputs of the next one, so they must stay well below the most inputs; what a
+/// tenant has of a day is cut into larger parts rather than into more.
+fn cut_at_bytes(block_bytes: u64, bytes: u64, inputs_max: usize) -> u64 {
+    let parts = (inputs_max as u64 / PARTS_SHARE).max(1);
+    block_bytes.max(bytes.div_ceil(parts))
 }
 
 impl Compactor {
@@ -121,6 +131,9 @@ impl Compactor {
         let inputs: Vec<Arc<BlockEntry>> = job.inputs().cloned().collect();
         let Deletions { mut filter, applied } = deletions(view, &inputs);
         filter.expiries = expiries.to_vec();
+        let bytes = job.inputs().map(|block| block.bytes()).sum();
+        let block_bytes = self.options.merging.target_output_bytes;
+        let target_output_bytes = cut_at_bytes(block_bytes, bytes, self.options.plan.inputs_max);
         let stop = Stop::default();
         let _stops = stop.on_drop();
         let work = Work {
@@ -130,7 +143,7 @@ impl Compactor {
             filter,
             attempt: format!("{:016x}", (self.rng)() as u64),
             memory_budget_bytes: self.options.merging.memory_budget_bytes,
-            target_output_bytes: self.options.merging.target_output_bytes,
+            target_output_bytes,
             stop,
         };
         let started = self.clock.monotonic();
@@ -244,6 +257,26 @@ impl Compactor {
         if counts.unequal_duplicates > 0 {
             let unequal = counts.unequal_duplicates;
             tracing::error!(%tenant, day = job.day, unequal, "copies of one profile had different content; the greater counts");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merge_of_any_size_has_few_enough_parts_to_be_merged_again() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(cut_at_bytes(4 * GIB, GIB, 16), 4 * GIB);
+        assert_eq!(cut_at_bytes(4 * GIB, 16 * GIB, 16), 4 * GIB);
+        assert_eq!(cut_at_bytes(4 * GIB, 200 * GIB, 16), 50 * GIB);
+        for inputs_max in [4, 16, 64] {
+            for bytes in [0, 1, 5 * GIB, 1000 * GIB] {
+                // Two neighbouring parts together are larger than what is cut at: they did not fit in one.
+                let parts = 2 * bytes.div_ceil(cut_at_bytes(4 * GIB, bytes, inputs_max)) + 1;
+                assert!(parts < inputs_max as u64, "{bytes} bytes, {inputs_max} inputs: {parts} parts");
+            }
         }
     }
 }

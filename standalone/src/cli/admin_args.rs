@@ -25,6 +25,8 @@ pub(crate) enum AdminCommand {
     TakeOver(TakeOverArgs),
     /// Take answers as exact again after disks were lost
     AcceptLosses(AcceptLossesArgs),
+    /// What goes by retention now; looks only, and needs no server. Give it the server's settings (--config)
+    Retention(StoreArgs),
 }
 
 const TAKE_OVER_HELP: &str = "A cell goes on as long as a majority of its members is there: two of three, but both of two. When the others' disks
@@ -175,6 +177,8 @@ pub(crate) enum BucketCommand {
     Verify(VerifyArgs),
     /// Make a tenant's root again when it is damaged or lost; only shows what it would do unless --write is given
     RebuildRoot(RebuildArgs),
+    /// Write what DuckDB needs to read a tenant's blocks with SQL: names of stacks, and a script with views
+    Open(OpenArgs),
 }
 
 /// Which store; as for the server.
@@ -225,4 +229,28 @@ pub(crate) struct RebuildArgs {
     /// Write the new root. Nothing else may be running on the store
     #[arg(long)]
     pub(crate) write: bool,
+}
+
+const OPEN_HELP: &str = "Writes DIR/open.sql, which defines the views profiles, samples, stacks and flat over the blocks that the
+tenant's root names now, and DIR/stacks/, a table for each block with the functions of its stacks. Nothing is written to the
+store. Run again it writes what is new. docs/operations/open-data.md has questions to ask.
+
+Example:
+  hearth admin bucket open --object-store s3://profiles/hearth --tenant shop --from 7d --to ./shop
+  duckdb -init ./shop/open.sql";
+
+#[derive(Debug, Args)]
+#[command(after_help = OPEN_HELP)]
+pub(crate) struct OpenArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// The folder to write to; it is created if it is missing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+    /// Only blocks with profiles from then on: an age (30d, 12h), now-1h, 2026-01-31T12:00:00Z, Unix seconds or milliseconds
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Only blocks with profiles until then, in the same notations
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
 }

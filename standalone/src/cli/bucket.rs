@@ -10,9 +10,10 @@ use hearth_catalog::{Audit, BlockEntry, Catalog, Finding, RootView};
 use hearth_common::{TenantId, TimestampNs};
 use hearth_compactor::verify_block;
 use hearth_node::CommonArgs;
-use hearth_settings::TenantOverrides;
+use hearth_settings::{Settings, TenantOverrides};
 
 use super::admin_args::{BucketArgs, BucketCommand, InspectArgs, RebuildArgs, StoreArgs, VerifyArgs};
+use super::open_data;
 use super::time::date;
 use crate::{serve, term};
 
@@ -24,17 +25,24 @@ pub(super) fn run(args: &BucketArgs) -> Result<()> {
             BucketCommand::Inspect(args) => inspect(args).await,
             BucketCommand::Verify(args) => verify(args).await,
             BucketCommand::RebuildRoot(args) => rebuild(args).await,
+            BucketCommand::Open(args) => open_data::open(args).await,
         }
     })
 }
 
 /// The store that settings and flags name. A folder must be there: a typing error must not create one.
 fn open(args: &StoreArgs) -> Result<Arc<Catalog>> {
-    Ok(open_with_limits(args)?.0)
+    Ok(open_settings(args)?.0)
 }
 
 /// The same, and the limits of its tenants.
 pub(super) fn open_with_limits(args: &StoreArgs) -> Result<(Arc<Catalog>, TenantOverrides)> {
+    let (catalog, settings) = open_settings(args)?;
+    Ok((catalog, hearth_node::limits(&settings)?))
+}
+
+/// The same, and all settings.
+pub(super) fn open_settings(args: &StoreArgs) -> Result<(Arc<Catalog>, Settings)> {
     let common = CommonArgs {
         data_dir: args.data_dir.clone(),
         config: args.config.clone(),
@@ -50,11 +58,11 @@ pub(super) fn open_with_limits(args: &StoreArgs) -> Result<(Arc<Catalog>, Tenant
     {
         bail!("there is no folder {folder}: name the store with --object-store, or the data with --data-dir");
     }
-    Ok((hearth_node::bucket(&settings)?, hearth_node::limits(&settings)?))
+    Ok((hearth_node::bucket(&settings)?, settings))
 }
 
 /// The tenant that is named, else all.
-async fn tenants(catalog: &Catalog, named: Option<&str>) -> Result<Vec<TenantId>> {
+pub(super) async fn tenants(catalog: &Catalog, named: Option<&str>) -> Result<Vec<TenantId>> {
     let Some(named) = named else { return Ok(catalog.tenants().await?) };
     let tenant = TenantId::parse(named).with_context(|| format!("--tenant {named}"))?;
     if !catalog.tenants().await?.contains(&tenant) {
@@ -63,15 +71,15 @@ async fn tenants(catalog: &Catalog, named: Option<&str>) -> Result<Vec<TenantId>
     Ok(vec![tenant])
 }
 
-fn print(text: &str) -> Result<()> {
+pub(super) fn print(text: &str) -> Result<()> {
     Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
 
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     term::humanise(i64::try_from(count).unwrap_or(i64::MAX), "bytes")
 }
 
-async fn newest(catalog: &Catalog, tenant: &TenantId) -> Result<Arc<RootView>> {
+pub(super) async fn newest(catalog: &Catalog, tenant: &TenantId) -> Result<Arc<RootView>> {
     let view = catalog.newest(tenant, std::time::Duration::ZERO).await;
     let view = view.with_context(|| format!("the root of tenant {tenant} cannot be read"))?;
     Ok(view.unwrap_or_else(|| Arc::new(RootView::empty())))

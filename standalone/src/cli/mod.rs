@@ -9,9 +9,11 @@ mod flame_bars;
 mod flame_svg;
 mod flame_tree;
 mod graph;
+mod open_data;
 mod push;
 mod query;
 mod rescue;
+mod retention;
 mod time;
 
 use std::process::ExitCode;
@@ -46,6 +48,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Admin(args)) => match &args.command {
             AdminCommand::Bucket(args) => bucket::run(args),
+            AdminCommand::Retention(args) => retention::run(args),
             AdminCommand::Delete(args) => delete::delete(args),
             AdminCommand::Deletions(args) => delete::list(args),
             AdminCommand::Undelete(args) => delete::undelete(args),
