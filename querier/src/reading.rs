@@ -130,7 +130,7 @@ impl Reader {
         if blocks.iter().map(|block| block.bytes()).sum::<u64>() <= limit {
             return Ok(());
         }
-        let planned = blocks.to_vec().into_iter().map(|entry| self.planned(reading, entry));
+        let planned = blocks.iter().cloned().map(|entry| self.planned(reading, entry));
         let planned: Vec<u64> =
             futures::stream::iter(planned).buffer_unordered(FETCHES_AT_ONCE).try_collect().await?;
         let bytes = planned.iter().sum();

@@ -179,22 +179,7 @@ impl Meta {
             layout(SAMPLES, sample_column::COUNT)?,
             layout(SPANS, span_column::COUNT)?,
         );
-        let (mut totals, mut stacks) = <([ObjectPages; TOTALS.len()], ObjectPages)>::default();
-        if rollups.is_some() {
-            for (pages, (name, _)) in totals.iter_mut().zip(TOTALS) {
-                *pages = layout(name, total_column::COUNT)?;
-            }
-            stacks = layout(STACKS_1D, stack_column::COUNT)?;
-        }
-        let bytes = raw_bytes * 2
-            + frames.len() * size_of::<Frame>()
-            + series.iter().map(|s| 24 + 32 * s.labels.len()).sum::<usize>()
-            + profiles.bytes()
-            + samples.bytes()
-            + spans.bytes()
-            + stacks.bytes()
-            + totals.iter().map(ObjectPages::bytes).sum::<usize>()
-            + rollups.as_ref().map_or(0, Rollups::bytes);
+        let (totals, stacks) = if rollups.is_some() { take_sums(layout)? } else { Default::default() };
         let mut meta = Self {
             places: Vec::new(),
             shared: 0..0,
@@ -215,11 +200,22 @@ impl Meta {
             annotations,
             origin,
             whole: None,
-            bytes,
+            bytes: 0,
         };
+        meta.bytes = raw_bytes * 2 + meta.decoded_bytes();
         meta.place_symbols().map_err(|what| BlockError::index(0, what))?;
         meta.check_rows().map_err(|what| BlockError::index(at, what))?;
         Ok(meta)
+    }
+
+    /// Memory of what was decoded, beside the strings in it.
+    fn decoded_bytes(&self) -> usize {
+        let pages =
+            [&self.profiles, &self.samples, &self.spans, &self.stacks].into_iter().chain(&self.totals);
+        self.frames.len() * size_of::<Frame>()
+            + self.series.iter().map(|s| 24 + 32 * s.labels.len()).sum::<usize>()
+            + pages.map(ObjectPages::bytes).sum::<usize>()
+            + self.rollups.as_ref().map_or(0, Rollups::bytes)
     }
 
     /// Finds the frames of units and of what they share, and which ids they have.
@@ -284,6 +280,17 @@ impl Meta {
         let place = &self.places[unit as usize];
         self.frames[place.frames.clone()].iter().map(|f| u64::from(f.stored)).sum()
     }
+}
+
+/// Where the pages of the tables of sums are: totals, finest first, and stacks.
+fn take_sums(
+    layout: impl Fn(&str, usize) -> Result<ObjectPages, BlockError>,
+) -> Result<([ObjectPages; TOTALS.len()], ObjectPages), BlockError> {
+    let mut totals = <[ObjectPages; TOTALS.len()]>::default();
+    for (pages, (name, _)) in totals.iter_mut().zip(TOTALS) {
+        *pages = layout(name, total_column::COUNT)?;
+    }
+    Ok((totals, layout(STACKS_1D, stack_column::COUNT)?))
 }
 
 /// The pages of an object; none when the block has no such object. All lie inside the object.
