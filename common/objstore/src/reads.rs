@@ -25,6 +25,8 @@ const COALESCE_BYTES: u64 = 1 << 20;
 const SHORT_BODIES_MAX: u32 = 3;
 /// For so many bytes more, a read may take so much longer, as one of none, before it is sent a second time.
 const HEDGE_STEP_BYTES: u64 = 8 << 20;
+/// The status of an object that does not exist.
+const NOT_FOUND: u16 = 404;
 /// The status of a range that an object does not have: such as the first byte of an empty one.
 const RANGE_NOT_SATISFIABLE: u16 = 416;
 
@@ -147,6 +149,14 @@ impl Store {
                     return Err(StoreError::caused(op, key, StoreErrorKind::Unavailable, why));
                 }
                 Ok(_) => tries += 1,
+                // The client gives up on an answer that says no and whose reasons were cut off.
+                Err(error)
+                    if exchanged.status == Some(NOT_FOUND)
+                        && !matches!(error, object_store::Error::NotFound { .. })
+                        && tries < SHORT_BODIES_MAX =>
+                {
+                    tries += 1;
+                }
                 // An empty object has no range, not even its beginning; only a head tells that from a lie.
                 Err(_) if range.start == 0 && self.is_empty_range(exchanged.status) => {
                     let head =

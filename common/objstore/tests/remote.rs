@@ -227,6 +227,14 @@ async fn a_server_that_lies_is_not_believed() {
         assert!(whole.is_err_and(|error| error.outcome_unknown()), "{lie:?}");
         assert!(store.get("whole", 10).await.is_err());
     }
+    // "No such object" is an answer only when it is whole.
+    let first = AtomicU64::new(0);
+    let cut_first = move |_: &Asked<'_>| match first.fetch_add(1, Ordering::Relaxed) {
+        0 => Fault::CutBody,
+        _ => Fault::None,
+    };
+    bucket.proxy.set(cut_first);
+    assert!(store.get("none", 10).await.is_err_and(|error| error.is_not_found()));
     bucket.proxy.set(|_| Fault::None);
     let limited = store.get("whole", 99_999).await.expect_err("too large");
     assert_eq!(limited.kind, StoreErrorKind::TooLarge { bytes: 100_000, limit: 99_999 });
