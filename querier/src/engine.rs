@@ -220,7 +220,7 @@ impl Engine {
             }
             None => self.reader.read(&reading, plan.read, &gather).await?,
         }
-        match gather.finish() {
+        match gather.take() {
             Some(answer) => Ok(answer.join(plan.known)?),
             None => Ok(plan.known),
         }

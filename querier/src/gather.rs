@@ -1,10 +1,10 @@
-//! Merges partial answers as they come, on the threads that bring them.
+//! Joins partial answers as they come, on the threads that bring them.
 
 use hearth_model::{Answer, AnswerError};
 use parking_lot::Mutex;
 
-/// At most one answer waits here; who finds one takes it along. So partial answers merge in pairs, on several threads, and
-/// never more of them are in memory than threads work.
+/// At most one answer waits here; who finds one takes it along, before a block is read to it or after. So partial answers
+/// join on several threads, and never more of them are in memory than threads work.
 #[derive(Debug, Default)]
 pub(crate) struct Gather {
     waiting: Mutex<Option<Answer>>,
@@ -27,8 +27,8 @@ impl Gather {
         }
     }
 
-    /// The sum, when all have added theirs.
-    pub(crate) fn finish(&self) -> Option<Answer> {
+    /// What waits, to be added again with more in it; the sum, when all have added theirs.
+    pub(crate) fn take(&self) -> Option<Answer> {
         self.waiting.lock().take()
     }
 }
@@ -56,8 +56,8 @@ mod tests {
                 });
             }
         });
-        let Some(Answer::Tree(tree)) = gather.finish() else { panic!("no tree") };
+        let Some(Answer::Tree(tree)) = gather.take() else { panic!("no tree") };
         assert_eq!((tree.checked_total(), tree.len()), (Ok(800), 6));
-        assert!(gather.finish().is_none());
+        assert!(gather.take().is_none());
     }
 }

@@ -171,7 +171,10 @@ impl Reader {
         let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| QueryError::Worker)?;
         let worked = away(&self.workers, move || {
             let _permit = permit;
-            let answer = prepared.run()?;
+            let answer = match gather.take() {
+                Some(others) => prepared.run_onto(others)?,
+                None => prepared.run()?,
+            };
             gather.add(answer)?;
             Ok::<_, BlockError>(())
         });

@@ -62,7 +62,7 @@ impl Serving {
         // Beyond a limit of our own the asker has to read itself: its limit may be greater.
         read.map_err(|error| refusal(error, *bytes_max <= self.query_bytes_max))?;
         self.blocks.inc_by(blocks.len() as u64);
-        let partial = gather.finish().unwrap_or_else(|| Answer::empty(question));
+        let partial = gather.take().unwrap_or_else(|| Answer::empty(question));
         Ok(BlocksAnswer { partial, fetched_bytes: budget.used(), wire_bytes: 0 })
     }
 }

@@ -73,6 +73,16 @@ impl PointSet {
         bucket.count += 1;
     }
 
+    /// How many buckets there are.
+    pub fn len(&self) -> usize {
+        self.groups.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether there are no buckets.
+    pub fn is_empty(&self) -> bool {
+        self.groups.values().all(BTreeMap::is_empty)
+    }
+
     /// Adds another set.
     pub fn merge(&mut self, other: Self) {
         for (group, buckets) in other.groups {

@@ -228,6 +228,9 @@ impl Answer {
         let swap = match (&self, &other) {
             (Self::Tree(one), Self::Tree(two)) => one.len() < two.len(),
             (Self::Pprof(one), Self::Pprof(two)) => one.len() < two.len(),
+            (Self::Points(one), Self::Points(two)) => one.len() < two.len(),
+            (Self::Names(one), Self::Names(two)) => one.len() < two.len(),
+            (Self::Series(one), Self::Series(two)) => one.len() < two.len(),
             _ => false,
         };
         if swap {

@@ -2,7 +2,8 @@
 //!
 //! `long_ranges generate STORE [DAYS] [SERVICES] [ROUNDS] [LEVEL]`: publishes a block a day, as the compactor leaves them:
 //! ROUNDS profiles of each of four pods of each service.
-//! `long_ranges measure STORE [REPEATS]`: asks; cold means that nothing is open or known in the process.
+//! `long_ranges measure STORE [REPEATS] [WORDS]`: asks, only what has these words in its name; cold means that nothing is
+//! open or known in the process.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a measuring tool")]
 
 mod made;
@@ -40,7 +41,7 @@ async fn main() {
             let (days, services) = (number(3, 30) as i32, number(4, 200));
             generate(&args[2], days, services, number(5, 125), number(6, 16) as u8).await;
         }
-        _ => measure(&args[2], number(3, 9)).await,
+        _ => measure(&args[2], number(3, 9), args.get(4).map_or("", String::as_str)).await,
     }
 }
 
@@ -136,7 +137,7 @@ impl Fresh {
     }
 }
 
-async fn measure(folder: &str, repeats: u64) {
+async fn measure(folder: &str, repeats: u64, words: &str) {
     let store = open(folder);
     let view = catalog(&store).newest(&TenantId::anonymous(), Duration::ZERO).await.expect("read");
     let view = view.expect("a root");
@@ -148,13 +149,14 @@ async fn measure(folder: &str, repeats: u64) {
         sum(|b| b.samples),
         sum(BlockEntry::bytes) as f64 / 1e6
     );
-    for (what, question) in questions(1) {
+    let asked = |days: i32| questions(days).into_iter().filter(|(what, _)| what.contains(words));
+    for (what, question) in asked(1) {
         one_day(&store, &view.blocks[0], what, &question).await;
     }
     let mut spans: Vec<i32> = [1, 7, 14, 30].into_iter().filter(|span| *span < days).collect();
     spans.push(days);
     for days in spans {
-        for (what, question) in questions(days) {
+        for (what, question) in asked(days) {
             several(folder, days, what, &question, repeats).await;
         }
     }

@@ -273,6 +273,6 @@ async fn read_here(reader: &Reader, reading: &Reading<'_>, part: &Part) -> Ended
     if let Err(error) = reader.read(&apart, part.blocks.clone(), &gather).await {
         return Ended::Lost(error);
     }
-    let partial = gather.finish().unwrap_or_else(|| Answer::empty(reading.question));
+    let partial = gather.take().unwrap_or_else(|| Answer::empty(reading.question));
     Ended::Won(Box::new(Won { partial, fetched_bytes: budget.used() }))
 }

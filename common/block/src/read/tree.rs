@@ -45,9 +45,8 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// The flame graph tree of some datasets.
-    pub(crate) fn tree(self, tasks: &[Task<'_>]) -> Result<Answer, BlockError> {
-        let mut tree = NameTree::new();
+    /// Adds some datasets to a flame graph tree.
+    pub(crate) fn tree(self, tasks: &[Task<'_>], mut tree: NameTree) -> Result<Answer, BlockError> {
         let mut names = Names { shared: vec![UNKNOWN; self.meta.shared_strings as usize], own: Vec::new() };
         let mut path = Path::new();
         self.each(tasks, |unit, sums| {
@@ -64,12 +63,12 @@ impl Context<'_> {
                 tree.add_self(node, sum as i64);
             }
         })?;
+        tree.checked_total()?;
         Ok(Answer::Tree(tree))
     }
 
-    /// The pprof merge of some datasets.
-    pub(crate) fn pprof(self, tasks: &[Task<'_>]) -> Result<Answer, BlockError> {
-        let mut merge = PprofMerge::new();
+    /// Adds some datasets to a pprof merge.
+    pub(crate) fn pprof(self, tasks: &[Task<'_>], mut merge: PprofMerge) -> Result<Answer, BlockError> {
         let mut path = Path::new();
         let mut locations = Vec::new();
         self.each(tasks, |unit, sums| {
@@ -87,6 +86,7 @@ impl Context<'_> {
                 merge.add(node, sum as i64);
             }
         })?;
+        merge.checked_total()?;
         Ok(Answer::Pprof(merge))
     }
 }
