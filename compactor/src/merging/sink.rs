@@ -3,14 +3,17 @@
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use hearth_block::merge::BlockSink;
-use hearth_block::{BlockEntry, OBJECTS, ObjectEntry};
+use hearth_block::{BlockEntry, OBJECTS, ObjectEntry, ROLLUP_LEVEL_MIN, ROLLUP_OBJECTS};
 use hearth_common::{BoxError, TenantId};
 use hearth_objstore::{Store, UPLOAD_MEMORY_BYTES, Upload};
 
 use super::stop::Stop;
 
-/// Memory of the objects that are open at once: all that a block can have.
-pub(super) const SINK_MEMORY_BYTES: u64 = OBJECTS.len() as u64 * UPLOAD_MEMORY_BYTES;
+/// Memory of the objects that are open at once: all that a block of the level can have.
+pub(super) fn sink_memory_bytes(level: u8) -> u64 {
+    let rollups = if level < ROLLUP_LEVEL_MIN { ROLLUP_OBJECTS.len() } else { 0 };
+    (OBJECTS.len() - rollups) as u64 * UPLOAD_MEMORY_BYTES
+}
 
 /// Uploads the blocks of a merge.
 #[derive(Debug)]

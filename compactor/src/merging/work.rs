@@ -8,7 +8,7 @@ use hearth_catalog::BlockEntry;
 use hearth_common::TenantId;
 use hearth_objstore::{Store, StoreError};
 
-use super::sink::{SINK_MEMORY_BYTES, StoreSink};
+use super::sink::{StoreSink, sink_memory_bytes};
 use super::stop::Stop;
 use crate::plan::Job;
 
@@ -97,7 +97,7 @@ impl Work {
         loop {
             let readers = &readers[..self.job.inputs().count()];
             let open_bytes: usize = readers.iter().map(|reader| reader.cached_bytes()).sum();
-            let beside = SINK_MEMORY_BYTES + open_bytes as u64;
+            let beside = sink_memory_bytes(self.job.level()) + open_bytes as u64;
             let options = MergeOptions {
                 level: self.job.level(),
                 attempt: self.attempt.clone(),
