@@ -1,7 +1,8 @@
 //! What a terminal can do: its width, colours, and progress on long work.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
+use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const COLUMNS_DEFAULT: usize = 100;
@@ -17,6 +18,24 @@ pub(crate) fn columns() -> usize {
 /// Whether standard output shows colours.
 pub(crate) fn colours() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Prints to standard output at once.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Asks a person, who has to type yes; an error when there is none.
+pub(crate) fn confirmed(question: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("nothing was done: say --yes to do it without a question, or --dry-run to look only");
+    }
+    print(&format!("\n{question} Type yes: "))?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim() == "yes")
 }
 
 /// A bar on standard error for `count` steps of `what`; nothing when standard error is no terminal.

@@ -1,7 +1,6 @@
 //! `hearth admin bucket`: looks at an object store from outside, without a server; checks it; makes a lost root again.
 
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +14,8 @@ use hearth_settings::{Settings, TenantOverrides};
 use super::admin_args::{BucketArgs, BucketCommand, InspectArgs, RebuildArgs, StoreArgs, VerifyArgs};
 use super::open_data;
 use super::time::date;
-use crate::{serve, term};
+use crate::serve;
+use crate::term::{self, print};
 
 pub(super) fn run(args: &BucketArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -69,10 +69,6 @@ pub(super) async fn tenants(catalog: &Catalog, named: Option<&str>) -> Result<Ve
         bail!("the store has no tenant '{named}'");
     }
     Ok(vec![tenant])
-}
-
-pub(super) fn print(text: &str) -> Result<()> {
-    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
 
 pub(super) fn bytes(count: u64) -> String {

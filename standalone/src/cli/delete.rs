@@ -1,7 +1,6 @@
 //! `hearth admin delete`, `deletions`, `undelete`: over HTTP, or on the object store alone.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use serde_json::json;
 use super::admin_args::{DeleteArgs, DeletionsArgs, UndeleteArgs, WhereArgs};
 use super::time::{instant_ms, moment};
 use crate::client::Client;
-use crate::term;
+use crate::term::{self, print};
 
 /// Services and types that are shown one by one.
 const ROWS_SHOWN: usize = 40;
@@ -251,17 +250,6 @@ fn one(report: &Report) -> String {
 
 /// Asks the person; an error when there is none.
 fn confirmed(report: &Report) -> Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        bail!("nothing was deleted: say --yes to delete without a question, or --dry-run to look only");
-    }
-    print(&format!("\nDelete these {} profiles? They do not come back. Type yes: ", report.profiles))?;
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line)?;
-    Ok(line.trim() == "yes")
-}
-
-fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    let question = format!("Delete these {} profiles? They do not come back.", report.profiles);
+    term::confirmed(&question)
 }

@@ -13,9 +13,9 @@ use hearth_catalog::{BlockEntry, Catalog};
 use hearth_common::{TenantId, TimestampNs};
 
 use super::admin_args::OpenArgs;
-use super::bucket::{bytes, newest, open_settings, print, tenants};
+use super::bucket::{bytes, newest, open_settings, tenants};
 use super::time::instant_ms;
-use crate::term;
+use crate::term::{self, print};
 
 /// The script, in the folder that the user names.
 const SCRIPT: &str = "open.sql";

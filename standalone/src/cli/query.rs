@@ -15,7 +15,7 @@ use super::graph::Graph;
 use super::time::Range;
 use super::{flame_bars, flame_svg, flame_tree};
 use crate::client::Client;
-use crate::term;
+use crate::term::{self, print};
 
 /// Points of a line over time.
 const SPARKS: i64 = 40;
@@ -42,10 +42,6 @@ fn selector(text: &str) -> String {
         return text.to_owned();
     }
     format!("{{service_name={}}}", json!(text))
-}
-
-fn print(text: &str) -> Result<()> {
-    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
 
 fn list(json: &Value, key: &str) -> Vec<Value> {

@@ -1,7 +1,6 @@
 //! `hearth admin take-over` and `accept-losses`: what only a person can decide after disks are lost.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result, bail};
 use hearth_common::MemberId;
@@ -10,7 +9,8 @@ use hearth_node::{CommonArgs, OpenLoss};
 
 use super::admin_args::{AcceptLossesArgs, TakeOverArgs};
 use super::time::moment;
-use crate::{serve, term};
+use crate::serve;
+use crate::term::{self, confirmed, print};
 
 pub(super) fn takes_over(args: &TakeOverArgs) -> Result<()> {
     let folder = args.data_dir.join("ingester");
@@ -29,7 +29,7 @@ pub(super) fn takes_over(args: &TakeOverArgs) -> Result<()> {
         return print(if count == 0 { "nothing to take over\n" } else { "" });
     }
     let question = format!(
-        "\nIf {} ever comes back with its disk while this one runs, the cluster has two logs of each of these cells,\n\
+        "If {} ever comes back with its disk while this one runs, the cluster has two logs of each of these cells,\n\
          and profiles are lost. Make this disk their only member?",
         args.gone.join(" or ")
     );
@@ -116,27 +116,11 @@ pub(super) fn accepts(args: &AcceptLossesArgs) -> Result<()> {
     if args.dry_run {
         return Ok(());
     }
-    let question = "\nTake answers as exact although these records are gone?";
+    let question = "Take answers as exact although these records are gone?";
     if !args.yes && !confirmed(question)? {
         bail!("nothing was accepted");
     }
     // Only what was shown: another one may have come meanwhile.
     runtime.block_on(hearth_node::losses(&settings, Some(&|loss| open.contains(loss))))?;
     print("accepted: queriers mark their answers no more\n")
-}
-
-fn confirmed(question: &str) -> Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        bail!("nothing was done: say --yes to do it without a question, or --dry-run to look only");
-    }
-    print(&format!("{question} Type yes: "))?;
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line)?;
-    Ok(line.trim() == "yes")
-}
-
-fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
 }

@@ -12,8 +12,9 @@ use hearth_common::{Clock, LimitsSource, SystemClock, TenantId, TimeRange, Times
 use hearth_model::{Answer, Question, Tally};
 
 use super::admin_args::StoreArgs;
-use super::bucket::{bytes, newest, open_with_limits, print, tenants};
+use super::bucket::{bytes, newest, open_with_limits, tenants};
 use super::time::moment;
+use crate::term::print;
 
 pub(super) fn run(args: &StoreArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
