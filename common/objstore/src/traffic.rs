@@ -79,7 +79,7 @@ macro_rules! label_value {
         }
     )*};
 }
-label_value!(Class, Ending, Hedge);
+label_value!(Class, Ending, Hedge, Operation);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfClass {

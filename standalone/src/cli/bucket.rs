@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use hearth_block::{BlockError, BlockReader};
 use hearth_catalog::{Audit, BlockEntry, Catalog, Finding, RootView};
 use hearth_common::{TenantId, TimestampNs};
 use hearth_compactor::verify_block;
@@ -73,6 +74,20 @@ pub(super) async fn tenants(catalog: &Catalog, named: Option<&str>) -> Result<Ve
 
 pub(super) fn bytes(count: u64) -> String {
     term::humanise(i64::try_from(count).unwrap_or(i64::MAX), "bytes")
+}
+
+/// A block of a tenant, to be asked.
+pub(super) async fn open_block(
+    catalog: &Catalog,
+    tenant: &TenantId,
+    block: &Arc<BlockEntry>,
+) -> Result<BlockReader, BlockError> {
+    let folder = block.folder(tenant);
+    let objects = |object: &str| {
+        let bytes = block.object(object).map(|object| object.bytes);
+        catalog.store().range_reader(format!("{folder}/{object}"), bytes)
+    };
+    BlockReader::open(Arc::clone(block), objects).await
 }
 
 pub(super) async fn newest(catalog: &Catalog, tenant: &TenantId) -> Result<Arc<RootView>> {

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use hearth_block::BlockReader;
 use hearth_catalog::{BlockEntry, Catalog};
 use hearth_common::{TenantId, TimestampNs};
 
 use super::admin_args::OpenArgs;
-use super::bucket::{bytes, newest, open_settings, tenants};
+use super::bucket::{bytes, newest, open_block, open_settings, tenants};
 use super::time::instant_ms;
 use crate::term::{self, print};
 
@@ -103,12 +102,8 @@ async fn write_table(
     if path.is_file() {
         return Ok((path, 0));
     }
-    let objects = |object: &str| {
-        let bytes = block.object(object).map(|object| object.bytes);
-        catalog.store().range_reader(format!("{key}/{object}"), bytes)
-    };
     let failed = || format!("block {key} cannot be read");
-    let reader = BlockReader::open(Arc::clone(block), objects).await.with_context(failed)?;
+    let reader = open_block(catalog, tenant, block).await.with_context(failed)?;
     // Under its name only when it is whole.
     let unfinished = tempfile::NamedTempFile::new_in(folder)?;
     let mut out = BufWriter::new(unfinished);

@@ -5,14 +5,13 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use hearth_block::BlockReader;
 use hearth_block::merge::Expiry;
 use hearth_catalog::{BlockEntry, Catalog};
 use hearth_common::{Clock, LimitsSource, SystemClock, TenantId, TimeRange, TimestampNs};
 use hearth_model::{Answer, Question, Tally};
 
 use super::admin_args::StoreArgs;
-use super::bucket::{bytes, newest, open_with_limits, tenants};
+use super::bucket::{bytes, newest, open_block, open_with_limits, tenants};
 use super::time::moment;
 use crate::term::print;
 
@@ -104,12 +103,7 @@ async fn count(
     block: &Arc<BlockEntry>,
     expiry: &Expiry,
 ) -> Result<Tally> {
-    let key = block.folder(tenant);
-    let objects = |object: &str| {
-        let bytes = block.object(object).map(|object| object.bytes);
-        catalog.store().range_reader(format!("{key}/{object}"), bytes)
-    };
-    let reader = BlockReader::open(Arc::clone(block), objects).await?;
+    let reader = open_block(catalog, tenant, block).await?;
     let end = TimestampNs(expiry.before.0.saturating_sub(1));
     let range = TimeRange { start: TimeRange::ALL.start, end };
     let question = Question::Tally { range, selector: expiry.selector.clone() };

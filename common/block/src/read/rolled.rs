@@ -84,8 +84,8 @@ fn stacks_of(rollups: &Rollups, query: &ProfileQuery, run: &RunPlan) -> Option<R
     if rows.is_empty() || !covered(query.range, &run.run) {
         return None;
     }
-    let all = run.series.len() == run.run.series.len() && !run.hidden.needs_rows();
     let groups = selected_groups(rollups, run)?;
+    let all = run.series.len() == run.run.series.len();
     let groups = (!all).then(|| groups.into_iter().map(|(group, _)| group).collect());
     Some(Rolled::Stacks { rows, groups })
 }

@@ -27,7 +27,10 @@ pub(crate) struct RunGroups {
 
 /// The end of the bin that a time lies in.
 pub(crate) fn bin_of(time_ns: i64, width_ms: i64) -> i64 {
-    let ms = TimestampNs(time_ns).as_ms();
+    end_of_bin(TimestampNs(time_ns).as_ms(), width_ms)
+}
+
+fn end_of_bin(ms: i64, width_ms: i64) -> i64 {
     ms + (-ms).rem_euclid(width_ms)
 }
 
@@ -66,7 +69,7 @@ pub(crate) fn sum_totals(
 fn coarser(finer: &[Total], width_ms: i64) -> Vec<Total> {
     let mut out: Vec<Total> = Vec::new();
     for &total in finer {
-        let bin_ms = total.bin_ms + (-total.bin_ms).rem_euclid(width_ms);
+        let bin_ms = end_of_bin(total.bin_ms, width_ms);
         match out.last_mut() {
             Some(last) if (last.group, last.bin_ms) == (total.group, bin_ms) => {
                 // The sum of all of them was found to fit.
