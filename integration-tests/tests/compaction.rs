@@ -201,6 +201,29 @@ fn every_question_has_the_same_answer_at_each_level() {
     assert!(bucket(&store, &["verify"]).contains(" 1 blocks "), "{}", bucket(&store, &["verify"]));
 }
 
+/// Ends what goes on beside a test, however the test ends.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs the suite of questions once; all but two graphs must be right.
+fn conform(suite: &Path, url: &str, merges: impl Fn() -> f64) {
+    let mut command = Command::new("python3");
+    command.arg(suite.join("conform.py")).args(["check", "--suite", "basic", "--url", url]);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last = text.lines().last().unwrap_or_default();
+    report("compaction", &format!("conformance during {} merges: {last}", merges()));
+    // The two graphs that are exact here and cut before they were summed there (ADR 4).
+    let known = |line: &str| line.contains("memory-alloc_space") || line.contains("memory-alloc_objects");
+    let failed: Vec<&str> = text.lines().filter(|line| line.starts_with("FAIL") && !known(line)).collect();
+    assert!(failed.is_empty() && !last.is_empty(), "{failed:?}\n{text}");
+}
+
 /// The suite of questions with known answers, while what it pushes is flushed and merged all the time.
 #[test]
 fn conformance_holds_while_blocks_are_merged() {
@@ -209,28 +232,23 @@ fn conformance_holds_while_blocks_are_merged() {
     let mut options = Options::plain(&dir.path().join("data"));
     options.config = "compactor: {interval: 50ms, merge_blocks: 2}\n".to_owned();
     let hearth = Hearth::start(&options);
+    let merges = || done(&hearth.api("t"), "fresh") + done(&hearth.api("t"), "level");
     let stop = AtomicBool::new(false);
-    let text = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 hearth.api("t").flush();
-                std::thread::sleep(Duration::from_millis(100));
+                std::thread::sleep(Duration::from_millis(20));
             }
         });
-        let mut command = Command::new("python3");
-        command.arg(suite.join("conform.py")).args(["check", "--suite", "basic", "--url", &hearth.url]);
-        let output = command.output().unwrap();
-        stop.store(true, Ordering::Relaxed);
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        // A suite whose pushes all come before the first flush leaves nothing to merge; each run is of a tenant of its own.
+        wait("merges under the suite", || {
+            let merges_before = merges();
+            conform(&suite, &hearth.url, || merges() - merges_before);
+            merges() > merges_before
+        });
     });
-    let merges = done(&hearth.api("t"), "fresh") + done(&hearth.api("t"), "level");
-    let last = text.lines().last().unwrap_or_default();
-    report("compaction", &format!("conformance during {merges} merges: {last}"));
-    // The two graphs that are exact here and cut before they were summed there (ADR 4).
-    let known = |line: &str| line.contains("memory-alloc_space") || line.contains("memory-alloc_objects");
-    let failed: Vec<&str> = text.lines().filter(|line| line.starts_with("FAIL") && !known(line)).collect();
-    assert!(failed.is_empty() && !last.is_empty(), "{failed:?}\n{text}");
-    assert!(merges >= 1.0, "nothing was merged");
     hearth.stop();
 }
 

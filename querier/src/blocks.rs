@@ -5,10 +5,12 @@ use std::sync::Arc;
 use hearth_block::{BlockEntry, BlockError, BlockReader};
 use hearth_common::TenantId;
 use hearth_objstore::Store;
+use prometheus_client::registry::Registry;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::metrics::Metrics;
+use crate::parts::Parts;
 
 /// Blocks that the cache expects to hold.
 const BLOCKS_EXPECTED: usize = 256;
@@ -46,11 +48,12 @@ impl Weighter<String, Open> for ByBytes {
 #[derive(Debug)]
 pub(crate) struct Blocks {
     store: Store,
+    parts: Option<Arc<Parts>>,
     open: Cache<String, Open, ByBytes>,
 }
 
 impl Blocks {
-    pub(crate) fn new(store: Store, cache_bytes: u64) -> Self {
+    pub(crate) fn new(store: Store, cache_bytes: u64, parts: Option<Parts>) -> Self {
         let options = OptionsBuilder::new()
             .shards(SHARDS)
             .estimated_items_capacity(BLOCKS_EXPECTED)
@@ -59,7 +62,13 @@ impl Blocks {
             .expect("all required options are given");
         let open =
             Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default());
-        Self { store, open }
+        Self { store, parts: parts.map(Arc::new), open }
+    }
+
+    pub(crate) fn register_metrics(&self, registry: &mut Registry) {
+        if let Some(parts) = &self.parts {
+            parts.register_metrics(registry);
+        }
     }
 
     /// Opens a block, once however many ask at the same time.
@@ -74,7 +83,12 @@ impl Blocks {
             metrics.opens.inc();
             let objects = |name: &str| {
                 let bytes = entry.object(name).map(|object| object.bytes);
-                self.store.range_reader(format!("{folder}/{name}"), bytes)
+                let key = format!("{folder}/{name}");
+                let reader = self.store.range_reader(key.clone(), bytes);
+                match &self.parts {
+                    Some(parts) => parts.reader(key, reader),
+                    None => reader,
+                }
             };
             Ok(Open::new(Arc::new(BlockReader::open(Arc::clone(entry), objects).await?)))
         };

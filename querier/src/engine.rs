@@ -21,6 +21,7 @@ use crate::gather::Gather;
 use crate::metrics::Metrics;
 use crate::reading::{Budget, FETCHES_AT_ONCE, ReadError, Reader, Reading};
 use crate::share::Sharing;
+use crate::skipped::{May, Skipped};
 
 /// Answers questions.
 pub(crate) struct Engine {
@@ -32,6 +33,8 @@ pub(crate) struct Engine {
     pub(crate) query_bytes_max: u64,
     /// How old a root the first round may plan on: heads answer for what it does not cover.
     pub(crate) root_age: Duration,
+    /// Every answer may lack something.
+    pub(crate) allow_partial: bool,
     pub(crate) metrics: Metrics,
 }
 
@@ -76,7 +79,7 @@ impl Marks {
 pub struct Terms {
     /// Time.
     pub timeout: Duration,
-    /// Cells that cannot be asked are left out, and the answer is marked; otherwise there is no answer.
+    /// Cells that cannot be asked, and damaged blocks, are left out, and the answer is marked; otherwise there is no answer.
     pub allow_partial: bool,
 }
 
@@ -122,6 +125,8 @@ impl Engine {
         let mut max_age = self.root_age;
         let mut unreadable: Option<(u64, QueryError)> = None;
         let mut stale = None;
+        let terms = Terms { allow_partial: terms.allow_partial || self.allow_partial, ..terms };
+        let mut may = if terms.allow_partial { May::Damaged } else { May::Nothing };
         for round in 0..ROUNDS_MAX {
             if round > 0 {
                 self.metrics.replans.inc();
@@ -131,9 +136,12 @@ impl Engine {
             if let Some((version, error)) = unreadable.take()
                 && version == view.version()
             {
-                return Err(error);
+                if !terms.allow_partial || may == May::Unreadable {
+                    return Err(error);
+                }
+                may = May::Unreadable;
             }
-            match self.round(tenant, question, &view, terms, deadline).await {
+            match self.round(tenant, question, &view, (terms, may), deadline).await {
                 Ok(answered) => return Ok(answered),
                 Err(Round::Failed(error)) => return Err(error),
                 Err(Round::Unreadable(error)) => unreadable = Some((view.version(), error)),
@@ -153,17 +161,19 @@ impl Engine {
         tenant: &TenantId,
         question: &Question,
         view: &RootView,
-        terms: Terms,
+        (terms, may): (Terms, May),
         deadline: Instant,
     ) -> Result<Answered, Round> {
         // A later round has less time.
         let terms = Terms { timeout: deadline.saturating_duration_since(Instant::now()), ..terms };
         let deletions = view.deletions(tenant)?;
-        let (blocks, (partials, marks, rows_end)) = try_join(
-            self.ask_blocks(tenant, question, (view, &deletions), deadline),
+        let ((blocks, skipped), (partials, mut marks, rows_end)) = try_join(
+            self.ask_blocks(tenant, question, (view, &deletions), may, deadline),
             self.ask_heads(tenant, question, (view, &deletions), terms),
         )
         .await?;
+        self.metrics.skipped.inc_by(skipped.count() as u64);
+        marks.join(skipped.marks());
         let mut heads = Answer::empty(question);
         for partial in partials {
             heads = heads.join(partial)?;
@@ -203,12 +213,15 @@ impl Engine {
         tenant: &TenantId,
         question: &Question,
         (view, deletions): (&RootView, &[Deletion]),
+        may: May,
         deadline: Instant,
-    ) -> Result<Answer, Round> {
+    ) -> Result<(Answer, Skipped), Round> {
         let plan = plan(question, &view.blocks, deletions)?;
         let gather = Arc::new(Gather::default());
         let (budget, fetches) = (Budget::new(self.query_bytes_max), Semaphore::new(FETCHES_AT_ONCE));
-        let reading = Reading { tenant, question, deletions, budget: &budget, fetches: &fetches };
+        let skipped = Skipped::new(may);
+        let reading =
+            Reading { tenant, question, deletions, budget: &budget, skipped: &skipped, fetches: &fetches };
         self.reader.refuse_too_much(&reading, &plan.read).await?;
         let shared = self.sharing.as_ref().and_then(|sharing| {
             let split = sharing.split(question, &plan.read)?;
@@ -220,10 +233,11 @@ impl Engine {
             }
             None => self.reader.read(&reading, plan.read, &gather).await?,
         }
-        match gather.take() {
-            Some(answer) => Ok(answer.join(plan.known)?),
-            None => Ok(plan.known),
-        }
+        let answer = match gather.take() {
+            Some(answer) => answer.join(plan.known)?,
+            None => plan.known,
+        };
+        Ok((answer, skipped))
     }
 }
 

@@ -13,11 +13,13 @@ mod error;
 mod gather;
 mod local;
 mod metrics;
+mod parts;
 pub mod process;
 mod reading;
 mod recent;
 mod serving;
 mod share;
+mod skipped;
 mod tenant_settings;
 pub mod timeline;
 
@@ -42,6 +44,8 @@ pub use engine::{Marks, Terms};
 pub use error::{PlannedRead, QueryError};
 pub use local::LocalHeads;
 use metrics::Metrics;
+pub use parts::DiskCache;
+use parts::Parts;
 use reading::Reader;
 use serving::Serving;
 use share::Sharing;
@@ -62,6 +66,8 @@ pub struct QuerierDeps {
     pub clock: Arc<dyn Clock>,
     /// Computes answers of blocks.
     pub workers: Workers,
+    /// Where parts of blocks are kept beside memory.
+    pub disk_cache: Option<DiskCache>,
     /// Sizes and times.
     pub options: QuerierOptions,
 }
@@ -86,6 +92,8 @@ pub struct QuerierOptions {
     pub root_age: Duration,
     /// Blocks that are computed at once, over all queries; 0 = one a core.
     pub threads: usize,
+    /// Every answer may lack what cannot be asked or is damaged, and says so; otherwise a client has to allow it.
+    pub allow_partial: bool,
 }
 
 impl Default for QuerierOptions {
@@ -96,6 +104,7 @@ impl Default for QuerierOptions {
             timeout: Duration::from_secs(120),
             root_age: Duration::from_secs(5),
             threads: 0,
+            allow_partial: false,
         }
     }
 }
@@ -127,19 +136,20 @@ impl Querier {
     }
 
     fn made(deps: QuerierDeps, sharing: Option<Sharing>) -> Self {
-        let QuerierDeps { catalog, store, heads, limits, clock, workers, options } = deps;
+        let QuerierDeps { catalog, store, heads, limits, clock, workers, disk_cache, options } = deps;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cores() } else { options.threads };
         let metrics = Metrics::new();
         let reader = Arc::new(Reader {
-            blocks: Blocks::new(store.clone(), options.cache_bytes),
+            blocks: Blocks::new(store.clone(), options.cache_bytes, disk_cache.map(Parts::new)),
             threads: Arc::new(Semaphore::new(threads)),
             workers,
             metrics: metrics.clone(),
         });
         let serving = Arc::new(Serving::new(Arc::clone(&reader), options.query_bytes_max));
-        let QuerierOptions { query_bytes_max, root_age, .. } = options;
-        let engine = Engine { catalog, heads, reader, sharing, query_bytes_max, root_age, metrics };
+        let QuerierOptions { query_bytes_max, root_age, allow_partial, .. } = options;
+        let engine =
+            Engine { catalog, heads, reader, sharing, query_bytes_max, root_age, allow_partial, metrics };
         Self(Arc::new(Inner {
             engine,
             serving,
@@ -155,6 +165,7 @@ impl Querier {
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.0.engine.metrics.register(registry);
         self.0.serving.register_metrics(registry);
+        self.0.engine.reader.blocks.register_metrics(registry);
         if let Some(sharing) = &self.0.engine.sharing {
             sharing.register_metrics(registry);
         }

@@ -45,6 +45,8 @@ pub(crate) struct Metrics {
     pub(crate) partial: Counter,
     /// Blocks that were opened: they were not in memory.
     pub(crate) opens: Counter,
+    /// Blocks that answers were given without.
+    pub(crate) skipped: Counter,
     /// Queries that would have read more than a query may.
     pub(crate) refused: Counter,
     deletions: Family<Deletion, Counter>,
@@ -67,6 +69,7 @@ impl Metrics {
             inexact: Counter::default(),
             partial: Counter::default(),
             opens: Counter::default(),
+            skipped: Counter::default(),
             refused: Counter::default(),
             deletions: Family::default(),
             open_bytes: Gauge::default(),
@@ -92,6 +95,8 @@ impl Metrics {
         );
         let help = "Queries that were refused before they read anything, as it would have been more than query_bytes_max";
         registry.register("too_large", help, self.refused.clone());
+        let help = "Damaged blocks that answers were given without, as the client allowed";
+        registry.register("skipped_blocks", help, self.skipped.clone());
         let help = "Deletions that were created, refused because too many wait, failed, or cancelled";
         registry.register("deletions", help, self.deletions.clone());
         for outcome in ["created", "refused", "failed", "cancelled"] {

@@ -11,8 +11,8 @@ use hearth_query::heads::Heads;
 use hearth_query::share::Threshold;
 
 use crate::{
-    ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions, ClusterPeers, Querier, QuerierDeps, QuerierOptions,
-    SharingDeps, SharingOptions,
+    ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions, ClusterPeers, DiskCache, Querier, QuerierDeps,
+    QuerierOptions, SharingDeps, SharingOptions,
 };
 
 /// How long publishing may take beyond the time for which profiles are taken.
@@ -34,7 +34,7 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
         },
     });
     heads.register_metrics(&mut node.registry);
-    let deps = deps(node, Arc::new(heads));
+    let deps = deps(node, Arc::new(heads))?;
     if !node.settings.querier.share_blocks {
         let querier = Querier::new(deps);
         querier.register_metrics(&mut node.registry);
@@ -47,29 +47,34 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
 }
 
 /// The querier of a process that is alone, with metrics registered, before what is not published.
-pub fn querier(node: &mut Node, heads: Arc<dyn Heads>) -> Querier {
-    let querier = Querier::new(deps(node, heads));
+pub fn querier(node: &mut Node, heads: Arc<dyn Heads>) -> Result<Querier, BoxError> {
+    let querier = Querier::new(deps(node, heads)?);
     querier.register_metrics(&mut node.registry);
-    querier
+    Ok(querier)
 }
 
-fn deps(node: &Node, heads: Arc<dyn Heads>) -> QuerierDeps {
+fn deps(node: &Node, heads: Arc<dyn Heads>) -> Result<QuerierDeps, BoxError> {
     let settings = &node.settings.querier;
-    QuerierDeps {
+    let has_disk = !settings.disk_cache.as_os_str().is_empty();
+    let disk_cache =
+        has_disk.then(|| DiskCache::take(&settings.disk_cache, settings.disk_cache_bytes.0)).transpose()?;
+    Ok(QuerierDeps {
         catalog: Arc::clone(&node.catalog),
         store: node.catalog.store().of(Class::Query),
         heads,
         limits: Arc::clone(&node.limits),
         clock: Arc::clone(&node.clock),
         workers: hearth_node::workers(),
+        disk_cache,
         options: QuerierOptions {
             cache_bytes: settings.cache_bytes.0,
             query_bytes_max: settings.query_bytes_max.0,
             timeout: settings.timeout.0,
             threads: settings.threads,
+            allow_partial: settings.allow_partial,
             ..QuerierOptions::default()
         },
-    }
+    })
 }
 
 fn sharing(node: &Node, membership: &Membership) -> SharingDeps {

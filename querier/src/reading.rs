@@ -16,6 +16,7 @@ use crate::blocks::Blocks;
 use crate::error::{PlannedRead, QueryError};
 use crate::gather::Gather;
 use crate::metrics::Metrics;
+use crate::skipped::Skipped;
 
 /// Blocks of one query that are fetched at once.
 pub(crate) const FETCHES_AT_ONCE: usize = 8;
@@ -67,6 +68,8 @@ pub(crate) struct Reading<'a> {
     /// Of the root that has the blocks.
     pub(crate) deletions: &'a [Deletion],
     pub(crate) budget: &'a Budget,
+    /// Blocks that the answer may lack.
+    pub(crate) skipped: &'a Skipped,
     /// One permit a block that is fetched: [`FETCHES_AT_ONCE`] for the whole query.
     pub(crate) fetches: &'a Semaphore,
 }
@@ -84,6 +87,11 @@ impl<E: Into<QueryError>> From<E> for ReadError {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
+}
+
+/// A block that was not read: left out, or the end of the query.
+fn unread(reading: &Reading<'_>, folder: &str, source: BlockError) -> Result<(), ReadError> {
+    if reading.skipped.skip(folder, &source) { Ok(()) } else { Err(failed(folder, source)) }
 }
 
 fn failed(folder: &str, source: BlockError) -> ReadError {
@@ -146,9 +154,15 @@ impl Reader {
     async fn planned(&self, reading: &Reading<'_>, entry: Arc<BlockEntry>) -> Result<u64, ReadError> {
         let folder = entry.folder(reading.tenant);
         let _fetch = reading.fetches.acquire().await.map_err(|_| QueryError::Worker)?;
-        let open = self.blocks.open(reading.tenant, &entry, &self.metrics).await;
-        let open = open.map_err(|source| failed(&folder, source))?;
-        Ok(open.reader.fetch_bytes(reading.question, &hidden_in(reading.deletions, &entry)))
+        match self.blocks.open(reading.tenant, &entry, &self.metrics).await {
+            Ok(open) => Ok(open.reader.fetch_bytes(reading.question, &hidden_in(reading.deletions, &entry))),
+            // It is opened again when it is to be read, and left out then.
+            Err(source) if reading.skipped.may_skip() => {
+                tracing::debug!(block = folder, error = %source, "a block that cannot be opened is not counted");
+                Ok(0)
+            }
+            Err(source) => Err(failed(&folder, source)),
+        }
     }
 
     async fn read_one(
@@ -158,27 +172,37 @@ impl Reader {
         gather: Arc<Gather>,
     ) -> Result<(), ReadError> {
         let folder = entry.folder(reading.tenant);
-        let failed = |source| failed(&folder, source);
         let _fetch = reading.fetches.acquire().await.map_err(|_| QueryError::Worker)?;
-        let open = self.blocks.open(reading.tenant, &entry, &self.metrics).await.map_err(failed)?;
+        let open = match self.blocks.open(reading.tenant, &entry, &self.metrics).await {
+            Ok(open) => open,
+            Err(source) => return unread(reading, &folder, source),
+        };
         let hidden = hidden_in(reading.deletions, &entry);
-        let prepared = open.reader.prepare_without(reading.question, &hidden).await.map_err(failed)?;
+        let prepared = match open.reader.prepare_without(reading.question, &hidden).await {
+            Ok(prepared) => prepared,
+            Err(source) => return unread(reading, &folder, source),
+        };
         let bytes = prepared.fetched_bytes();
         self.metrics.blocks.inc();
         self.metrics.bytes.inc_by(bytes);
         self.metrics.rows.inc_by(prepared.rows());
         reading.budget.take(bytes)?;
         let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| QueryError::Worker)?;
+        // An answer of other blocks is lost with a block that fails.
+        let apart = reading.skipped.may_skip();
         let worked = away(&self.workers, move || {
             let _permit = permit;
-            let answer = match gather.take() {
+            let others = if apart { None } else { gather.take() };
+            let answer = match others {
                 Some(others) => prepared.run_onto(others)?,
                 None => prepared.run()?,
             };
             gather.add(answer)?;
             Ok::<_, BlockError>(())
         });
-        worked.await.map_err(|_| QueryError::Worker)?.map_err(failed)?;
+        if let Err(source) = worked.await.map_err(|_| QueryError::Worker)? {
+            return unread(reading, &folder, source);
+        }
         self.blocks.used(folder, &open);
         self.metrics.open(&self.blocks);
         Ok(())

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::error::QueryError;
 use crate::gather::Gather;
 use crate::reading::{Budget, FETCHES_AT_ONCE, ReadError, Reader, Reading};
+use crate::skipped::{May, Skipped};
 
 /// Calls of peers that are served at once; more are refused, and the asker goes elsewhere.
 pub(crate) const SERVED_AT_ONCE: usize = 32;
@@ -56,7 +57,10 @@ impl Serving {
         let BlocksRequest { tenant, question, blocks, deletions, bytes_max, .. } = request;
         let budget = Budget::new(self.query_bytes_max.min(*bytes_max));
         let fetches = Semaphore::new(FETCHES_AT_ONCE);
-        let reading = Reading { tenant, question, deletions, budget: &budget, fetches: &fetches };
+        // The asker knows what its answer may lack, and reads itself what cannot be read here.
+        let skipped = Skipped::new(May::Nothing);
+        let reading =
+            Reading { tenant, question, deletions, budget: &budget, skipped: &skipped, fetches: &fetches };
         let gather = Arc::new(Gather::default());
         let read = self.reader.read(&reading, blocks.clone(), &gather).await;
         // Beyond a limit of our own the asker has to read itself: its limit may be greater.

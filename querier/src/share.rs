@@ -141,6 +141,7 @@ impl Sharing {
         let parts = split.parts.into_iter().map(|part| async move {
             let won = self.race(reader, reading, deadline, &part).await?;
             reading.budget.take(won.fetched_bytes)?;
+            reading.skipped.join(won.skipped);
             Ok::<_, ReadError>(reader.add(won.partial, gather).await?)
         });
         let parts = futures::stream::iter(parts).buffer_unordered(PARTS_AT_ONCE).try_collect::<()>();

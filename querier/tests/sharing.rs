@@ -182,6 +182,12 @@ async fn the_budget_of_bytes_holds_over_all_queriers() {
     let QueryError::Bytes { limit, planned: Some(planned) } = error else { panic!("{error}") };
     assert_eq!((limit, planned.bytes), (needed - 1, needed), "it knew before it read");
     assert_eq!(spent(&less), 0);
+    // Who asks what the query would read is told the same.
+    let question = Question::Estimate { range: TimeRange::ALL, selector: Selector::default() };
+    let (answer, _) = less.querier.ask(&[tenant()], &question, LONG).await.expect("reads nothing");
+    let Answer::Estimate(estimate) = answer else { panic!("{answer:?}") };
+    assert_eq!(estimate.profile_bytes + estimate.symbol_bytes, needed);
+    assert_eq!(estimate.blocks, BLOCKS as u64);
     // A peer that would need more than is left refuses; the query is over then.
     others.set("b", Does::Within(10));
     let error = total(&world).await.expect_err("too much");

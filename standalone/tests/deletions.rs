@@ -107,7 +107,8 @@ impl Model {
             let grid = StepGrid::new(DAY_NS / 1_000_000 - 1000, DAY_NS / 1_000_000 + 400_000_000, 7_000_000);
             let question = Question::Points { query: query.clone(), group_by: vec!["pod".to_owned()], grid };
             let Answer::Points(points) = world.ask(&question).await else { panic!() };
-            let buckets = || points.groups.values().flat_map(|buckets| buckets.values());
+            let buckets =
+                || points.groups.values().flat_map(|buckets| buckets.iter().map(|(_, bucket)| bucket));
             let got = (buckets().map(|b| b.sum).sum::<i128>(), buckets().map(|b| b.count).sum::<u64>());
             assert_eq!(got, (i128::from(sum), rows.len() as u64), "points, {told}");
             if let Some(row) = self.rows.get(random.below(self.rows.len() as u64 + 1) as usize) {

@@ -91,7 +91,7 @@ fn long_series_and_many_small_ones_answer_exactly() {
         let all = points
             .groups
             .values()
-            .flat_map(|buckets| buckets.values())
+            .flat_map(|buckets| buckets.iter().map(|(_, bucket)| bucket))
             .map(|bucket| bucket.sum)
             .sum::<i128>();
         assert_eq!(all, total, "{text}");

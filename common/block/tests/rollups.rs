@@ -13,7 +13,7 @@ use hearth_block::{
     TOTALS_5M, merge, verify,
 };
 use hearth_common::{TenantId, TimeRange};
-use hearth_model::{Labels, ProfileQuery, ProfileType, Question, Selector, StepGrid};
+use hearth_model::{Answer, Labels, ProfileQuery, ProfileType, Question, Selector, StepGrid};
 use proptest::prelude::*;
 use support::{DAY_START_NS, Head, Location, Profile, Random, ask, ask_without, made_up, naive, open, spec};
 
@@ -122,6 +122,20 @@ fn questions(random: &mut Random) -> Vec<Question> {
     ]
 }
 
+/// Bytes that a flame graph of what a question selects would fetch, as estimated, and as it does.
+fn estimated_and_fetched(reader: &BlockReader, question: &Question, hidden: &[Arc<Hidden>]) -> (u64, u64) {
+    let query = question.profile_query().expect("about profiles");
+    let of_type = format!(r#"{{__profile_type__="{}"}}"#, query.profile_type.id());
+    let mut selector = Selector::parse(&of_type).expect("valid");
+    selector.matchers.extend(query.selector.matchers.iter().cloned());
+    let question = Question::Estimate { range: query.range, selector };
+    let answer = ask_without(reader, &question, hidden).expect("answers");
+    let Answer::Estimate(estimate) = answer else { panic!("{answer:?}") };
+    let tree = Question::Tree(ProfileQuery { call_site: Vec::new(), ..query.clone() });
+    let prepared = block_on(reader.prepare_without(&tree, hidden)).expect("prepares");
+    (estimate.profile_bytes + estimate.symbol_bytes, prepared.fetched_bytes())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
@@ -141,6 +155,10 @@ proptest! {
                     .collect();
                 let of = |reader| naive::plain(&ask_without(reader, &question, &hidden).expect("answers"));
                 prop_assert_eq!(of(&rolled), of(&plain), "{:?} without {:?}", question, hidden);
+                for reader in [&rolled, &plain] {
+                    let (estimated, fetched) = estimated_and_fetched(reader, &question, &hidden);
+                    prop_assert_eq!(estimated, fetched, "{:?} without {:?}", question, hidden);
+                }
             }
         }
     }

@@ -101,7 +101,7 @@ pub struct Stats {
     pub oldest_newest: Option<(TimestampNs, TimestampNs)>,
 }
 
-/// What a query would read.
+/// What a query would read: of blocks, what a flame graph would fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Estimate {
     /// Blocks (or heads) that would be opened.
@@ -112,11 +112,11 @@ pub struct Estimate {
     pub profiles: u64,
     /// Sample rows that match.
     pub samples: u64,
-    /// Bytes of index.
+    /// Bytes of index: what opening the blocks reads.
     pub index_bytes: u64,
-    /// Bytes of profile and sample columns.
+    /// Bytes of profile and sample columns, or of sums that are read instead.
     pub profile_bytes: u64,
-    /// Bytes of symbols.
+    /// Bytes of symbols that are read beside the index.
     pub symbol_bytes: u64,
 }
 

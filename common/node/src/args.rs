@@ -105,6 +105,9 @@ pub struct RoleArgs {
     /// Queries leave out what no ingester answers for, and say so, in place of failing (queriers)
     #[arg(long = "querier.allow-partial", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Cluster")]
     pub querier_allow_partial: Option<String>,
+    /// Folder on a local disk for parts of blocks that were read before (queriers) [default: none]
+    #[arg(long = "querier.disk-cache", value_name = "FOLDER", help_heading = "Cluster")]
+    pub querier_disk_cache: Option<String>,
     /// Queriers read blocks of large queries for each other (queriers) [default: true]
     #[arg(long = "querier.share-blocks", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Cluster")]
     pub querier_share_blocks: Option<String>,
@@ -183,6 +186,7 @@ impl RoleArgs {
             ("--cluster.listen", "cluster.listen", self.cluster_listen.clone()),
             ("--cluster.advertise", "cluster.advertise", self.cluster_advertise.clone()),
             ("--querier.allow-partial", "querier.allow_partial", self.querier_allow_partial.clone()),
+            ("--querier.disk-cache", "querier.disk_cache", self.querier_disk_cache.clone()),
             ("--querier.share-blocks", "querier.share_blocks", self.querier_share_blocks.clone()),
             ("--querier.share-blocks-min", "querier.share_blocks_min", self.querier_share_blocks_min.clone()),
             ("--querier.share-bytes-min", "querier.share_bytes_min", self.querier_share_bytes_min.clone()),

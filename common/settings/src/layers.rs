@@ -179,6 +179,11 @@ fn check(settings: &Settings) -> Result<(), Error> {
             "a head is allowed to grow to at least 1MiB",
         );
     }
+    let disk_cache_bytes = &settings.querier.disk_cache_bytes;
+    if disk_cache_bytes.0 < 128 << 20 {
+        let message = "a disk cache takes at least 128MiB; without querier.disk_cache there is none";
+        return invalid("querier.disk_cache_bytes", disk_cache_bytes, message);
+    }
     check_compactor(&settings.compactor)?;
     store::check(&settings.store)?;
     cluster::check(settings)

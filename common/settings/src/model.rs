@@ -148,13 +148,17 @@ impl Default for Ingester {
 pub struct Querier {
     /// Memory for parts of blocks that were read before.
     pub cache_bytes: ByteSize,
+    /// A folder on a local disk for parts of blocks that were read before; empty: none.
+    pub disk_cache: PathBuf,
+    /// What that folder may take of the disk.
+    pub disk_cache_bytes: ByteSize,
     /// Most bytes that one query may fetch from blocks.
     pub query_bytes_max: ByteSize,
     /// A query that takes longer is given up; a client may ask for less.
     pub timeout: GoDuration,
     /// Blocks that are computed at once, over all queries; 0 is one a core.
     pub threads: usize,
-    /// Cells that nobody answers for are left out of every query, and answers say so. Otherwise such a query fails, unless
+    /// Cells that nobody answers for, and damaged blocks, are left out of every query, and answers say so. Otherwise such a query fails, unless
     /// its header `X-Hearth-Allow-Partial: true` allows it.
     pub allow_partial: bool,
     /// In a cluster: queriers read blocks of large queries for each other, so that each keeps a part of all blocks in memory.
@@ -170,6 +174,8 @@ impl Default for Querier {
     fn default() -> Self {
         Self {
             cache_bytes: ByteSize::mib(256),
+            disk_cache: PathBuf::new(),
+            disk_cache_bytes: ByteSize::mib(10 << 10),
             query_bytes_max: ByteSize::mib(4 << 10),
             timeout: GoDuration::from_secs(120),
             threads: 0,

@@ -1,6 +1,6 @@
 //! Time series from heads: totals of profiles, or sums of some of their stacks, by group and step.
 
-use hearth_model::points::Bucket;
+use hearth_model::points::Collector;
 use hearth_model::{AnswerError, PointSet, ProfileQuery, StepGrid, View};
 
 use super::stacks::{call_site_stacks, row_sum};
@@ -34,7 +34,7 @@ impl<'a> Points<'a> {
         for series in &view.series {
             let labels = View { labels: &series.labels, ty: &own.ty, type_id: &own.id };
             let hides = filter.hides(labels);
-            let mut buckets: std::collections::BTreeMap<u32, Bucket> = std::collections::BTreeMap::new();
+            let mut buckets = Collector::default();
             for row in series.chunks.iter().flat_map(|chunk| selected(chunk, query, filter, &hides)) {
                 let Some(step) = self.grid.index_of(row.head.time) else { continue };
                 for column in columns(view, &row, ty) {
@@ -42,7 +42,7 @@ impl<'a> Points<'a> {
                     if by_total && total == i64::MAX {
                         return Err(AnswerError::Overflow);
                     }
-                    let bucket = buckets.entry(step).or_default();
+                    let bucket = buckets.bucket(step);
                     bucket.sum += match by_total {
                         true => i128::from(total),
                         false => row_sum(query, &row, column, counts.as_deref()),
@@ -51,9 +51,9 @@ impl<'a> Points<'a> {
                     bucket.annotations.extend(row.annotations());
                 }
             }
+            let buckets = buckets.finish();
             if !buckets.is_empty() {
-                let groups = [(labels.project(self.group_by), buckets)].into_iter().collect();
-                self.set.merge(PointSet { groups });
+                self.set.group(&labels.project(self.group_by)).merge(buckets);
             }
         }
         Ok(())

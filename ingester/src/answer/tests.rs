@@ -136,8 +136,7 @@ fn naive(question: &Question, profiles: &[Profile]) -> Answer {
                 let group = labels.project(group_by);
                 points.add(&group, step, stacks.iter().map(|(_, value)| value).sum());
                 let notes = profile.note.iter().map(|note| ("note".to_owned(), (*note).to_owned()));
-                let buckets = points.groups.get_mut(&group).expect("just added");
-                buckets.get_mut(&step).expect("just added").annotations.extend(notes);
+                points.group(&group).bucket(step).annotations.extend(notes);
             }
         }
         return match question {

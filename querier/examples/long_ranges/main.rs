@@ -105,6 +105,7 @@ impl Fresh {
             limits: Arc::new(Arc::new(TenantLimits::default())),
             clock: Arc::new(SystemClock::default()),
             workers: hearth_node::workers(),
+            disk_cache: None,
             options: QuerierOptions::default(),
         });
         querier.register_metrics(&mut registry);

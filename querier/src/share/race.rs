@@ -9,7 +9,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use hearth_block::Deletion;
 use hearth_common::{BlockId, ErrorKind, InstanceId};
-use hearth_internode::{BlocksError, BlocksRequest, CallError, RefusalWhy};
+use hearth_internode::{BlocksAnswer, BlocksError, BlocksRequest, CallError, RefusalWhy};
 use hearth_model::{Answer, AnswerError};
 use hearth_query::share::{Part, heirs};
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::Sharing;
 use crate::gather::Gather;
 use crate::reading::{ReadError, Reader, Reading};
+use crate::skipped::Skipped;
 
 /// Peers that are asked for one part beside its owner, before it is read here.
 const HEIRS_MAX: usize = 1;
@@ -26,6 +27,8 @@ const HEIRS_MAX: usize = 1;
 pub(super) struct Won {
     pub(super) partial: Answer,
     pub(super) fetched_bytes: u64,
+    /// What it lacks.
+    pub(super) skipped: Skipped,
 }
 
 /// Who is asked.
@@ -220,7 +223,8 @@ async fn ask(
     metrics.blocks.inc_by(part.blocks.len() as u64);
     metrics.block_bytes.inc_by(answer.fetched_bytes);
     metrics.answer_bytes.inc_by(answer.wire_bytes);
-    Ended::Won(Box::new(Won { partial: answer.partial, fetched_bytes: answer.fetched_bytes }))
+    let BlocksAnswer { partial, fetched_bytes, .. } = answer;
+    Ended::Won(Box::new(Won { partial, fetched_bytes, skipped: reading.skipped.apart() }))
 }
 
 /// What a peer needs of the deletions: those of the part's blocks.
@@ -269,10 +273,11 @@ fn failed(sharing: &Sharing, reading: &Reading<'_>, peer: &InstanceId, error: Bl
 /// Reads a part in this process, apart from everything else of the query until it has won.
 async fn read_here(reader: &Reader, reading: &Reading<'_>, part: &Part) -> Ended {
     let (gather, budget) = (Arc::new(Gather::default()), reading.budget.rest());
-    let apart = Reading { budget: &budget, ..*reading };
+    let skipped = reading.skipped.apart();
+    let apart = Reading { budget: &budget, skipped: &skipped, ..*reading };
     if let Err(error) = reader.read(&apart, part.blocks.clone(), &gather).await {
         return Ended::Lost(error);
     }
     let partial = gather.take().unwrap_or_else(|| Answer::empty(reading.question));
-    Ended::Won(Box::new(Won { partial, fetched_bytes: budget.used() }))
+    Ended::Won(Box::new(Won { partial, fetched_bytes: budget.used(), skipped }))
 }

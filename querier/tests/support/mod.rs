@@ -153,6 +153,7 @@ impl World {
             limits: Arc::new(Arc::new(TenantLimits::default())),
             clock: Arc::new(Still::default()),
             workers: hearth_node::workers(),
+            disk_cache: None,
             options,
         })
     }
@@ -190,6 +191,7 @@ impl World {
             heads,
             limits,
             clock,
+            disk_cache: None,
             options,
         };
         let querier = match peers {

@@ -7,6 +7,7 @@ mod disk;
 mod figures;
 mod load;
 mod queries;
+mod requests;
 mod server;
 
 use std::path::PathBuf;
@@ -21,10 +22,13 @@ use crate::client::Client;
 use crate::term;
 use figures::{Process, print};
 use load::Load;
+use requests::Requests;
 use server::OwnServer;
 
 /// Seconds of profile time between two rounds.
 const ROUND_SECONDS: i64 = 15;
+/// Heads of a tenant are flushed so often when they do not become too large before: `ingester.cut_age`.
+const FLUSHES_PER_HOUR: u64 = 4;
 /// The last round lies this long before the present.
 const END_AGE_SECONDS: i64 = 60;
 
@@ -106,9 +110,11 @@ fn all(args: &BenchAll) -> Result<()> {
 
     let begun = clock.monotonic();
     let before = server.process().cpu_seconds();
+    let asked_before = Requests::of(&client)?;
     let waiting = term::spinner("flushing");
     client.post("/flush", "application/json", b"")?.ok()?;
     waiting.finish_and_clear();
+    let puts = Requests::of(&client)?.since(asked_before).puts;
     let stored = disk::stored(&folder.path().join("data/store"))?;
     print(&json!({
         "op": "flush",
@@ -118,6 +124,8 @@ fn all(args: &BenchAll) -> Result<()> {
         "files": stored.files,
         "kb_per_profile": round(stored.bytes as f64 / 1000.0 / profiles as f64),
         "by_file": stored.by_name,
+        "puts": puts,
+        "puts_per_ingester_and_hour": puts * FLUSHES_PER_HOUR,
     }));
     print(&json!({"op": "stop", "seconds": round(server.stop()?.as_secs_f64())}));
 

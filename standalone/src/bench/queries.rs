@@ -7,6 +7,7 @@ use hearth_common::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use super::figures::{Process, percentile_ms};
+use super::requests::Requests;
 use super::{Span, ms, round};
 use crate::client::Client;
 use crate::term;
@@ -56,9 +57,10 @@ pub(super) fn time(
         let body = question.to_string();
         let path = format!("/querier.v1.QuerierService/{method}");
         let mut times: Vec<Duration> = Vec::new();
-        let (mut bytes, mut error) = (0, None);
+        let (mut bytes, mut error, mut gets) = (0, None, 0);
+        let asked_before = Requests::of(client)?;
         let cpu_before = process.cpu_seconds();
-        for _ in 0..n {
+        for at in 0..n {
             let begun = clock.monotonic();
             let answer = client.post(&path, "application/json", body.as_bytes())?;
             times.push(clock.monotonic() - begun);
@@ -67,6 +69,9 @@ pub(super) fn time(
                 error = Some(format!("{refused:#}"));
             }
             progress.inc(1);
+            if at == 0 {
+                gets = Requests::of(client)?.since(asked_before).gets;
+            }
         }
         let first_ms = times.first().map_or(0.0, |time| ms(*time));
         let cpu_ms = round((process.cpu_seconds() - cpu_before) * 1000.0 / f64::from(n));
@@ -76,6 +81,7 @@ pub(super) fn time(
             "first_ms": first_ms,
             "cpu_ms": cpu_ms,
             "bytes": bytes,
+            "first_gets": gets,
             "error": error,
         });
     }

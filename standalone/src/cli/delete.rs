@@ -113,6 +113,7 @@ impl Place {
             limits: Arc::new(limits),
             clock: Arc::new(SystemClock::default()),
             workers: hearth_node::workers(),
+            disk_cache: None,
             options: QuerierOptions { timeout: TIMEOUT, ..QuerierOptions::default() },
         });
         Ok(Self::Store { querier, tenant, runtime, _lock: lock })

@@ -20,7 +20,7 @@ pub(super) fn start(node: &mut Node) -> Result<Running> {
     let ingester = ingester.map_err(plain)?;
     let distributor = hearth_distributor::process::distributor(node, Arc::<Ingester>::clone(&ingester));
     let heads = LocalHeads::new(vec![Arc::<Ingester>::clone(&ingester)]);
-    let querier = hearth_querier::process::querier(node, Arc::new(heads));
+    let querier = hearth_querier::process::querier(node, Arc::new(heads)).map_err(plain)?;
     let routes = distributor.routes().merge(querier.routes());
     let flush = hearth_ingester::process::flush(&ingester, node.settings.ingester.flush_timeout.0);
     let stop = Box::pin(async move {

@@ -168,6 +168,7 @@ impl World {
             limits: Arc::new(Arc::new(TenantLimits::default())),
             clock,
             workers: hearth_node::workers(),
+            disk_cache: None,
             options: QuerierOptions { root_age: ROOT_AGE, ..QuerierOptions::default() },
         });
         let world = Self { others: catalog(dir.path()), dir, ingester, querier, other_pushed };

@@ -46,10 +46,22 @@ impl Wanted {
         }
     }
 
+    /// Adds all that another wants.
+    pub(crate) fn extend(&mut self, other: Self) {
+        for (object, ranges) in other.objects {
+            self.objects.entry(object).or_default().extend(ranges);
+        }
+    }
+
     /// Bytes that [`Wanted::fetch`] would read.
     pub(crate) fn bytes(&self) -> u64 {
-        let parts = self.objects.values().flat_map(|ranges| join(ranges.clone()));
-        parts.map(|part| part.end - part.start).sum()
+        self.objects.keys().map(|object| self.bytes_of(object)).sum()
+    }
+
+    /// Those of an object.
+    pub(crate) fn bytes_of(&self, object: &str) -> u64 {
+        let ranges = self.objects.get(object).cloned().unwrap_or_default();
+        join(ranges).iter().map(|part| part.end - part.start).sum()
     }
 
     /// Reads everything, one call for each object.

@@ -93,6 +93,8 @@ pub(crate) struct Meta {
     pub(crate) origin: Option<Origin>,
     /// The whole index, when it is small: symbols come from here.
     pub(crate) whole: Option<Bytes>,
+    /// Bytes of the index that opening the block read.
+    pub(crate) opened_bytes: u64,
     /// Estimated memory.
     pub(crate) bytes: usize,
 }
@@ -122,6 +124,7 @@ impl Meta {
             from = start;
         }
         let mut meta = Self::decode(entry, frames, from, &bytes)?;
+        meta.opened_bytes = bytes.len() as u64;
         if from == 0 && length <= WHOLE_INDEX_MAX {
             meta.bytes += bytes.len();
             meta.whole = Some(bytes);
@@ -136,6 +139,7 @@ impl Meta {
         let trailer = Trailer::read(&index[at..], length)?;
         let frames = trailer.directory(&index[trailer.directory_offset as usize..at])?;
         let mut meta = Self::decode(entry, frames, 0, index)?;
+        meta.opened_bytes = length;
         meta.whole = Some(index.clone());
         Ok(meta)
     }
@@ -200,6 +204,7 @@ impl Meta {
             annotations,
             origin,
             whole: None,
+            opened_bytes: 0,
             bytes: 0,
         };
         meta.bytes = raw_bytes * 2 + meta.decoded_bytes();

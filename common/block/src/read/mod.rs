@@ -4,6 +4,7 @@
 //! [`Prepared::run`] inflates, decodes and sums.
 
 mod cache;
+mod estimate;
 pub(crate) mod fetch;
 mod hidden;
 pub(crate) mod meta;
@@ -129,32 +130,33 @@ impl BlockReader {
         self.prepare_without(question, &[]).await
     }
 
-    /// As [`BlockReader::prepare`], as if the hidden rows were not there. [`Question::Estimate`] counts them: it asks what
-    /// is read.
+    /// As [`BlockReader::prepare`], as if the hidden rows were not there.
     pub async fn prepare_without(
         &self,
         question: &Question,
         hidden: &[Arc<Hidden>],
     ) -> Result<Prepared, BlockError> {
-        let (mut prepared, wanted) = self.plan(question, hidden);
+        let (mut prepared, wanted) = Prepared::plan(&self.inner, question, HiddenRows::new(hidden));
         prepared.fetched = wanted.fetch(&self.objects).await?;
         Ok(prepared)
     }
 
     /// Bytes that [`BlockReader::prepare_without`] would fetch now. Reads nothing.
     pub fn fetch_bytes(&self, question: &Question, hidden: &[Arc<Hidden>]) -> u64 {
-        self.plan(question, hidden).1.bytes()
+        Prepared::plan(&self.inner, question, HiddenRows::new(hidden)).1.bytes()
     }
+}
 
+impl Prepared {
     /// What is pruned to, and what has to be read for it.
-    fn plan(&self, question: &Question, hidden: &[Arc<Hidden>]) -> (Prepared, Wanted) {
-        let meta = &self.inner.meta;
+    fn plan(inner: &Arc<Inner>, question: &Question, hidden: HiddenRows) -> (Self, Wanted) {
+        let meta = &inner.meta;
         let mut wanted = Wanted::default();
-        let mut prepared = Prepared {
-            inner: Arc::clone(&self.inner),
+        let mut prepared = Self {
+            inner: Arc::clone(inner),
             question: question.clone(),
             plan: ProfilePlan::default(),
-            hidden: HiddenRows::new(hidden),
+            hidden,
             fetched: Fetched::default(),
             shared: None,
             units: Vec::new(),
@@ -184,9 +186,7 @@ impl BlockReader {
         }
         (prepared, wanted)
     }
-}
 
-impl Prepared {
     /// Bytes that were fetched for this question.
     pub fn fetched_bytes(&self) -> u64 {
         self.fetched.bytes
@@ -247,7 +247,9 @@ impl Prepared {
         let (meta, entry) = (&self.inner.meta, &self.inner.entry);
         match &self.question {
             Question::Stats => names::stats(meta, entry, &self.hidden, &self.fetched),
-            Question::Estimate { range, selector } => Ok(names::estimate(meta, entry, *range, selector)),
+            Question::Estimate { range, selector } => {
+                Ok(Answer::Estimate(estimate::estimate(&self.inner, *range, selector, &self.hidden)))
+            }
             Question::Tally { range, selector } => {
                 tally::answer(meta, *range, selector, &self.hidden, &self.fetched)
             }

@@ -1,11 +1,10 @@
-//! Questions about what there is: types, label names and values, series, times, estimates.
+//! Questions about what there is: types, label names and values, series, times.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use hashbrown::HashSet;
 use hearth_common::{TimeRange, TimestampNs};
-use hearth_model::question::{Estimate, Stats};
+use hearth_model::question::Stats;
 use hearth_model::{Answer, Question, Selector, View};
 
 use super::fetch::{Fetched, Wanted};
@@ -203,44 +202,4 @@ pub(crate) fn stats(
         There::Row(_, time) => found.merge(span(time, time)),
     })?;
     Ok(Answer::Stats(found))
-}
-
-/// What a query over a range and some series would read: whole runs, from the index alone.
-pub(crate) fn estimate(meta: &Meta, entry: &BlockEntry, range: TimeRange, selector: &Selector) -> Answer {
-    let mut found = Estimate::default();
-    let (mut series, mut units) = (HashSet::new(), BTreeSet::new());
-    for (dataset, run) in runs(meta, Some(range)) {
-        let ty = dataset.ty as usize;
-        let before = series.len();
-        let matching = run.series.iter().filter(|&&id| {
-            let labels = &meta.series[id as usize].labels;
-            View { labels, ty: &meta.types[ty], type_id: &meta.type_ids[ty] }.matches(selector)
-        });
-        let matching: Vec<u32> = matching.copied().collect();
-        if matching.is_empty() {
-            continue;
-        }
-        series.extend(matching.iter().copied());
-        // Of a run whose series do not all match, a share by number of series.
-        let share = |count: u64| count * matching.len() as u64 / run.series.len().max(1) as u64;
-        // A profile has a row for each of its types: count it with the first type that names its series.
-        if series.len() > before {
-            found.profiles += share(run.profiles);
-        }
-        found.samples += share(run.samples);
-        let bytes = |table: Table<'_>, rows: Range<u64>| table.bytes_of(&rows);
-        found.profile_bytes += bytes(Table::profiles(meta), run.profile_rows());
-        found.profile_bytes += bytes(Table::samples(meta), run.sample_rows());
-        units.insert(dataset.unit);
-    }
-    if units.is_empty() {
-        return Answer::Estimate(found);
-    }
-    found.blocks = 1;
-    found.series = series.len() as u64;
-    found.symbol_bytes = units.iter().map(|&unit| meta.symbol_bytes(unit)).sum();
-    let index = entry.object(crate::INDEX).map_or(0, |object| object.bytes);
-    let symbols: u64 = (0..meta.units.len() as u32).map(|unit| meta.symbol_bytes(unit)).sum();
-    found.index_bytes = index.saturating_sub(symbols);
-    Answer::Estimate(found)
 }

@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 use hearth_common::TimestampNs;
-use hearth_model::points::Bucket;
+use hearth_model::points::Collector;
 use hearth_model::{Answer, AnswerError, Labels, PointSet, StepGrid, View};
 
 use super::plan::{DatasetPlan, ProfilePlan, ProfileRows, Selected};
@@ -13,7 +13,7 @@ use super::tree::{Context, Task};
 use crate::error::BlockError;
 use crate::meta::datasets::HAS_ANNOTATIONS;
 
-/// Buckets by (group, step), groups numbered as they are met.
+/// Buckets by group, groups numbered as they are met.
 struct Groups<'a> {
     context: Context<'a>,
     group_by: &'a [String],
@@ -22,14 +22,14 @@ struct Groups<'a> {
     numbers: HashMap<Labels, u32>,
     /// Group of each series, once met.
     of_series: HashMap<u32, u32>,
-    /// The bucket before: neighbours often share it.
-    buckets: HashMap<(u32, u32), Bucket>,
+    /// Of each group.
+    buckets: Vec<Collector>,
 }
 
 impl<'a> Groups<'a> {
     fn new(context: Context<'a>, group_by: &'a [String], grid: StepGrid) -> Self {
         let type_at = context.meta.types.binary_search(&context.query.profile_type).unwrap_or_default();
-        let (numbers, of_series, buckets) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (numbers, of_series, buckets) = (HashMap::new(), HashMap::new(), Vec::new());
         Self { context, group_by, grid, type_at, numbers, of_series, buckets }
     }
 
@@ -42,13 +42,16 @@ impl<'a> Groups<'a> {
         let view = View { labels, ty: &meta.types[self.type_at], type_id: &meta.type_ids[self.type_at] };
         let next = self.numbers.len() as u32;
         let group = *self.numbers.entry(view.project(self.group_by)).or_insert(next);
+        if group == next {
+            self.buckets.push(Collector::default());
+        }
         self.of_series.insert(series, group);
         group
     }
 
     fn add(&mut self, group: u32, row: Selected, value: i64, annotated: bool) {
         let Some(step) = self.grid.index_of(TimestampNs(row.time_ns)) else { return };
-        let bucket = self.buckets.entry((group, step)).or_default();
+        let bucket = self.buckets[group as usize].bucket(step);
         bucket.sum += i128::from(value);
         bucket.count += 1;
         if annotated {
@@ -59,23 +62,18 @@ impl<'a> Groups<'a> {
     /// Adds the profiles of a bin, which lies in one step.
     fn add_total(&mut self, group: u32, row: TotalRow) {
         let Some(step) = self.grid.index_of(TimestampNs::from_ms(row.bin_ms)) else { return };
-        let bucket = self.buckets.entry((group, step)).or_default();
+        let bucket = self.buckets[group as usize].bucket(step);
         bucket.sum += i128::from(row.sum);
         bucket.count += u64::from(row.profiles);
     }
 
     fn finish(self) -> Answer {
-        let mut groups: Vec<(Labels, Vec<(u32, Bucket)>)> = vec![Default::default(); self.numbers.len()];
-        for (labels, at) in self.numbers {
-            groups[at as usize].0 = labels;
-        }
-        for ((group, step), bucket) in self.buckets {
-            groups[group as usize].1.push((step, bucket));
-        }
-        let filled = groups.into_iter().filter(|(_, buckets)| !buckets.is_empty());
-        Answer::Points(PointSet {
-            groups: filled.map(|(labels, b)| (labels, b.into_iter().collect())).collect(),
-        })
+        let mut collected = self.buckets;
+        let of_groups = self.numbers.into_iter().map(|(labels, group)| {
+            let buckets = std::mem::take(&mut collected[group as usize]).finish();
+            (labels, buckets)
+        });
+        Answer::Points(PointSet { groups: of_groups.filter(|(_, buckets)| !buckets.is_empty()).collect() })
     }
 }
 

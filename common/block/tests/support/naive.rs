@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_common::{TimeRange, TimestampNs};
 use hearth_model::name_tree::NodeId;
-use hearth_model::points::Bucket;
 use hearth_model::pprof_export::{ExportOptions, export};
 use hearth_model::question::Stats;
 use hearth_model::{
@@ -147,7 +146,7 @@ pub fn answer(profiles: &[Profile], question: &Question) -> Plain {
                 let Some(samples) = selected(profile, query) else { continue };
                 let Some(step) = grid.index_of(TimestampNs(profile.time_ns)) else { continue };
                 let group = profile.labels.with_type(&type_of(profile)).project(group_by);
-                let bucket: &mut Bucket = points.groups.entry(group).or_default().entry(step).or_default();
+                let bucket = points.group(&group).bucket(step);
                 bucket.sum += samples.iter().map(|(_, value)| i128::from(*value)).sum::<i128>();
                 bucket.count += 1;
                 bucket.annotations.extend(profile.annotations.iter().cloned());

@@ -1,6 +1,6 @@
 //! Answers made of labels: points, series, profile types. Texts stand in one table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -49,7 +49,7 @@ pub(super) fn encode_points(points: &PointSet, out: &mut Writer) {
     for (group, buckets) in &points.groups {
         table.labels(group);
         table.content.len(buckets.len());
-        for (index, bucket) in buckets {
+        for (index, bucket) in buckets.iter() {
             table.content.uint(u64::from(*index));
             table.content.wide(bucket.sum);
             table.content.uint(bucket.count);
@@ -112,12 +112,16 @@ pub(super) fn decode_points(from: &mut Reader<'_>) -> Result<PointSet, InvalidAn
     let mut points = PointSet::default();
     for _ in 0..from.count(2)? {
         let group = shared.labels(from)?;
-        let mut buckets = BTreeMap::new();
-        for _ in 0..from.count(5)? {
+        let count = from.count(5)?;
+        let mut buckets = Vec::with_capacity(count);
+        for _ in 0..count {
             let index = u32::try_from(from.uint()?).map_err(|_| from.error("no such step"))?;
-            buckets.insert(index, bucket(from)?);
+            buckets.push((index, bucket(from)?));
         }
-        points.groups.insert(group, buckets);
+        if !buckets.is_sorted_by(|(one, _), (two, _)| one < two) {
+            return Err(from.error("steps are not sorted"));
+        }
+        points.groups.insert(group, buckets.into_iter().collect());
     }
     Ok(points)
 }

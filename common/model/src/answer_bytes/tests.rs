@@ -71,8 +71,7 @@ fn points() -> impl Strategy<Value = PointSet> {
         let mut set = PointSet::default();
         for (group, index, total, annotations) in points {
             set.add(&group, index, total);
-            let buckets = set.groups.get_mut(&group).expect("just added");
-            let bucket = buckets.get_mut(&index).expect("just added");
+            let bucket = set.group(&group).bucket(index);
             bucket.annotations.extend(annotations);
             bucket.sum *= 1 << 40;
         }

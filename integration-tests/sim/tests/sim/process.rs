@@ -436,6 +436,7 @@ impl Shared<'_> {
             limits: Arc::new(Arc::new(TenantLimits::default())),
             clock: Arc::clone(&self.clock),
             workers: self.workers(),
+            disk_cache: None,
             options: QuerierOptions { threads: 2, ..QuerierOptions::default() },
         });
         (Does::Serve(Arc::new(Front { push, querier })), Some(membership), None)
