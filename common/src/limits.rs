@@ -1,11 +1,15 @@
 //! Per-tenant limits with the reference's keys, units and defaults (api-semantics §4). A limit of 0 is off unless said.
 
+pub mod usage;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::TenantId;
 use crate::units::GoDuration;
+use usage::{IngestionLimit, Sampling};
 
 /// All limits of one tenant. Field names are the YAML keys under `limits:`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +55,14 @@ pub struct TenantLimits {
     pub ingestion_relabeling_default_rules_position: DefaultRulesPosition,
     /// Rules that drop sample types.
     pub sample_type_relabeling_rules: Vec<RelabelRule>,
+    /// Groups of series that are counted apart: name (with `${labels.<name>}` for a value of the series) to selector.
+    pub distributor_usage_groups: BTreeMap<String, String>,
+    /// What of some usage groups is kept.
+    pub distributor_sampling: Option<Sampling>,
+    /// A quota that is used up, or will be.
+    pub ingestion_limit: Option<IngestionLimit>,
+    /// Accepted requests take this long, a tenth more or less.
+    pub ingestion_artificial_delay: GoDuration,
     /// Active series per ingester.
     pub max_local_series_per_tenant: usize,
     /// Active series of the tenant over all ingesters.
@@ -108,6 +120,10 @@ impl Default for TenantLimits {
             ingestion_relabeling_rules: Vec::new(),
             ingestion_relabeling_default_rules_position: DefaultRulesPosition::First,
             sample_type_relabeling_rules: Vec::new(),
+            distributor_usage_groups: BTreeMap::new(),
+            distributor_sampling: None,
+            ingestion_limit: None,
+            ingestion_artificial_delay: GoDuration::from_secs(0),
             max_local_series_per_tenant: 0,
             max_global_series_per_tenant: 5000,
             ingestion_tenant_shard_size: 0,

@@ -5,6 +5,8 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hearth_cluster::push::{PushError, PushOutcome, PushTarget};
@@ -17,11 +19,12 @@ use prometheus_client::registry::Registry;
 
 use crate::labels;
 use crate::metrics::Metrics;
-use crate::pipeline::{Part, TenantRules, Work};
+use crate::pipeline::{Done, Part, TenantRules, Work};
 use crate::records::PartId;
 use crate::reject::{Reason, Rejected};
 use crate::rid::{self, Occurrences, Origin};
 use crate::tenant::{Compiled, Tenant, TenantStates};
+use crate::usage::{self, Verdict};
 
 /// A request of at least so many bytes is worked on apart from the threads that serve sockets.
 const INLINE_BYTES_MAX: usize = 1 << 20;
@@ -47,6 +50,8 @@ pub struct Distributor {
     pub(crate) clock: Arc<dyn Clock>,
     tenants: TenantStates,
     metrics: Metrics,
+    /// Requests that were delayed.
+    delayed: AtomicU64,
 }
 
 /// A series of a push: labels as sent, and its profiles.
@@ -107,6 +112,8 @@ pub struct Prepared {
     bytes: Vec<usize>,
     /// The first part that was rejected.
     error: Option<(u32, Rejected)>,
+    /// Until this time of the clock the answer waits, if all is well.
+    not_before: Duration,
 }
 
 impl Prepared {
@@ -162,7 +169,8 @@ impl Distributor {
     /// A distributor.
     pub fn new(deps: DistributorDeps) -> Self {
         let DistributorDeps { target, limits, clock } = deps;
-        Self { target, limits, clock, tenants: TenantStates::default(), metrics: Metrics::default() }
+        let (tenants, metrics) = (TenantStates::default(), Metrics::default());
+        Self { target, limits, clock, tenants, metrics, delayed: AtomicU64::new(0) }
     }
 
     /// Adds this distributor's metrics to a registry.
@@ -210,7 +218,7 @@ impl Distributor {
 
     /// Sends what was prepared; the first error of any part is the answer.
     pub async fn send(&self, tenant: &TenantId, prepared: Prepared) -> Result<(), DistributeError> {
-        let Prepared { records, parts, bytes, error } = prepared;
+        let Prepared { records, parts, bytes, error, not_before } = prepared;
         let mut first = error.map(|(part, error)| (part, DistributeError::from(error)));
         if !records.is_empty() {
             let outcomes = self.target.push(records).await?;
@@ -227,7 +235,14 @@ impl Distributor {
                 }
             }
         }
-        first.map_or(Ok(()), |(_, error)| Err(error))
+        if let Some((_, error)) = first {
+            return Err(error);
+        }
+        let wait = not_before.saturating_sub(self.clock.monotonic());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
     }
 
     /// Starts a request of a tenant.
@@ -235,13 +250,20 @@ impl Distributor {
         let state = self.tenants.of(tenant, &self.metrics)?;
         let limits = self.limits.limits(tenant);
         let rules = state.rules(tenant, &limits)?;
+        let delay = limits.ingestion_artificial_delay.0;
+        let not_before = match delay.is_zero() {
+            true => Duration::ZERO,
+            false => {
+                self.clock.monotonic() + usage::spread(delay, self.delayed.fetch_add(1, Ordering::Relaxed))
+            }
+        };
         Ok(Request {
             tenant,
             state,
             limits,
             rules,
             occurrences: Occurrences::default(),
-            prepared: Prepared::default(),
+            prepared: Prepared { not_before, ..Prepared::default() },
         })
     }
 
@@ -293,18 +315,23 @@ impl Distributor {
         metrics.parse_seconds.observe(sent.parse_seconds);
         state.metrics.received_stage.observe(bytes as f64);
         state.metrics.received.inc();
-        let (rate, burst) = (request.limits.ingestion_rate_mb, request.limits.ingestion_burst_size_mb);
-        state.bucket.lock().take(bytes, rate, burst, self.clock.monotonic())?;
-        let hash = rid::part(sent.origin, request.tenant, sent.client_id, sent.labels, sent.raw);
-        let occurrence = request.occurrences.next(hash);
-        let part = Part { id: PartId { tenant: request.tenant, hash, occurrence }, series, raw: sent.raw };
-        let rules = TenantRules {
-            limits: &request.limits,
-            series: &request.rules.series,
-            sample_types: request.rules.sample_types.as_ref(),
-            now: self.clock.now(),
+        let groups = request.rules.usage_groups.of(&series);
+        groups.counted().for_each(|group| state.metrics.group_received(&metrics.name, group, bytes));
+        let taken = self.taken(request, work, pprof, sent, (series, &groups, bytes));
+        let done = match taken {
+            Ok(Some(done)) => done,
+            Ok(None) => {
+                let reason = Reason::DroppedBySamplingRules;
+                state.metrics.discard(reason, bytes);
+                groups.counted().for_each(|group| state.metrics.group_discarded(reason, group, bytes));
+                return Ok(());
+            }
+            Err(rejected) => {
+                let reason = rejected.reason;
+                groups.counted().for_each(|group| state.metrics.group_discarded(reason, group, bytes));
+                return Err(rejected);
+            }
         };
-        let done = work.run(pprof, &part, rules, &mut request.prepared.records)?;
         metrics.symbols_bytes.observe(done.symbols_bytes as f64);
         state.metrics.normalized_stage.observe(done.record_bytes as f64);
         if done.groups_dropped > 0 {
@@ -312,6 +339,33 @@ impl Distributor {
             state.metrics.discard_several(Reason::DroppedByRelabelRules, done.groups_dropped, bytes);
         }
         Ok(())
+    }
+
+    /// A profile through the limits, and if it is kept through the pipeline; `None` = a rule of sampling drops it.
+    fn taken<'a, 'r: 'a>(
+        &self,
+        request: &mut Request<'r>,
+        work: &mut Work,
+        pprof: &mut Pprof<'a>,
+        sent: &Sent<'a>,
+        (series, groups, bytes): (Vec<labels::Label<'a>>, &usage::Matched, usize),
+    ) -> Result<Option<Done>, Rejected> {
+        let (state, limits, now) = (&request.state, &request.limits, self.clock.monotonic());
+        let hash = rid::part(sent.origin, request.tenant, sent.client_id, sent.labels, sent.raw);
+        let verdict = usage::decide(limits, groups, &mut state.trickles.lock(), (now, usage::chance(hash)))?;
+        let (rate, burst) = (limits.ingestion_rate_mb, limits.ingestion_burst_size_mb);
+        state.bucket.lock().take(bytes, rate, burst, now)?;
+        let Verdict::Keep(annotations) = verdict else { return Ok(None) };
+        let occurrence = request.occurrences.next(hash);
+        let id = PartId { tenant: request.tenant, hash, occurrence };
+        let part = Part { id, series, raw: sent.raw, annotations };
+        let rules = TenantRules {
+            limits: &request.limits,
+            series: &request.rules.series,
+            sample_types: request.rules.sample_types.as_ref(),
+            now: self.clock.now(),
+        };
+        work.run(pprof, &part, rules, &mut request.prepared.records).map(Some)
     }
 }
 

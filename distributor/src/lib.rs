@@ -28,6 +28,7 @@ mod source_code;
 mod split;
 mod symbols;
 mod tenant;
+mod usage;
 mod validate;
 
 pub use distributor::{DistributeError, Distributor, DistributorDeps, Prepared, PushSeries};

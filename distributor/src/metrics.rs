@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use hearth_common::TenantId;
 use parking_lot::RwLock;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -17,6 +17,9 @@ use crate::reject::Reason;
 /// Profile names that are counted apart for a tenant; clients choose names, so the rest is counted as [`OTHER`].
 const TYPES_MAX: usize = 32;
 const OTHER: &str = "other";
+/// Usage groups that are counted apart for a tenant: names may have values of labels in them. The rest is counted as [`OTHER`],
+/// too.
+const GROUPS_MAX: usize = 256;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TypeLabels {
@@ -41,6 +44,20 @@ struct DiscardLabels {
     tenant: Arc<str>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GroupLabels {
+    r#type: Arc<str>,
+    tenant: Arc<str>,
+    usage_group: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GroupDiscardLabels {
+    reason: &'static str,
+    tenant: Arc<str>,
+    usage_group: Arc<str>,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All families.
@@ -57,6 +74,8 @@ pub(crate) struct Metrics {
     received: Family<TenantLabels, Counter>,
     discarded: Family<DiscardLabels, Counter>,
     discarded_bytes: Family<DiscardLabels, Counter>,
+    group_received: Family<GroupLabels, Counter>,
+    group_discarded: Family<GroupDiscardLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -87,6 +106,8 @@ impl Default for Metrics {
             received: Family::default(),
             discarded: Family::default(),
             discarded_bytes: Family::default(),
+            group_received: Family::default(),
+            group_discarded: Family::default(),
         }
     }
 }
@@ -133,6 +154,10 @@ impl Metrics {
             "Bytes of profiles that were discarded, decompressed",
             self.discarded_bytes.clone(),
         );
+        let help = "Bytes of profiles that were received, decompressed, by usage group";
+        r.register("pyroscope_usage_group_received_decompressed", help, self.group_received.clone());
+        let help = "Bytes of profiles that were discarded, decompressed, by usage group";
+        r.register("pyroscope_usage_group_discarded_bytes", help, self.group_discarded.clone());
     }
 
     /// The handles of a tenant.
@@ -147,6 +172,7 @@ impl Metrics {
             batch_series: self.batch_series.get_or_create(&labels).clone(),
             received: self.received.get_or_create(&labels).clone(),
             types: RwLock::default(),
+            groups: RwLock::default(),
             families: self.clone(),
             name,
         }
@@ -162,12 +188,15 @@ pub(crate) struct TenantMetrics {
     pub(crate) batch_series: Histogram,
     pub(crate) received: Counter,
     types: RwLock<HashMap<Arc<str>, Arc<TypeMetrics>>>,
+    groups: RwLock<HashSet<Arc<str>>>,
     families: Metrics,
 }
 
 /// The handles of one profile name of a tenant.
 #[derive(Debug)]
 pub(crate) struct TypeMetrics {
+    /// As it is counted.
+    pub(crate) name: Arc<str>,
     pub(crate) compressed: Histogram,
     pub(crate) decompressed: Histogram,
     pub(crate) samples: Histogram,
@@ -188,6 +217,7 @@ impl TenantMetrics {
             let labels = TypeLabels { r#type: Arc::clone(name), tenant: Arc::clone(&self.name) };
             let families = &self.families;
             Arc::new(TypeMetrics {
+                name: Arc::clone(name),
                 compressed: families.compressed.get_or_create(&labels).clone(),
                 decompressed: families.decompressed.get_or_create(&labels).clone(),
                 samples: families.samples.get_or_create(&labels).clone(),
@@ -197,6 +227,30 @@ impl TenantMetrics {
             })
         });
         Arc::clone(made)
+    }
+
+    /// Counts a profile of a usage group as received.
+    pub(crate) fn group_received(&self, r#type: &Arc<str>, group: &str, bytes: usize) {
+        let usage_group = self.group(group);
+        let labels = GroupLabels { r#type: Arc::clone(r#type), tenant: Arc::clone(&self.name), usage_group };
+        self.families.group_received.get_or_create(&labels).inc_by(bytes as u64);
+    }
+
+    /// Counts a profile of a usage group as not taken.
+    pub(crate) fn group_discarded(&self, reason: Reason, group: &str, bytes: usize) {
+        let (reason, usage_group) = (reason.as_str(), self.group(group));
+        let labels = GroupDiscardLabels { reason, tenant: Arc::clone(&self.name), usage_group };
+        self.families.group_discarded.get_or_create(&labels).inc_by(bytes as u64);
+    }
+
+    /// The name that a group is counted under.
+    fn group(&self, name: &str) -> Arc<str> {
+        if let Some(known) = self.groups.read().get(name) {
+            return Arc::clone(known);
+        }
+        let mut groups = self.groups.write();
+        let name = if groups.len() < GROUPS_MAX || groups.contains(name) { name } else { OTHER };
+        Arc::clone(groups.get_or_insert_with(name, |name| Arc::from(name)))
     }
 
     /// Counts a profile of `bytes` that is not taken.

@@ -30,6 +30,8 @@ pub struct Part<'a> {
     pub series: Vec<Label<'a>>,
     /// The decoded bytes that its strings borrow from.
     pub raw: &'a [u8],
+    /// What is noted of it: keys and JSON.
+    pub annotations: Vec<(&'static str, String)>,
 }
 
 /// A tenant's rules as they are now.
@@ -124,7 +126,13 @@ impl Work {
             let outputs = outputs(&part.series, &groups, rules)?;
             done.groups_dropped = outputs.of_group.iter().filter(|at| **at == crate::idtable::NONE).count();
             let before = out.len();
-            let shared = Shared { input: &input, part: part.id, time, build_ids: &build_ids };
+            let shared = Shared {
+                input: &input,
+                part: part.id,
+                time,
+                build_ids: &build_ids,
+                annotations: &part.annotations,
+            };
             self.encoder.encode(&shared, &mut self.normalizer, &outputs, out)?;
             done.records = out.len() - before;
             done.record_bytes = out[before..].iter().map(Bytes::len).sum();

@@ -102,6 +102,8 @@ pub(crate) struct Shared<'p, 's> {
     pub(crate) time: TimestampNs,
     /// Build ids that replace those of the mappings; see [`Source`].
     pub(crate) build_ids: &'s [String],
+    /// Keys and JSON.
+    pub(crate) annotations: &'s [(&'static str, String)],
 }
 
 /// Reused work space of encoding.
@@ -244,6 +246,7 @@ fn finish<'r>(
     };
     let pprof = input.pprof;
     record.labels.extend(output.labels.iter().map(|(name, value)| (&**name, &**value)));
+    record.annotations.extend(shared.annotations.iter().map(|(key, value)| (*key, value.as_str())));
     record.sample_types.extend(input.columns.iter().map(|column| {
         let ty = &pprof.sample_types[*column as usize];
         (text(ty.ty), text(ty.unit))

@@ -22,6 +22,8 @@ pub enum Reason {
     MalformedProfile,
     BodySizeLimitExceeded,
     DroppedByRelabelRules,
+    IngestLimitReached,
+    DroppedBySamplingRules,
 }
 
 impl Reason {
@@ -44,6 +46,8 @@ impl Reason {
             Self::MalformedProfile => "malformed_profile",
             Self::BodySizeLimitExceeded => "body_size_limit_exceeded",
             Self::DroppedByRelabelRules => "dropped_by_relabel_rules",
+            Self::IngestLimitReached => "ingest_limit_reached",
+            Self::DroppedBySamplingRules => "dropped_by_sampling_rules",
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::metrics::{Metrics, TenantMetrics};
 use crate::ratelimit::TokenBucket;
 use crate::reject::{Reason, Rejected};
 use crate::relabel::{InvalidRule, Rules};
+use crate::usage::{InvalidGroup, Trickles, UsageGroups};
 
 /// Tenants that one distributor knows at once.
 const TENANTS_MAX: usize = 1 << 16;
@@ -19,6 +20,7 @@ const TENANTS_MAX: usize = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Tenant {
     pub(crate) bucket: Mutex<TokenBucket>,
+    pub(crate) trickles: Mutex<Trickles>,
     pub(crate) metrics: TenantMetrics,
     rules: Mutex<Option<Arc<Compiled>>>,
 }
@@ -29,10 +31,22 @@ pub(crate) struct Compiled {
     limits: Arc<TenantLimits>,
     pub(crate) series: Rules,
     pub(crate) sample_types: Option<Rules>,
+    pub(crate) usage_groups: UsageGroups,
+}
+
+/// Rules of a tenant that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvalidRules {
+    /// Of relabelling.
+    #[error(transparent)]
+    Relabel(#[from] InvalidRule),
+    /// Of usage groups.
+    #[error(transparent)]
+    Group(#[from] InvalidGroup),
 }
 
 impl Compiled {
-    fn new(limits: &Arc<TenantLimits>) -> Result<Self, InvalidRule> {
+    fn new(limits: &Arc<TenantLimits>) -> Result<Self, InvalidRules> {
         let position = limits.ingestion_relabeling_default_rules_position;
         let types = &limits.sample_type_relabeling_rules;
         Ok(Self {
@@ -42,6 +56,7 @@ impl Compiled {
                 true => None,
                 false => Some(Rules::compile(types, DefaultRulesPosition::Disabled)?),
             },
+            usage_groups: UsageGroups::compile(&limits.distributor_usage_groups)?,
         })
     }
 
@@ -50,6 +65,7 @@ impl Compiled {
         Arc::ptr_eq(&self.limits, limits)
             || (a.ingestion_relabeling_rules == b.ingestion_relabeling_rules
                 && a.sample_type_relabeling_rules == b.sample_type_relabeling_rules
+                && a.distributor_usage_groups == b.distributor_usage_groups
                 && a.ingestion_relabeling_default_rules_position
                     == b.ingestion_relabeling_default_rules_position)
     }
@@ -69,7 +85,7 @@ impl Tenant {
         match Compiled::new(limits) {
             Ok(compiled) => Ok(Arc::clone(kept.insert(Arc::new(compiled)))),
             Err(error) => {
-                tracing::error!(%tenant, %error, "relabelling rules do not compile; the former ones stay");
+                tracing::error!(%tenant, %error, "rules of relabelling or of usage groups are not valid; the former ones stay");
                 kept.clone().ok_or_else(|| Rejected {
                     kind: hearth_common::ErrorKind::FailedPrecondition,
                     reason: Reason::Unknown,
@@ -101,6 +117,7 @@ impl TenantStates {
         let state = states.entry(tenant.clone()).or_insert_with(|| {
             Arc::new(Tenant {
                 bucket: Mutex::default(),
+                trickles: Mutex::default(),
                 metrics: metrics.tenant(tenant),
                 rules: Mutex::default(),
             })

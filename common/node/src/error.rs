@@ -54,6 +54,17 @@ pub enum NodeError {
         #[source]
         source: hearth_catalog::InvalidRetention,
     },
+    /// Limits that were read again let older profiles in than the cluster was told when the process started.
+    #[error(
+        "reject_older_than grew to {}s for some tenant, and was {}s at most when the process started: restart the processes for it",
+        .new.as_secs(), .old.as_secs()
+    )]
+    WindowGrew {
+        /// The greatest at the start.
+        old: std::time::Duration,
+        /// The greatest now.
+        new: std::time::Duration,
+    },
     /// A setting says an address that there is none.
     #[error("setting '{key}': '{value}' {problem}")]
     Address {
@@ -126,9 +137,11 @@ impl Classify for NodeError {
                 ErrorKind::InvalidArgument
             }
             Self::Store(error) | Self::StoreUnusable(error) => error.kind(),
-            Self::OwnStore(_) | Self::Tls(_) | Self::Retention { .. } | Self::Encryption { .. } => {
-                ErrorKind::InvalidArgument
-            }
+            Self::OwnStore(_)
+            | Self::Tls(_)
+            | Self::Retention { .. }
+            | Self::WindowGrew { .. }
+            | Self::Encryption { .. } => ErrorKind::InvalidArgument,
             Self::Roster(error) => error.kind(),
             Self::Gossip(error) => error.kind(),
             Self::Alone => ErrorKind::Internal,

@@ -15,6 +15,7 @@ mod membership;
 mod node;
 mod open;
 mod program;
+mod reload;
 mod ring;
 mod signals;
 mod web;
@@ -32,6 +33,7 @@ pub use membership::{
 pub use node::{Internal, InternalPort, Node, Random, Running};
 pub use open::{bucket, limits, workers};
 pub use program::{main, run};
+pub use reload::Limits;
 #[cfg(feature = "jemalloc")]
 #[doc(hidden)]
 pub use tikv_jemallocator;

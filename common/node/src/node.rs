@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use crate::error::NodeError;
 use crate::folder_lock::FolderLock;
 use crate::membership::{Endpoints, Membership};
+use crate::reload::{Limits, Seen};
 use crate::ring::RingPage;
 use crate::signals::Stop;
 use crate::web::{Flush, Web};
@@ -145,7 +146,7 @@ impl Node {
         let mut registry = Metrics::registry();
         let request_metrics = RequestMetrics::new(&mut registry);
         let rng: Random = Arc::new(open::random);
-        let overrides = open::limits(&settings)?;
+        let (seen, overrides) = (Seen::now(&settings), open::limits(&settings)?);
         let store = open::store(role, &settings, &overrides, &clock, &rng).await?;
         store.register_metrics(&mut registry);
         let (instance, internode, tls, membership) = if role == Role::Standalone {
@@ -167,13 +168,15 @@ impl Node {
             (options.instance.clone(), internode, tls, Some(Membership::open(options, deps)?))
         };
         let catalog = open::catalog(role, &settings, store, &clock, &rng);
+        let limits = Arc::new(Limits::new(overrides, role != Role::Standalone, &*clock, &mut registry));
+        limits.follow(seen, Arc::clone(&settings), Arc::clone(&clock));
         Ok(Self {
             role,
             instance,
             settings,
             clock,
             rng,
-            limits: Arc::new(overrides),
+            limits,
             catalog,
             readiness,
             registry,

@@ -26,6 +26,8 @@ pub struct Settings {
     pub multitenancy: bool,
     /// A YAML file with limits of single tenants: `overrides: {tenant-a: {ingestion_rate_mb: 10}}`. Empty: none.
     pub overrides_file: PathBuf,
+    /// How often that file is looked at while the process runs; 0: never.
+    pub overrides_reload: GoDuration,
     /// Limits of every tenant that `overrides_file` does not name.
     pub limits: TenantLimits,
     /// The write-ahead log.
@@ -59,6 +61,7 @@ impl Default for Settings {
             store: ObjectStoreClient::default(),
             multitenancy: false,
             overrides_file: PathBuf::new(),
+            overrides_reload: GoDuration::from_secs(10),
             limits: TenantLimits::default(),
             wal: Wal::default(),
             ingester: Ingester::default(),

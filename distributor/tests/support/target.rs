@@ -37,6 +37,7 @@ pub(crate) struct Got {
     pub(crate) spans: Vec<(String, u64, Vec<i64>)>,
     pub(crate) strings: Vec<String>,
     pub(crate) build_ids: Vec<String>,
+    pub(crate) annotations: Vec<(String, String)>,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +87,7 @@ pub(crate) fn read(bytes: &[u8]) -> Got {
             .map(|(at, span)| (stack(span.stack as usize), span.span, values(&record.span_values, at)))
             .collect(),
         strings: record.strings.iter().map(|s| (*s).to_owned()).collect(),
+        annotations: record.annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         build_ids: record.mappings.iter().map(|m| record.strings[m.build_id as usize].to_owned()).collect(),
     }
 }
