@@ -112,7 +112,8 @@ fn what_is_wrong_and_with_which_status() {
     check("name=my.app", FOLDED, 400, "failed to convert metadata: unknown profile type: app");
     check("name=a", b"a;b x\n", 422, r#""code":"unknown""#);
     check("name=a&format=pprof", b"garbage", 422, "failed to parse profile");
-    check("name=a&format=jfr", b"x", 422, "format 'jfr' is not supported yet");
+    check("name=a&format=jfr", b"x", 422, "failed to parse jfr: chunk 1, byte 0 of the recording: a chunk must begin");
+    check("name=a&format=jfr", b"\x1f\x8b\x08\x08", 422, "the body is gzip: a recording that is the whole body");
     check("name=a&from=1600000000", FOLDED, 422, "is outside of ingestion window");
     check("name=a", &[b'x'; 2000], 413, "request body too large");
     check("name=a", b"", 200, "");
