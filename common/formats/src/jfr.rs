@@ -149,9 +149,13 @@ pub enum Fault {
     CutOff,
     #[error("a chunk must begin with 'FLR' and a zero byte, here are the bytes {0}")]
     Magic(String),
-    #[error("version {major}.{minor} of the format is not supported, only 2.x (JDK 9 and later, async-profiler) is")]
+    #[error(
+        "version {major}.{minor} of the format is not supported, only 2.x (JDK 9 and later, async-profiler) is"
+    )]
     Version { major: u16, minor: u16 },
-    #[error("the chunk says that it has {size} bytes, and there are {left}: it is cut off, or was not finished")]
+    #[error(
+        "the chunk says that it has {size} bytes, and there are {left}: it is cut off, or was not finished"
+    )]
     ChunkSize { size: i64, left: usize },
     #[error("the metadata cannot be at byte {offset} of a chunk of {size} bytes")]
     MetadataOffset { offset: i64, size: usize },

@@ -155,10 +155,7 @@ impl Chunk {
     pub fn checkpoint(&mut self, pools: &[Pool]) {
         let constant = |(key, value): &(i64, Value)| Value::Struct(vec![Value::Long(*key), value.clone()]);
         let pool = |(class, constants): &Pool| {
-            Value::Struct(vec![
-                Value::Long(*class),
-                Value::Array(constants.iter().map(constant).collect()),
-            ])
+            Value::Struct(vec![Value::Long(*class), Value::Array(constants.iter().map(constant).collect())])
         };
         let head = [Value::Long(1), Value::Long(0), Value::Long(0), Value::Byte(1)];
         let pools = Value::Array(pools.iter().map(pool).collect());
@@ -179,7 +176,8 @@ impl Chunk {
         self.push(0, &self.metadata(), &mut out);
         let size = out.len() as u64;
         out[..8].copy_from_slice(b"FLR\0\0\x02\0\x01");
-        let longs = [size, checkpoint as u64, metadata as u64, 1_700_000_000_000_000_000, 10, 5, 1_000_000_000];
+        let longs =
+            [size, checkpoint as u64, metadata as u64, 1_700_000_000_000_000_000, 10, 5, 1_000_000_000];
         for (at, long) in longs.into_iter().enumerate() {
             out[8 + 8 * at..16 + 8 * at].copy_from_slice(&long.to_be_bytes());
         }
@@ -229,7 +227,12 @@ impl Chunk {
     }
 }
 
-fn element(strings: &mut Vec<String>, name: &str, attributes: &[(&str, String)], children: Vec<Value>) -> Value {
+fn element(
+    strings: &mut Vec<String>,
+    name: &str,
+    attributes: &[(&str, String)],
+    children: Vec<Value>,
+) -> Value {
     let mut string = |text: &str| {
         let at = strings.iter().position(|other| other == text).unwrap_or_else(|| {
             strings.push(text.to_owned());
@@ -315,14 +318,22 @@ impl Recorder {
         chunk.class(FRAME_TYPE, "jdk.types.FrameType", &[field("description", STRING)]);
         chunk.class(STATE, "jdk.types.ThreadState", &[field("name", STRING)]);
         chunk.class(STACK, "jdk.types.StackTrace", &[field("truncated", 4), array("frames", FRAME)]);
-        let frame =
-            [pooled("method", METHOD), field("lineNumber", INT), field("bytecodeIndex", INT), pooled("type", FRAME_TYPE)];
+        let frame = [
+            pooled("method", METHOD),
+            field("lineNumber", INT),
+            field("bytecodeIndex", INT),
+            pooled("type", FRAME_TYPE),
+        ];
         chunk.class(FRAME, "jdk.types.StackFrame", &frame);
         let method =
             [pooled("type", CLASS), pooled("name", SYMBOL), pooled("descriptor", SYMBOL), field("hidden", 4)];
         chunk.class(METHOD, "jdk.types.Method", &method);
         chunk.class(SYMBOL, "jdk.types.Symbol", &[field("string", STRING)]);
-        chunk.class(SETTING, "jdk.ActiveSetting", &[field("id", LONG), field("name", STRING), field("value", STRING)]);
+        chunk.class(
+            SETTING,
+            "jdk.ActiveSetting",
+            &[field("id", LONG), field("name", STRING), field("value", STRING)],
+        );
         for ((name, value), id) in EVENTS.into_iter().zip(SETTING + 1..) {
             let fields = [
                 field("startTime", LONG),

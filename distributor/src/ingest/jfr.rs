@@ -114,10 +114,14 @@ impl Takes {
     fn worth(&self, row: &Row, wall: bool, period_ns: i64) -> Option<[i64; 2]> {
         let time = |samples: i64| Some([samples.saturating_mul(period_ns), 0]);
         match (self, row.kind) {
-            (Self::Cpu, EventKind::ExecutionSample) if !matches!(row.state, State::Unknown | State::Sleeping) => {
+            (Self::Cpu, EventKind::ExecutionSample)
+                if !matches!(row.state, State::Unknown | State::Sleeping) =>
+            {
                 time(row.count)
             }
-            (Self::Cpu, EventKind::WallClockSample) if wall && row.state == State::Runnable => time(row.value),
+            (Self::Cpu, EventKind::WallClockSample) if wall && row.state == State::Runnable => {
+                time(row.value)
+            }
             (Self::Wall, EventKind::ExecutionSample) if wall => time(row.count),
             (Self::Wall, EventKind::WallClockSample) => time(row.value),
             (Self::CountAndValue(of), kind) if *of == kind => Some([row.count, row.value]),
@@ -138,7 +142,10 @@ pub(crate) fn profiles(
     for output in &OUTPUTS {
         let maker = Maker::new(recording, snapshot, limit_bytes);
         if let Some(writer) = maker.make(output, timing) {
-            out.push(Profile { name: output.name, pprof: writer.finish().map_err(|error| (output.name, error))? });
+            out.push(Profile {
+                name: output.name,
+                pprof: writer.finish().map_err(|error| (output.name, error))?,
+            });
         }
     }
     Ok(out)

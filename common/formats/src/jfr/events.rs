@@ -57,9 +57,7 @@ pub(super) fn read(chunk: &Chunk<'_>, known: &mut Known, out: &mut Recording) ->
     let mut layouts = Layouts::new(&metadata);
     let start = chunk.cursor(chunk.metadata);
     let mut pools = Pools::new(start, &layouts);
-    chunk.events(|ty, body| {
-        if ty == CHECKPOINT { pools.checkpoint(body, &mut layouts) } else { Ok(()) }
-    })?;
+    chunk.events(|ty, body| if ty == CHECKPOINT { pools.checkpoint(body, &mut layouts) } else { Ok(()) })?;
     let mut shapes = Vec::new();
     for (name, kind, value) in EVENTS {
         let Some(id) = metadata.id_of(name) else { continue };

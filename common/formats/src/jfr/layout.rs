@@ -94,7 +94,9 @@ impl<'m, 'a> Layouts<'m, 'a> {
                 match kind {
                     Some(kind) => steps.push(Step { kind, array: field.array, field: at }),
                     // Of an array of nothing the count remains.
-                    None if field.array => steps.push(Step { kind: Kind::Number(4), array: false, field: at }),
+                    None if field.array => {
+                        steps.push(Step { kind: Kind::Number(4), array: false, field: at })
+                    }
                     None => {}
                 }
             }
@@ -157,7 +159,8 @@ impl<'m, 'a> Layouts<'m, 'a> {
                 Ok(())
             }
             Kind::Class(class) => {
-                if let Some(Some(Layout { numbers: Some((width, each)), .. })) = self.layouts.get(class as usize)
+                if let Some(Some(Layout { numbers: Some((width, each)), .. })) =
+                    self.layouts.get(class as usize)
                     && cursor.compressed()
                 {
                     return cursor.skip_numbers(*width, count.saturating_mul(*each));
@@ -170,7 +173,7 @@ impl<'m, 'a> Layouts<'m, 'a> {
         }
     }
 
-    /// Where these fields stand in values of a class.
+    /// Where these fields stand in values of a class. Nothing is read beyond the last of them.
     pub(super) fn picks<const N: usize>(&mut self, class: u32, names: [&str; N]) -> Result<Picks<N>, Fault> {
         self.ensure(class)?;
         let fields = self.metadata.fields(class);
@@ -178,7 +181,8 @@ impl<'m, 'a> Layouts<'m, 'a> {
         let mut last = 0;
         for step in self.steps(class) {
             let field = fields.get(step.field as usize);
-            let slot = field.and_then(|field| names.iter().position(|name| self.metadata.is_named(*field, name)));
+            let slot =
+                field.and_then(|field| names.iter().position(|name| self.metadata.is_named(*field, name)));
             let form = match (field, step.kind, step.array) {
                 (Some(field), Kind::Number(_), false) if field.pooled => Form::Key(field.class),
                 (_, Kind::Number(_), false) => Form::Number,
@@ -197,8 +201,19 @@ impl<'m, 'a> Layouts<'m, 'a> {
         Ok(picks)
     }
 
-    /// Reads the picked fields of a value, up to the last of them: numbers as they are, of others the offset; 0 where there is
-    /// none.
+    /// The same for values that stand after one another: each is read to its end.
+    pub(super) fn picks_whole<const N: usize>(
+        &mut self,
+        class: u32,
+        names: [&str; N],
+    ) -> Result<Picks<N>, Fault> {
+        let mut picks = self.picks(class, names)?;
+        let rest = self.steps(class).iter().skip(picks.steps.len()).map(|step| (*step, None));
+        picks.steps.extend(rest);
+        Ok(picks)
+    }
+
+    /// Reads the picked fields of a value: numbers as they are, of others the offset; 0 where there is none.
     pub(super) fn pick<const N: usize>(
         &self,
         cursor: &mut Cursor<'a>,

@@ -173,7 +173,8 @@ impl<'a> Metadata<'a> {
 
     /// The id of the class with this name. The first, if there are several.
     pub(super) fn id_of(&self, name: &str) -> Option<i64> {
-        let mut ids = self.by_id.iter().filter(|(_, class)| self.is(self.classes[**class as usize].name, name));
+        let mut ids =
+            self.by_id.iter().filter(|(_, class)| self.is(self.classes[**class as usize].name, name));
         ids.by_ref().min_by_key(|(_, class)| **class).map(|(id, _)| *id)
     }
 

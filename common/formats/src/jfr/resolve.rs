@@ -59,7 +59,7 @@ impl Shapes {
             _ => None,
         };
         Ok(Self {
-            frame: of(frame, layouts, ["method", "lineNumber"])?,
+            frame: frame.map(|class| layouts.picks_whole(class, ["method", "lineNumber"])).transpose()?,
             stack,
             method: of(pools.class(Pool::Method, layouts), layouts, ["type", "name"])?,
             class: of(pools.class(Pool::Class, layouts), layouts, ["name"])?,

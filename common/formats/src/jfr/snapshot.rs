@@ -137,6 +137,9 @@ mod tests {
             let whole = [0, 18, 22, 32].contains(&at);
             assert_eq!(LabelsSnapshot::parse(&BYTES[..at]).is_ok(), whole, "cut at {at}");
         }
-        assert_eq!(LabelsSnapshot::parse(b"\x12\x04\x08\x03\x12\x00\x12\x05\x08\x04\x12\x01\xff").err(), Some(SnapshotError::Utf8(4)));
+        assert_eq!(
+            LabelsSnapshot::parse(b"\x12\x04\x08\x03\x12\x00\x12\x05\x08\x04\x12\x01\xff").err(),
+            Some(SnapshotError::Utf8(4))
+        );
     }
 }

@@ -189,7 +189,10 @@ mod tests {
         assert_eq!(pprof.functions, [Function { id: 1, name: 3, ..Function::default() }]);
         assert_eq!(pprof.lines, [Line { function_id: 1, line: -3 }]);
         assert_eq!(pprof.locations, [Location { id: 1, line_count: 1, ..Location::default() }]);
-        assert_eq!((pprof.location_ids.as_slice(), pprof.values.as_slice()), ([1, 1].as_slice(), [-1].as_slice()));
+        assert_eq!(
+            (pprof.location_ids.as_slice(), pprof.values.as_slice()),
+            ([1, 1].as_slice(), [-1].as_slice())
+        );
         assert_eq!(pprof.labels, [Label { key: 4, str: 1, ..Label::default() }]);
     }
 

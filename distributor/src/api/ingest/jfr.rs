@@ -10,7 +10,7 @@ use hearth_model::labels::SERVICE_NAME;
 use hearth_rpc::HttpError;
 
 use super::{Ingest, form, rejected};
-use crate::distributor::{Prepared, Scratch, Sent, body_limit_bytes, blocking, decoded};
+use crate::distributor::{Prepared, Scratch, Sent, blocking, body_limit_bytes, decoded};
 use crate::ingest::SeriesLabels;
 use crate::ingest::jfr::{Timing, profiles};
 use crate::reject::{Reason, Rejected};
@@ -35,7 +35,8 @@ impl Ingest<'_> {
             HttpError::with_status(422, format!("failed to parse jfr /ingest multipart form: {error}"))
         };
         let files = form::files(content_type, body).await.map_err(|error| refuse(&error))?;
-        let file = |name: &str| files.iter().rfind(|(field, _)| field == name).map(|(_, bytes)| bytes.clone());
+        let file =
+            |name: &str| files.iter().rfind(|(field, _)| field == name).map(|(_, bytes)| bytes.clone());
         let Some(recording) = file("jfr") else {
             let message = "the file part 'jfr' is missing (a part is a file when it has a filename)";
             return Err(refuse(message));
@@ -52,8 +53,7 @@ impl Ingest<'_> {
         }
         let app = self.params.app().map_err(|error| HttpError::with_status(400, format!("name: {error}")))?;
         let clock = &self.distributor.clock;
-        let timing =
-            Timing { times: self.params.times(clock.now()), sample_rate: self.params.sample_rate };
+        let timing = Timing { times: self.params.times(clock.now()), sample_rate: self.params.sample_rate };
         request.isolated(recording.len(), |request, scratch| {
             let Scratch { inflater, raw, work, .. } = scratch;
             let (mut snapshot_bytes, limits) = (Vec::new(), std::sync::Arc::clone(&request.limits));

@@ -93,7 +93,8 @@ fn uuid(text: &str) -> Option<usize> {
         })
     };
     let dashes = text.match_indices('-').map(|(at, _)| at);
-    let mut starts = dashes.filter_map(|at| at.checked_sub(UUID[0]).filter(|start| text.is_char_boundary(*start)));
+    let mut starts =
+        dashes.filter_map(|at| at.checked_sub(UUID[0]).filter(|start| text.is_char_boundary(*start)));
     starts.find(|start| is_uuid(&text[*start..]))
 }
 
@@ -118,16 +119,32 @@ mod tests {
         check("a/B$$Lambda$9", "run", "a/B$$Lambda_.run");
         check("a/B$$Lambda$x", "run", "a/B$$Lambda$x.run");
         check("a/B$$Lambda", "run", "a/B$$Lambda.run");
-        check("jdk/internal/reflect/GeneratedMethodAccessor102", "invoke", "jdk/internal/reflect/GeneratedMethodAccessor_.invoke");
-        check("sun/reflect/GeneratedConstructorAccessor7", "newInstance", "sun/reflect/GeneratedConstructorAccessor_.newInstance");
-        check("java/lang/invoke/LambdaForm$MH.0x000000080157a000", "x", "java/lang/invoke/LambdaForm$MH.0x000000080157a000.x");
+        check(
+            "jdk/internal/reflect/GeneratedMethodAccessor102",
+            "invoke",
+            "jdk/internal/reflect/GeneratedMethodAccessor_.invoke",
+        );
+        check(
+            "sun/reflect/GeneratedConstructorAccessor7",
+            "newInstance",
+            "sun/reflect/GeneratedConstructorAccessor_.newInstance",
+        );
+        check(
+            "java/lang/invoke/LambdaForm$MH.0x000000080157a000",
+            "x",
+            "java/lang/invoke/LambdaForm$MH.0x000000080157a000.x",
+        );
         check(
             "",
             "/tmp/snappy-1.1.8-d1f9bd24-4cc8-4571-b71c-1698b83f1af1-libsnappyjava.so",
             "./tmp/snappy-1.1.8-@uuid-libsnappyjava.so",
         );
         check("libnetty_epoll_x86_6412345678901234567.so", "poll", "libnetty_epoll_x86__.so.poll");
-        check("libasyncProfiler-505cc169188276c9f8e236295.so", "x", "libasyncProfiler-505cc169188276c9f8e236295.so.x");
+        check(
+            "libasyncProfiler-505cc169188276c9f8e236295.so",
+            "x",
+            "libasyncProfiler-505cc169188276c9f8e236295.so.x",
+        );
         check("é-12345678-libü.so", "x", "é-12345678-libü.so.x");
     }
 }
