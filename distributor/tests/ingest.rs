@@ -112,7 +112,18 @@ fn what_is_wrong_and_with_which_status() {
     check("name=my.app", FOLDED, 400, "failed to convert metadata: unknown profile type: app");
     check("name=a", b"a;b x\n", 422, r#""code":"unknown""#);
     check("name=a&format=pprof", b"garbage", 422, "failed to parse profile");
-    check("name=a&format=jfr", b"x", 422, "format 'jfr' is not supported yet");
+    check(
+        "name=a&format=jfr",
+        b"x",
+        422,
+        "failed to parse jfr: chunk 1, byte 0 of the recording: a chunk must begin",
+    );
+    check(
+        "name=a&format=jfr",
+        b"\x1f\x8b\x08\x08",
+        422,
+        "the body is gzip: a recording that is the whole body",
+    );
     check("name=a&from=1600000000", FOLDED, 422, "is outside of ingestion window");
     check("name=a", &[b'x'; 2000], 413, "request body too large");
     check("name=a", b"", 200, "");
@@ -197,4 +208,87 @@ fn the_push_rpc() {
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
+}
+
+/// A form of file parts.
+fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, bytes) in parts {
+        let head =
+            format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{name}\"\r\n\r\n");
+        out.extend_from_slice(head.as_bytes());
+        out.extend_from_slice(bytes);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"--x--\r\n");
+    out
+}
+
+#[test]
+fn flight_recordings() {
+    use hearth_testkit::jfr::{Belongs, Recorder};
+    let recorded = |event: &str| {
+        let labelled = Belongs { context: 3, span: 0x0102, ..Belongs::default() };
+        Recorder::new(true)
+            .setting("event", event)
+            .event("jdk.ExecutionSample", "a/B.run:3;a/B$$Lambda$7.0x12.work:4", "STATE_DEFAULT", 0, labelled)
+            .event("jdk.ExecutionSample", "a/B.run:3", "STATE_DEFAULT", 0, Belongs::default())
+            .event("jdk.ObjectAllocationInNewTLAB", "a/B.run:3", "", 100, Belongs::default())
+            .encode()
+    };
+    let port = Port::start(TenantLimits::default());
+    let query =
+        "/ingest?name=shop%7Benv%3Dprod%7D&from=1699999990&until=1700000000&spyName=javaspy&format=jfr";
+    assert_eq!(port.post(query, "", &recorded("itimer")), (200, String::new()));
+    let got = port.last();
+    let labels = |name: &str, event: &str| {
+        format!(
+            "__delta__=false,__name__={name},env=prod,jfr_event={event},pyroscope_spy=javaspy,service_name=shop"
+        )
+    };
+    let cpu: Vec<_> = got.iter().filter(|got| got.types == ["cpu:nanoseconds"]).collect();
+    assert!(cpu.iter().all(|got| got.labels == labels("process_cpu", "itimer")), "{got:?}");
+    assert!(got.iter().any(|got| got.labels == labels("memory", "itimer")), "{got:?}");
+    let form_type = "multipart/form-data; boundary=x";
+    let snapshot = b"\x0a\x0a\x08\x03\x12\x06\x0a\x04\x08\x01\x10\x02\x12\x08\x08\x01\x12\x04path\x12\x08\x08\x02\x12\x04slow";
+    let zip = hearth_testkit::gzip;
+    let body = form(&[("jfr", &zip(&recorded("wall"))), ("labels", &zip(snapshot))]);
+    assert_eq!(port.post(query, form_type, &body), (200, String::new()));
+    let got = port.last();
+    let slow = got.iter().filter(|got| got.labels.contains("path=slow")).collect::<Vec<_>>();
+    assert_eq!(slow.len(), 2, "cpu and wall: {got:?}");
+    for got in &slow {
+        assert_eq!(got.stacks, [("a/B.run;a/B$$Lambda_.work".to_owned(), vec![10_000_000])]);
+        assert_eq!(got.spans.len(), 1, "{got:?}");
+        assert_eq!(got.time, 1_699_999_990_000_000_000);
+    }
+    assert_eq!(got.len(), 5, "cpu and wall with labels and without, memory");
+    let before = port.pushes();
+    let check = |body: &[u8], want: &str| {
+        let (status, text) = port.post(query, form_type, body);
+        assert_eq!(status, 422, "{text}");
+        assert!(text.contains(want), "{text}");
+    };
+    check(&form(&[("labels", snapshot)]), "the file part 'jfr' is missing");
+    check(
+        b"--x\r\nContent-Disposition: form-data; name=\"jfr\"\r\n\r\nA\r\n--x--\r\n",
+        "the file part 'jfr' is missing",
+    );
+    check(
+        &form(&[("jfr", &recorded("wall")[..200])]),
+        "failed to parse jfr: chunk 1, byte 8 of the recording",
+    );
+    check(&form(&[("jfr", &recorded("wall")), ("labels", b"\x0a\xff")]), "the snapshot of labels is damaged");
+    assert_eq!(port.pushes(), before);
+    assert_eq!(
+        port.post(query, form_type, &form(&[("jfr", b"")])).0,
+        200,
+        "an empty recording holds nothing"
+    );
+    let small = Port::start(TenantLimits { max_profile_size_bytes: 300, ..TenantLimits::default() });
+    let (status, text) = small.post(query, form_type, &form(&[("jfr", &zip(&recorded("wall")))]));
+    assert!(
+        status == 422 && text.contains("uncompressed profile payload size exceeds limit"),
+        "{status} {text}"
+    );
 }

@@ -3,6 +3,8 @@
 //! Hand-written walk over varints; source of the format: the public `profile.proto` of the pprof project. Ids, missing
 //! references and odd indices are passed on as they are: validation belongs to the distributor.
 
+pub mod writer;
+
 use crate::wire::{LEN, Reader, VARINT};
 
 /// `ValueType`: indices into the string table, as sent (may be negative or out of range).

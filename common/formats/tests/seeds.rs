@@ -6,6 +6,8 @@ use std::path::Path;
 
 use hearth_formats::folded::TextStacks;
 use hearth_formats::gunzip::inflate_capped;
+use hearth_formats::jfr::Recording;
+use hearth_formats::jfr::snapshot::LabelsSnapshot;
 use hearth_formats::pprof::Pprof;
 use hearth_formats::record::{Record, decode};
 use hearth_formats::{app_name, attime};
@@ -84,6 +86,19 @@ fn text() {
     });
 }
 
+#[test]
+fn jfr() {
+    each_variant("jfr", |bytes| {
+        if let Ok(recording) = Recording::parse(bytes) {
+            // A row, a location and a function each take some bytes of their own.
+            assert!(recording.rows.capacity() <= 2 * bytes.len() + 8);
+            assert!(recording.locations.capacity() + recording.functions.capacity() <= 2 * bytes.len() + 16);
+            assert!(recording.rows.iter().all(|row| !recording.stack(row.stack).is_empty()));
+        }
+        let _ = LabelsSnapshot::parse(bytes);
+    });
+}
+
 /// Writes the seeds that the builders can write: `cargo test -p hearth-formats --test seeds -- --ignored`.
 #[test]
 #[ignore = "writes files of the project"]
@@ -111,6 +126,17 @@ fn write_seeds() {
     hearth_formats::record::encode(&hearth_testkit::records::header("team-a"), &record, &mut bytes)
         .expect("fits");
     write("record/cpu", &bytes);
+    for (name, compressed) in [("jfr/compressed", true), ("jfr/plain", false)] {
+        use hearth_testkit::jfr::{Belongs, Recorder};
+        let belongs = Belongs { context: 3, span: 4, span_name: 1, trace: (5, 6) };
+        let recorder = Recorder::new(compressed)
+            .setting("event", "wall")
+            .event("jdk.ExecutionSample", "a/B.run:3;a/B.work:4", "STATE_DEFAULT", 0, belongs)
+            .event("jdk.ThreadPark", "a/B.run:3", "", 99, Belongs::default());
+        write(name, &recorder.encode());
+    }
+    let snapshot = b"\x0a\x0a\x08\x03\x12\x06\x0a\x04\x08\x01\x10\x02\x12\x08\x08\x01\x12\x04path\x12\x08\x08\x02\x12\x04slow";
+    write("jfr/snapshot", snapshot);
     write("gunzip/cpu", &hearth_testkit::gzip(&plain));
     write("gunzip/zeros", &hearth_testkit::gzip(&vec![0; 1 << 20])[..]);
     write("gunzip/two-members", &[hearth_testkit::gzip(b"one"), hearth_testkit::gzip(b"two")].concat());

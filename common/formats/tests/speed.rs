@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use hearth_formats::gunzip::{inflate_capped, is_gzip};
+use hearth_formats::jfr::Recording;
 use hearth_formats::pprof::Pprof;
 use hearth_formats::record::{Record, decode, encode};
 use hearth_testkit::{files, records};
@@ -84,6 +85,22 @@ fn figures() {
     }
     print_row("mean", &sums.map(|sum| sum / files.len() as f64));
     in_turns(&files, &labels);
+}
+
+/// Flight recordings: MB of the uncompressed recording a second, on one core.
+#[test]
+#[ignore = "prints figures, checks nothing"]
+fn recordings() {
+    for file in files::corpus_recordings() {
+        let mut rows = 0;
+        let us = fastest_us(|| rows = Recording::parse(&file.raw).expect("a real recording").rows.len());
+        let megabytes = file.raw.len() as f64 / 1e6;
+        println!(
+            "{}: {megabytes:.3} MB, {rows} rows, {us:.0} µs, {:.0} MB/s",
+            file.name,
+            megabytes / us * 1e6
+        );
+    }
 }
 
 /// All profiles in turns, so that no branch predictor knows one by heart.

@@ -29,6 +29,11 @@ pub fn corpus_profiles() -> Vec<RealFile> {
     read_all("conformance/corpus", |name| name.ends_with(".pprof"))
 }
 
+/// The flight recordings of the conformance corpus; empty, with a printed note, when they are not there.
+pub fn corpus_recordings() -> Vec<RealFile> {
+    read_all("conformance/corpus", |name| name.ends_with(".jfr.gz"))
+}
+
 #[allow(clippy::print_stderr, reason = "a test that checks nothing says so")]
 fn read_all(folder: &str, wanted: impl Fn(&str) -> bool) -> Vec<RealFile> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(folder);

@@ -3,6 +3,7 @@
 //! - [`PprofBuilder`]: a small valid pprof from stacks, labels and values.
 //! - [`raw::RawProfile`]: any pprof message, valid or not, and its bytes.
 //! - [`wire`]: the protobuf wire format by hand, for bytes that no encoder writes.
+//! - [`jfr`]: flight recordings, valid or not.
 //! - [`records`]: a record from a pprof without any of the distributor's rules.
 //! - [`certificates`]: an authority and files of certificates.
 //! - [`clock`]: time that passes when a test says so.
@@ -16,6 +17,7 @@ pub mod certificates;
 pub mod clock;
 pub mod fault_proxy;
 pub mod files;
+pub mod jfr;
 pub mod pprof;
 pub mod raw;
 pub mod records;

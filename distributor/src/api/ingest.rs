@@ -1,5 +1,7 @@
 //! `/ingest` over HTTP (api-semantics §3.12): 400 for what the parameters say, 422 for what the body says.
 
+mod jfr;
+
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -43,6 +45,7 @@ pub(crate) async fn ingest(
             let message = format!("format '{format}' is not supported yet: send pprof or folded stacks");
             return Err(HttpError::with_status(422, message));
         }
+        Format::Jfr => ingest.jfr_request(content_type, body).await,
         Format::Pprof => blocking(body.len(), || ingest.pprof(&body, None)),
         Format::PprofForm => {
             let files = form::files(content_type, body).await.map_err(|error| {

@@ -2,6 +2,7 @@
 //!
 //! Must not know: HTTP, limits, records.
 
+pub(crate) mod jfr;
 pub(crate) mod params;
 pub(crate) mod pprof;
 pub(crate) mod profile_type;

@@ -33,6 +33,8 @@ pub(crate) enum Format {
     Groups,
     /// A stack a line.
     Lines,
+    /// A flight recording, the whole body or in a multipart form.
+    Jfr,
     /// Not read yet; its name.
     Unsupported(&'static str),
 }
@@ -74,7 +76,7 @@ impl Params {
             ("trie", _) | (_, "binary/octet-stream+trie") => Format::Unsupported("trie"),
             ("tree", _) | (_, "binary/octet-stream+tree") => Format::Unsupported("tree"),
             ("lines", _) => Format::Lines,
-            ("jfr", _) => Format::Unsupported("jfr"),
+            ("jfr", _) => Format::Jfr,
             ("pprof", _) => Format::Pprof,
             ("speedscope", _) => Format::Unsupported("speedscope"),
             (_, content_type) if content_type.contains("multipart/form-data") => Format::PprofForm,
@@ -120,6 +122,6 @@ mod tests {
         check("", "multipart/form-data; boundary=x", Format::PprofForm);
         check("groups", "multipart/form-data; boundary=x", Format::PprofForm);
         check("", "binary/octet-stream+trie", Format::Unsupported("trie"));
-        check("jfr", "multipart/form-data; boundary=x", Format::Unsupported("jfr"));
+        check("jfr", "multipart/form-data; boundary=x", Format::Jfr);
     }
 }
