@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 
 use crate::labels;
 use crate::metrics::Metrics;
+use crate::otlp;
 use crate::pipeline::{Part, TenantRules, Work};
 use crate::records::PartId;
 use crate::reject::{Reason, Rejected};
@@ -107,6 +108,21 @@ pub struct Prepared {
     bytes: Vec<usize>,
     /// The first part that was rejected.
     error: Option<(u32, Rejected)>,
+    /// The first that was rejected for what is not the client's mistake.
+    passing: Option<Rejected>,
+    /// All parts that were rejected.
+    failed: Vec<u32>,
+}
+
+/// What became of a push, part by part.
+#[derive(Debug, Default)]
+pub(crate) struct Delivery {
+    /// The error of the first part that has one.
+    pub(crate) first: Option<DistributeError>,
+    /// The first error that may pass, if the same is sent once more: a limit, or a defect.
+    pub(crate) passing: Option<DistributeError>,
+    /// The parts that have one; a part may be named twice.
+    pub(crate) failed: Vec<u32>,
 }
 
 impl Prepared {
@@ -143,8 +159,10 @@ pub(crate) struct Sent<'a> {
     pub(crate) labels: &'a [(&'a str, &'a str)],
     /// Bytes of the profile as sent.
     pub(crate) compressed_bytes: usize,
-    /// The decoded bytes.
+    /// The decoded bytes; empty when it has none of its own.
     pub(crate) raw: &'a [u8],
+    /// Its size: of the decoded bytes, or what they would be.
+    pub(crate) size_bytes: usize,
     /// Seconds that parsing took.
     pub(crate) parse_seconds: f64,
 }
@@ -208,10 +226,25 @@ impl Distributor {
         Ok(request.prepared)
     }
 
+    /// Works on all profiles of an OTLP export in protobuf, as [`Self::prepare`] does on those of a push.
+    pub fn prepare_otlp(&self, tenant: &TenantId, export: &[u8]) -> Result<Prepared, Rejected> {
+        otlp::prepare(self, tenant, export, otlp::Encoding::Protobuf).map(|(prepared, _)| prepared)
+    }
+
     /// Sends what was prepared; the first error of any part is the answer.
     pub async fn send(&self, tenant: &TenantId, prepared: Prepared) -> Result<(), DistributeError> {
-        let Prepared { records, parts, bytes, error } = prepared;
+        self.deliver(tenant, prepared).await?.first.map_or(Ok(()), Err)
+    }
+
+    /// Sends what was prepared; errors of parts stand in the result.
+    pub(crate) async fn deliver(
+        &self,
+        tenant: &TenantId,
+        prepared: Prepared,
+    ) -> Result<Delivery, DistributeError> {
+        let Prepared { records, parts, bytes, error, passing, failed } = prepared;
         let mut first = error.map(|(part, error)| (part, DistributeError::from(error)));
+        let mut delivery = Delivery { first: None, passing: passing.map(DistributeError::from), failed };
         if !records.is_empty() {
             let outcomes = self.target.push(records).await?;
             let state = self.tenants.of(tenant, &self.metrics)?;
@@ -222,12 +255,18 @@ impl Distributor {
                     let reason = if reason == "series_limit" { Reason::SeriesLimit } else { Reason::Unknown };
                     state.metrics.discard(reason, bytes.get(part as usize).copied().unwrap_or(0));
                 }
+                let error = DistributeError::Refused { kind, message };
+                delivery.failed.push(part);
+                if kind != ErrorKind::InvalidArgument && delivery.passing.is_none() {
+                    delivery.passing = Some(error.clone());
+                }
                 if first.as_ref().is_none_or(|(other, _)| part < *other) {
-                    first = Some((part, DistributeError::Refused { kind, message }));
+                    first = Some((part, error));
                 }
             }
         }
-        first.map_or(Ok(()), |(_, error)| Err(error))
+        delivery.first = first.map(|(_, error)| error);
+        Ok(delivery)
     }
 
     /// Starts a request of a tenant.
@@ -265,7 +304,7 @@ impl Distributor {
                 .map_err(|error| Rejected::malformed(format!("failed to parse profile: {error}")))?;
             let parse_seconds = self.clock.monotonic().saturating_sub(started).as_secs_f64();
             let sent =
-                Sent { origin, client_id, labels, compressed_bytes: profile.len(), raw, parse_seconds };
+                Sent { origin, client_id, labels, compressed_bytes: profile.len(), raw, size_bytes: raw.len(), parse_seconds };
             let outcome = self.part(request, work, &mut pprof, &sent);
             *kept = pprof.recycle();
             outcome
@@ -283,7 +322,7 @@ impl Distributor {
     ) -> Result<(), Rejected> {
         let series = labels::with_defaults(sent.labels);
         let label_bytes: usize = series.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let bytes = label_bytes + sent.raw.len();
+        let bytes = label_bytes + sent.size_bytes;
         let state = Arc::clone(&request.state);
         let metrics = state.metrics.of_type(labels::get(&series, NAME).unwrap_or_default());
         metrics.compressed.observe(sent.compressed_bytes as f64);
@@ -297,7 +336,7 @@ impl Distributor {
         state.bucket.lock().take(bytes, rate, burst, self.clock.monotonic())?;
         let hash = rid::part(sent.origin, request.tenant, sent.client_id, sent.labels, sent.raw);
         let occurrence = request.occurrences.next(hash);
-        let part = Part { id: PartId { tenant: request.tenant, hash, occurrence }, series, raw: sent.raw };
+        let part = Part { id: PartId { tenant: request.tenant, hash, occurrence }, series, raw: sent.raw, size_bytes: sent.size_bytes };
         let rules = TenantRules {
             limits: &request.limits,
             series: &request.rules.series,
@@ -308,7 +347,7 @@ impl Distributor {
         metrics.symbols_bytes.observe(done.symbols_bytes as f64);
         state.metrics.normalized_stage.observe(done.record_bytes as f64);
         if done.groups_dropped > 0 {
-            let bytes = if done.records == 0 { sent.raw.len() } else { 0 };
+            let bytes = if done.records == 0 { sent.size_bytes } else { 0 };
             state.metrics.discard_several(Reason::DroppedByRelabelRules, done.groups_dropped, bytes);
         }
         Ok(())
@@ -337,6 +376,10 @@ impl Request<'_> {
         if let Err(error) = outcome {
             self.prepared.records.truncate(records);
             self.state.metrics.discard(error.reason, self.prepared.bytes[part as usize]);
+            self.prepared.failed.push(part);
+            if error.kind != ErrorKind::InvalidArgument && self.prepared.passing.is_none() {
+                self.prepared.passing = Some(error.clone());
+            }
             self.prepared.error.get_or_insert((part, error));
         }
         self.prepared.parts.resize(self.prepared.records.len(), part);

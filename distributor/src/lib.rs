@@ -16,6 +16,7 @@ mod md5;
 mod metrics;
 mod mix;
 mod normalize;
+mod otlp;
 pub mod pipeline;
 pub mod process;
 pub mod ratelimit;

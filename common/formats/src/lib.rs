@@ -7,6 +7,7 @@ pub mod app_name;
 pub mod attime;
 pub mod folded;
 pub mod gunzip;
+pub mod otlp;
 pub mod pprof;
 pub mod record;
 mod wire;

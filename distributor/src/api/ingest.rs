@@ -138,6 +138,7 @@ impl Ingest<'_> {
                 labels: &labels,
                 compressed_bytes: profile.len(),
                 raw,
+                size_bytes: raw.len(),
                 parse_seconds,
             };
             let quirks = Quirks::new(&pprof, &self.params.spy, configs);
@@ -181,6 +182,7 @@ impl Ingest<'_> {
                 labels: &labels,
                 compressed_bytes: body.len(),
                 raw: body,
+                size_bytes: body.len(),
                 parse_seconds: 0.0,
             };
             self.distributor.part(request, &mut scratch.work, &mut pprof, &sent)
