@@ -64,7 +64,9 @@ fn main() {
     let tenant = TenantId::anonymous();
     let labels = vec![("__name__", "process_cpu"), ("service_name", "bench")];
     let mut sums = [0f64; 4];
-    println!("file types pprof_kb otlp_kb pprof_us otlp_us pprof_ms_per_mb otlp_ms_per_mb ratio_per_mb ratio");
+    println!(
+        "file types pprof_kb otlp_kb pprof_us otlp_us pprof_ms_per_mb otlp_ms_per_mb ratio_per_mb ratio"
+    );
     for file in files {
         let bytes = std::fs::read(&file).expect("readable");
         let raw = if is_gzip(&bytes) {

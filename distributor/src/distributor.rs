@@ -303,8 +303,15 @@ impl Distributor {
                 .parse(raw)
                 .map_err(|error| Rejected::malformed(format!("failed to parse profile: {error}")))?;
             let parse_seconds = self.clock.monotonic().saturating_sub(started).as_secs_f64();
-            let sent =
-                Sent { origin, client_id, labels, compressed_bytes: profile.len(), raw, size_bytes: raw.len(), parse_seconds };
+            let sent = Sent {
+                origin,
+                client_id,
+                labels,
+                compressed_bytes: profile.len(),
+                raw,
+                size_bytes: raw.len(),
+                parse_seconds,
+            };
             let outcome = self.part(request, work, &mut pprof, &sent);
             *kept = pprof.recycle();
             outcome
@@ -336,7 +343,12 @@ impl Distributor {
         state.bucket.lock().take(bytes, rate, burst, self.clock.monotonic())?;
         let hash = rid::part(sent.origin, request.tenant, sent.client_id, sent.labels, sent.raw);
         let occurrence = request.occurrences.next(hash);
-        let part = Part { id: PartId { tenant: request.tenant, hash, occurrence }, series, raw: sent.raw, size_bytes: sent.size_bytes };
+        let part = Part {
+            id: PartId { tenant: request.tenant, hash, occurrence },
+            series,
+            raw: sent.raw,
+            size_bytes: sent.size_bytes,
+        };
         let rules = TenantRules {
             limits: &request.limits,
             series: &request.rules.series,

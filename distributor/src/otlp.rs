@@ -159,7 +159,8 @@ impl<'o, 'r: 'o> Export<'o, 'r> {
 
     fn next_part(&mut self, number: usize) -> Result<(), Rejected> {
         if self.report.of_part.len() >= PARTS_MAX {
-            let message = format!("the export has more than {PARTS_MAX} profiles and services: send fewer at once");
+            let message =
+                format!("the export has more than {PARTS_MAX} profiles and services: send fewer at once");
             return Err(Rejected::invalid(Reason::BodySizeLimitExceeded, message));
         }
         self.report.of_part.push(number as u32);
@@ -185,7 +186,8 @@ impl<'o, 'r: 'o> Export<'o, 'r> {
         self.request.isolated(0, |request, scratch| {
             let Scratch { pprof: kept, work, .. } = scratch;
             let mut pprof: Pprof<'_> = std::mem::take(kept).recycle();
-            filled = converter.fill(number, part, &mut pprof).map_err(|what| otlp::refused(otlp, number, what))?;
+            filled =
+                converter.fill(number, part, &mut pprof).map_err(|what| otlp::refused(otlp, number, what))?;
             request.decoded(filled.bytes);
             if filled.bytes > bytes_max {
                 let message = format!("as pprof it exceeds the size limit of {}", si_bytes(bytes_max as u64));
@@ -214,7 +216,8 @@ impl<'o, 'r: 'o> Export<'o, 'r> {
         self.total_bytes = self.total_bytes.saturating_add(filled.bytes);
         if self.total_bytes > self.body_max {
             let limit = si_bytes(self.body_max as u64);
-            let message = format!("the profiles of the export exceed, as pprof, the limit of {limit} together");
+            let message =
+                format!("the profiles of the export exceed, as pprof, the limit of {limit} together");
             return Err(Rejected::invalid(Reason::BodySizeLimitExceeded, message));
         }
         Ok(())

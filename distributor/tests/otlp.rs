@@ -73,8 +73,13 @@ impl Port {
             request = request.header(*name, *value);
         }
         let mut response = request.send(body).expect("an answer");
-        let content_type = response.headers().get("content-type").map(|value| value.to_str().expect("text").to_owned());
-        (response.status().as_u16(), content_type.unwrap_or_default(), response.body_mut().read_to_vec().expect("bytes"))
+        let content_type =
+            response.headers().get("content-type").map(|value| value.to_str().expect("text").to_owned());
+        (
+            response.status().as_u16(),
+            content_type.unwrap_or_default(),
+            response.body_mut().read_to_vec().expect("bytes"),
+        )
     }
 
     /// What is said of an export that was taken.
@@ -121,12 +126,18 @@ fn every_release_becomes_the_same_records_in_one_push() {
         let got = port.last();
         let labels = "__delta__=false,__name__=process_cpu,__otel__=true,host.name=h,service.name=shop,service_name=shop";
         let with_thread = format!("{labels},thread=t");
-        assert_eq!(got.iter().map(|got| got.labels.as_str()).collect::<Vec<_>>(), [labels, &with_thread, labels]);
+        assert_eq!(
+            got.iter().map(|got| got.labels.as_str()).collect::<Vec<_>>(),
+            [labels, &with_thread, labels]
+        );
         let stack = |names: &str, value| (names.to_owned(), vec![value]);
         assert_eq!(got[0].stacks, [stack("main", 10_000_000), stack("main;work", 30_000_000)]);
         assert_eq!(got[0].spans, [("main".to_owned(), 2, vec![10_000_000])]);
         assert_eq!(got[1].stacks, [stack("main", 20_000_000)]);
-        assert_eq!((got[0].time, &got[0].types[..]), (NOW_NS - 1_000_000_000, &["cpu:nanoseconds".to_owned()][..]));
+        assert_eq!(
+            (got[0].time, &got[0].types[..]),
+            (NOW_NS - 1_000_000_000, &["cpu:nanoseconds".to_owned()][..])
+        );
         // The same export once more has the same identity; equal profiles of one export do not.
         let rids: Vec<_> = got.iter().map(|got| got.rid).collect();
         assert_eq!(port.export(&bytes), None);
@@ -159,10 +170,12 @@ fn content_types_and_encodings() {
     let (status, content_type, body) = port.post(PATH, &[("content-type", "application/json")], b"\"nope\"");
     assert_eq!((status, content_type.as_str()), (400, "text/plain; charset=utf-8"));
     assert!(String::from_utf8_lossy(&body).starts_with("the export cannot be read as JSON"));
-    let small = Port::start(TenantLimits { ingestion_body_limit_mb: 0.0001, ..TenantLimits::default() }, None);
+    let small =
+        Port::start(TenantLimits { ingestion_body_limit_mb: 0.0001, ..TenantLimits::default() }, None);
     let (status, said) = small.refused(&[0; 200]);
     assert_eq!((status, said.code), (413, 3));
-    let (status, _, _) = small.post(PATH, &[("content-type", PROTOBUF), ("content-encoding", "gzip")], &gzip(&[0; 5000]));
+    let (status, _, _) =
+        small.post(PATH, &[("content-type", PROTOBUF), ("content-encoding", "gzip")], &gzip(&[0; 5000]));
     assert_eq!(status, 413);
 }
 
@@ -177,7 +190,10 @@ fn what_cannot_be_used_is_counted_and_the_rest_stored() {
     let profiles = vec![nameless.clone(), cpu("main"), old, empty, half, Profile::cpu()];
     let said = port.export(&export(profiles).encode(Release::V1_10)).expect("something to say");
     assert_eq!(said.code, 3, "{said:?}");
-    assert!(said.message.starts_with("3 of 5 profiles were not stored; the first: profile 0 of the export"), "{said:?}");
+    assert!(
+        said.message.starts_with("3 of 5 profiles were not stored; the first: profile 0 of the export"),
+        "{said:?}"
+    );
     assert!(said.message.contains("'events:count' and it has no period type"), "{said:?}");
     assert!(said.message.ends_with("or not one value for each type"), "{said:?}");
     assert_eq!(port.last().len(), 2);

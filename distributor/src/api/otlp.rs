@@ -39,7 +39,9 @@ pub(crate) async fn http(
         "application/json" => Encoding::Json,
         PROTOBUF | "application/protobuf" => Encoding::Protobuf,
         other => {
-            let message = format!("content type '{other}' is not taken: send application/x-protobuf or application/json");
+            let message = format!(
+                "content type '{other}' is not taken: send application/x-protobuf or application/json"
+            );
             return refusal(&HttpError::with_status(415, message), Encoding::Json);
         }
     };

@@ -74,7 +74,11 @@ fn key(out: &mut Vec<u8>, number: u8, wire: u8) {
 }
 
 /// Writes a field whose length is known afterwards.
-fn nested<E>(out: &mut Vec<u8>, number: u8, fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+fn nested<E>(
+    out: &mut Vec<u8>,
+    number: u8,
+    fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
     key(out, number, crate::wire::LEN);
     let start = out.len();
     out.extend_from_slice(&[0; LENGTH_BYTES]);

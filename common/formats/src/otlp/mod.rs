@@ -6,6 +6,7 @@
 //! what fits none is refused with a reason. All layouts become the same arrays. Indices are passed on as sent. Must not know:
 //! labels, profile types, pprof.
 
+mod attributes;
 mod decode;
 pub mod json;
 mod names;
@@ -254,7 +255,9 @@ pub enum OtlpError {
     )]
     NoDictionary,
     /// A layout that is known and not taken.
-    #[error("the export has the layout of opentelemetry-proto {version}, {why}: update the sender to v1.10 or later")]
+    #[error(
+        "the export has the layout of opentelemetry-proto {version}, {why}: update the sender to v1.10 or later"
+    )]
     Refused {
         /// The release.
         version: &'static str,

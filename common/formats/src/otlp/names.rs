@@ -81,8 +81,7 @@ static VALUE: Message = Message {
     ],
 };
 
-static ARRAY: Message =
-    Message { name: "ArrayValue", fields: &[many("values", 1, Kind::Message(&VALUE))] };
+static ARRAY: Message = Message { name: "ArrayValue", fields: &[many("values", 1, Kind::Message(&VALUE))] };
 
 static KEY_VALUE: Message = Message {
     name: "KeyValue",

@@ -1,18 +1,16 @@
 //! Samples of a profile and the symbols that they use, as a pprof.
 
-use hearth_formats::otlp::{ABSENT, Function, Mapping, Otlp, Profile, Sample, Span, Tables, Text};
+use hearth_formats::otlp::{ABSENT, Function, Otlp, Profile, Sample, Span, Tables};
 use hearth_formats::pprof::{self, Pprof};
 
 use super::types::{Column, Types};
-use super::{Part, SERVICE, Texts, entry, text};
+use super::{Part, SERVICE, Texts, entry};
 use crate::idtable::FirstUse;
 
 /// Frames of a stack that are written out when the tenant has no limit.
 const DEPTH_MAX: usize = 1 << 16;
 /// Duration of a profile that says none.
 const DURATION_DEFAULT_NS: i64 = 10_000_000_000;
-/// The attribute of a mapping that is its build id.
-const BUILD_ID: &[u8] = b"process.executable.build_id.gnu";
 
 /// What became of the samples of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,7 +24,7 @@ pub(crate) struct Filled {
 
 /// A value for each position, forgotten all at once.
 #[derive(Debug)]
-struct Stamps<T> {
+pub(super) struct Stamps<T> {
     entries: Vec<(u32, T)>,
     round: u32,
 }
@@ -41,12 +39,12 @@ impl<T: Copy + Default> Stamps<T> {
         self.round += 1;
     }
 
-    fn get(&self, at: usize) -> Option<T> {
+    pub(super) fn get(&self, at: usize) -> Option<T> {
         let (round, value) = self.entries[at];
         (round == self.round).then_some(value)
     }
 
-    fn set(&mut self, at: usize, value: T) {
+    pub(super) fn set(&mut self, at: usize, value: T) {
         self.entries[at] = (self.round, value);
     }
 }
@@ -57,14 +55,14 @@ type LabelStrings = (i64, i64);
 /// Converts parts of one export, one after the other.
 #[derive(Debug)]
 pub(crate) struct Converter<'o> {
-    otlp: &'o Otlp<'o>,
-    texts: &'o Texts,
+    pub(super) otlp: &'o Otlp<'o>,
+    pub(super) texts: &'o Texts,
     depth_max: usize,
     bytes_max: usize,
-    locations: FirstUse,
-    functions: FirstUse,
-    mappings: FirstUse,
-    strings: Stamps<i64>,
+    pub(super) locations: FirstUse,
+    pub(super) functions: FirstUse,
+    pub(super) mappings: FirstUse,
+    pub(super) strings: Stamps<i64>,
     attributes: Stamps<LabelStrings>,
     links: Stamps<[i64; 2]>,
     stacks: Stamps<Span>,
@@ -141,7 +139,9 @@ impl<'o> Converter<'o> {
         let samples = &otlp.samples[profile.samples.range()];
         let mut add = |converter: &mut Self, at: u32| {
             let sample = samples.get(at as usize).copied().unwrap_or_default();
-            converter.sample(&context, &sample, pprof, &mut filled).map_err(|what| format!("sample {at}: {what}"))
+            converter
+                .sample(&context, &sample, pprof, &mut filled)
+                .map_err(|what| format!("sample {at}: {what}"))
         };
         match &part.samples {
             Some(places) => places.iter().try_for_each(|at| add(self, *at))?,
@@ -215,7 +215,8 @@ impl<'o> Converter<'o> {
                 pprof.values.push(total.saturating_mul(column.scale));
             }
             _ if values.len() == columns.len() => {
-                let scaled = values.iter().zip(columns).map(|(value, column)| value.saturating_mul(column.scale));
+                let scaled =
+                    values.iter().zip(columns).map(|(value, column)| value.saturating_mul(column.scale));
                 pprof.values.extend(scaled);
             }
             _ => return false,
@@ -224,7 +225,12 @@ impl<'o> Converter<'o> {
     }
 
     /// The stack of a sample, written out at its first use.
-    fn stack(&mut self, context: &Context<'o, '_>, sample: &Sample, pprof: &mut Pprof<'_>) -> Result<Span, String> {
+    fn stack(
+        &mut self,
+        context: &Context<'o, '_>,
+        sample: &Sample,
+        pprof: &mut Pprof<'_>,
+    ) -> Result<Span, String> {
         let otlp = self.otlp;
         if !otlp.layout.has_stacks() {
             let all = context.profile.location_indices;
@@ -256,7 +262,12 @@ impl<'o> Converter<'o> {
     }
 
     /// Location ids of a stack, leaf first. Locations that say nothing at all, such as entry 0, are no frames.
-    fn expand(&mut self, context: &Context<'o, '_>, stack: Span, pprof: &mut Pprof<'_>) -> Result<Span, String> {
+    fn expand(
+        &mut self,
+        context: &Context<'o, '_>,
+        stack: Span,
+        pprof: &mut Pprof<'_>,
+    ) -> Result<Span, String> {
         let otlp = self.otlp;
         let first = pprof.location_ids.len();
         let all = &otlp.stack_locations[stack.range()];
@@ -281,7 +292,7 @@ impl<'o> Converter<'o> {
     }
 
     /// The position of a function; `None` for the null entry.
-    fn function(&self, tables: &Tables, index: i32) -> Result<Option<usize>, String> {
+    pub(super) fn function(&self, tables: &Tables, index: i32) -> Result<Option<usize>, String> {
         if index == 0 && tables.functions.count == 0 {
             return Ok(None);
         }
@@ -345,136 +356,17 @@ impl<'o> Converter<'o> {
     where
         'o: 'p,
     {
-        let label = self.texts.of_table(self.otlp, tables, at).map_err(|what| format!("attribute {at}: {what}"))?;
+        let label =
+            self.texts.of_table(self.otlp, tables, at).map_err(|what| format!("attribute {at}: {what}"))?;
         Ok(match label {
             Some((key, value)) if key != SERVICE.as_bytes() => (push(pprof, key), push(pprof, value)),
             _ => (0, 0),
         })
     }
-
-    /// Locations, functions and mappings in the order of their first use.
-    fn symbols<'p>(&mut self, tables: &Tables, pprof: &mut Pprof<'p>) -> Result<(), String>
-    where
-        'o: 'p,
-    {
-        let otlp = self.otlp;
-        // Whether each mapping has a location that nobody has symbolised yet.
-        let mut raw = Vec::new();
-        for (id, at) in (1..).zip(std::mem::take(&mut self.locations.used)) {
-            let location = &otlp.locations[at as usize];
-            let first_line = pprof.lines.len();
-            for line in &otlp.lines[location.lines.range()] {
-                if let Some(function) = self.function(tables, line.function)? {
-                    let function_id = u64::from(self.functions.number(function as u32)) + 1;
-                    pprof.lines.push(pprof::Line { function_id, line: line.line });
-                }
-            }
-            let line_count = (pprof.lines.len() - first_line) as u32;
-            let mapping_id = self.mapping(tables, location.mapping)?;
-            raw.resize(self.mappings.used.len(), false);
-            if mapping_id > 0 && line_count == 0 {
-                raw[mapping_id as usize - 1] = true;
-            }
-            pprof.locations.push(pprof::Location {
-                id,
-                mapping_id,
-                address: location.address,
-                first_line: first_line as u32,
-                line_count,
-                is_folded: false,
-            });
-        }
-        for (id, at) in (1..).zip(std::mem::take(&mut self.functions.used)) {
-            let function = &otlp.functions[at as usize];
-            let mut string = |index, what| self.string(tables, index, what, pprof);
-            let name = string(function.name, "string index of a function's name")?;
-            let system_name = string(function.system_name, "string index of a function's system name")?;
-            let filename = string(function.filename, "string index of a function's file name")?;
-            let start_line = function.start_line;
-            pprof.functions.push(pprof::Function { id, name, system_name, filename, start_line });
-        }
-        for (id, at) in (1..).zip(std::mem::take(&mut self.mappings.used)) {
-            let symbolised = !raw[id as usize - 1];
-            self.push_mapping(tables, (id, at as usize), symbolised, pprof)?;
-        }
-        Ok(())
-    }
-
-    /// The id of a mapping; 0 for none and for the null entry.
-    fn mapping(&mut self, tables: &Tables, index: i32) -> Result<u64, String> {
-        if index == ABSENT || (index == 0 && tables.mappings.count == 0) {
-            return Ok(0);
-        }
-        let at = entry(index, tables.mappings, "mapping index")?;
-        let Mapping { memory_start, memory_limit, file_offset, filename, attributes } = self.otlp.mappings[at];
-        if (memory_start, memory_limit, file_offset, filename, attributes.count) == (0, 0, 0, 0, 0) {
-            return Ok(0);
-        }
-        Ok(u64::from(self.mappings.number(at as u32)) + 1)
-    }
-
-    fn push_mapping<'p>(
-        &mut self,
-        tables: &Tables,
-        (id, at): (u64, usize),
-        symbolised: bool,
-        pprof: &mut Pprof<'p>,
-    ) -> Result<(), String>
-    where
-        'o: 'p,
-    {
-        let otlp = self.otlp;
-        let mapping = &otlp.mappings[at];
-        let filename = self.string(tables, mapping.filename, "string index of a mapping's file name", pprof)?;
-        let mut build_id = 0;
-        for index in &otlp.attribute_indices[mapping.attributes.range()] {
-            let at = entry(*index, tables.attributes, "attribute index of a mapping")?;
-            if let Some((BUILD_ID, value)) = self.texts.of_table(otlp, tables, at)? {
-                build_id = push(pprof, value);
-            }
-        }
-        pprof.mappings.push(pprof::Mapping {
-            id,
-            memory_start: mapping.memory_start,
-            memory_limit: mapping.memory_limit,
-            file_offset: mapping.file_offset,
-            filename,
-            build_id,
-            has_functions: symbolised,
-            has_filenames: symbolised,
-            has_line_numbers: symbolised,
-            has_inline_frames: symbolised,
-        });
-        Ok(())
-    }
-
-    /// The index of a string of the table in the pprof.
-    fn string<'p>(
-        &mut self,
-        tables: &Tables,
-        index: i32,
-        what: &str,
-        pprof: &mut Pprof<'p>,
-    ) -> Result<i64, String>
-    where
-        'o: 'p,
-    {
-        if index == 0 && tables.strings.count == 0 {
-            return Ok(0);
-        }
-        let at = entry(index, tables.strings, what)?;
-        if let Some(known) = self.strings.get(at) {
-            return Ok(known);
-        }
-        let bytes = text(self.otlp, tables, Text::Index(index), what)?;
-        let made = push(pprof, bytes);
-        self.strings.set(at, made);
-        Ok(made)
-    }
 }
 
 /// Appends a string; the empty one is there already.
-fn push<'p>(pprof: &mut Pprof<'p>, text: &'p [u8]) -> i64 {
+pub(super) fn push<'p>(pprof: &mut Pprof<'p>, text: &'p [u8]) -> i64 {
     if text.is_empty() {
         return 0;
     }

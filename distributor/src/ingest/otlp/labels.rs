@@ -22,7 +22,7 @@ impl<'o> ScopeLabels<'o> {
         let scope = &otlp.scopes[profile.scope as usize];
         let mut out = Self::default();
         let mut bytes = 0;
-        let mut known = hashbrown::HashSet::from(["__name__", "__delta__", "__otel__"]);
+        let mut known = std::collections::HashSet::from(["__name__", "__delta__", "__otel__"]);
         for at in scope.resource_attributes.range().chain(scope.attributes.range()) {
             let Some((key, value)) = texts.of_own(otlp, tables, at)? else { continue };
             let key = utf8(key, "the key of a resource or scope attribute")?;
@@ -32,7 +32,9 @@ impl<'o> ScopeLabels<'o> {
             }
             bytes += key.len() + value.len();
             if bytes > LABELS_BYTES_MAX {
-                return Err(format!("attributes of the resource and scope have more than {LABELS_BYTES_MAX} bytes"));
+                return Err(format!(
+                    "attributes of the resource and scope have more than {LABELS_BYTES_MAX} bytes"
+                ));
             }
             out.has_service |= key == SERVICE;
             if key == EXECUTABLE {
@@ -71,8 +73,12 @@ impl<'o> ScopeLabels<'o> {
         service_name: &'l str,
     ) -> Vec<(&'l str, &'l str)> {
         // Values of this protocol are never cumulative.
-        let mut labels =
-            vec![("__name__", name), ("__delta__", "false"), ("__otel__", "true"), ("service_name", service_name)];
+        let mut labels = vec![
+            ("__name__", name),
+            ("__delta__", "false"),
+            ("__otel__", "true"),
+            ("service_name", service_name),
+        ];
         let mut named = false;
         for (key, value) in &self.pairs {
             match (*key, service) {

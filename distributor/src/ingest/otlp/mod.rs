@@ -6,6 +6,7 @@
 
 mod convert;
 mod labels;
+mod symbols;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -60,7 +61,12 @@ fn entry(index: i32, table: Span, what: impl Display) -> Result<usize, String> {
 }
 
 /// A text; index 0 is the empty one even where there is no table.
-fn text<'o>(otlp: &Otlp<'o>, tables: &Tables, text: Text<'o>, what: impl Display) -> Result<&'o [u8], String> {
+fn text<'o>(
+    otlp: &Otlp<'o>,
+    tables: &Tables,
+    text: Text<'o>,
+    what: impl Display,
+) -> Result<&'o [u8], String> {
     match text {
         Text::Bytes(bytes) => Ok(bytes),
         Text::Index(0) if tables.strings.count == 0 => Ok(&[]),
@@ -69,7 +75,8 @@ fn text<'o>(otlp: &Otlp<'o>, tables: &Tables, text: Text<'o>, what: impl Display
 }
 
 fn utf8<'o>(bytes: &'o [u8], what: &str) -> Result<&'o str, String> {
-    std::str::from_utf8(bytes).map_err(|_| format!("{what} is not UTF-8: '{}'", String::from_utf8_lossy(bytes)))
+    std::str::from_utf8(bytes)
+        .map_err(|_| format!("{what} is not UTF-8: '{}'", String::from_utf8_lossy(bytes)))
 }
 
 /// Says which profile of an export something is wrong with.

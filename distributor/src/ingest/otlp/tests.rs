@@ -33,7 +33,8 @@ fn part_words<'o>(
         let service = labels.service(part.service);
         let mut pprof = Pprof::default();
         let filled = converter.fill(number, &part, &mut pprof)?;
-        let pairs: Vec<_> = labels.with(name, part.service, &service).into_iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let pairs: Vec<_> =
+            labels.with(name, part.service, &service).into_iter().map(|(k, v)| format!("{k}={v}")).collect();
         out.push(pairs.join(" "));
         out.extend(pprof_words(&pprof));
         if filled.unusable > 0 {
@@ -67,7 +68,8 @@ fn pprof_words(pprof: &Pprof<'_>) -> Vec<String> {
             })
             .collect();
         let labels = &pprof.labels[sample.first_label as usize..][..sample.label_count as usize];
-        let labels: Vec<_> = labels.iter().map(|label| format!("{}={}", text(label.key), text(label.str))).collect();
+        let labels: Vec<_> =
+            labels.iter().map(|label| format!("{}={}", text(label.key), text(label.str))).collect();
         let values = &pprof.values[sample.first_value as usize..][..sample.value_count as usize];
         out.push(format!("{} {{{}}} {values:?}", frames.join("<"), labels.join(",")));
     }
@@ -88,7 +90,11 @@ const A: &str = "__name__=process_cpu __delta__=false __otel__=true service_name
 fn samples_of_cpu_become_cpu_time() {
     let profile = Profile::cpu()
         .sample(Sample::new("main;work", &[3]))
-        .sample(Sample::new("main", &[1]).with(&[("thread.name", "t")]).linked(&[0xab; 16], &[1, 2, 3, 4, 5, 6, 7, 8]))
+        .sample(
+            Sample::new("main", &[1])
+                .with(&[("thread.name", "t")])
+                .linked(&[0xab; 16], &[1, 2, 3, 4, 5, 6, 7, 8]),
+        )
         .sample(Sample::new("", &[2]).linked(&[0; 16], &[0; 8]));
     check(
         &Export::of(SERVICE_A, vec![profile]),
@@ -111,14 +117,34 @@ fn names_and_types() {
         assert_eq!(got[1..].join(" "), want[1]);
     };
     let cpu = Some(("cpu", "nanoseconds"));
-    check(("wall", "nanoseconds"), Some(("wall", "nanoseconds")), 1, ["wall", "wall:nanoseconds per 1 wall:nanoseconds main {} [3]"]);
+    check(
+        ("wall", "nanoseconds"),
+        Some(("wall", "nanoseconds")),
+        1,
+        ["wall", "wall:nanoseconds per 1 wall:nanoseconds main {} [3]"],
+    );
     check(("off_cpu", "nanoseconds"), None, 0, ["off_cpu", "off_cpu:nanoseconds per 0  main {} [3]"]);
-    check(("cpu", "nanoseconds"), cpu, 10, ["process_cpu", "cpu:nanoseconds per 10 cpu:nanoseconds main {} [3]"]);
+    check(
+        ("cpu", "nanoseconds"),
+        cpu,
+        10,
+        ["process_cpu", "cpu:nanoseconds per 10 cpu:nanoseconds main {} [3]"],
+    );
     check(("samples", "count"), cpu, 0, ["process_cpu", "samples:count per 0 cpu:nanoseconds main {} [3]"]);
-    check(("inuse_space", "bytes"), Some(("space", "bytes")), 512, ["space", "inuse_space:bytes per 512 space:bytes main {} [3]"]);
+    check(
+        ("inuse_space", "bytes"),
+        Some(("space", "bytes")),
+        512,
+        ["space", "inuse_space:bytes per 512 space:bytes main {} [3]"],
+    );
     let nameless = Profile::new(("events", "nanoseconds"), None, 0).sample(Sample::new("main", &[3]));
     let got = words(&Export::of(SERVICE_A, vec![nameless]).encode(Release::V1_10));
-    assert!(got[0].starts_with("error: profile 0 of the export (resource 0): its sample type is 'events:nanoseconds'"), "{got:?}");
+    assert!(
+        got[0].starts_with(
+            "error: profile 0 of the export (resource 0): its sample type is 'events:nanoseconds'"
+        ),
+        "{got:?}"
+    );
 }
 
 #[test]
@@ -168,7 +194,10 @@ fn frames_that_nobody_has_symbolised_keep_their_place() {
 
 #[test]
 fn attributes_become_labels() {
-    let mut resource = Resource { attributes: attributes(&[("host.name", "h"), ("empty", ""), ("__name__", "x")]), ..Resource::default() };
+    let mut resource = Resource {
+        attributes: attributes(&[("host.name", "h"), ("empty", ""), ("__name__", "x")]),
+        ..Resource::default()
+    };
     resource.attributes.push(("pid".to_owned(), 7.into()));
     resource.attributes.push(("one".to_owned(), AttributeValue::List(vec![5.into()])));
     resource.attributes.push(("two".to_owned(), AttributeValue::List(vec![5.into(), 6.into()])));
@@ -177,7 +206,10 @@ fn attributes_become_labels() {
     resource.scope_attributes = attributes(&[("host.name", "second"), ("scope", "s")]);
     resource.profiles = vec![Profile::cpu().sample(Sample::new("main", &[1]))];
     let want = "__name__=process_cpu __delta__=false __otel__=true service_name=unknown_service host.name=h pid=7 one=5 scope=s";
-    check(&Export { resources: vec![resource] }, &[want, "cpu:nanoseconds per 10000000 cpu:nanoseconds", "main {} [10000000]"]);
+    check(
+        &Export { resources: vec![resource] },
+        &[want, "cpu:nanoseconds per 10000000 cpu:nanoseconds", "main {} [10000000]"],
+    );
 }
 
 #[test]
@@ -188,7 +220,8 @@ fn services_of_samples_split_a_profile() {
         .sample(sample("y", &[]))
         .sample(sample("z", &[("service.name", "b")]));
     let types = "cpu:nanoseconds per 10000000 cpu:nanoseconds";
-    let want = [&A.replace("=a", "=b"), types, "x {k=v} [10000000]", "z {} [10000000]", A, types, "y {} [10000000]"];
+    let want =
+        [&A.replace("=a", "=b"), types, "x {k=v} [10000000]", "z {} [10000000]", A, types, "y {} [10000000]"];
     check(&Export::of(SERVICE_A, vec![profile]), &want);
 }
 
@@ -222,7 +255,9 @@ fn with_sample(sample: &[u8]) -> Vec<u8> {
     for field in [1, 3, 4, 6] {
         wire::bytes(&mut dictionary, field, b"");
     }
-    ["", "samples", "count", "cpu", "nanoseconds"].iter().for_each(|text| wire::bytes(&mut dictionary, 5, text.as_bytes()));
+    ["", "samples", "count", "cpu", "nanoseconds"]
+        .iter()
+        .for_each(|text| wire::bytes(&mut dictionary, 5, text.as_bytes()));
     // A location of function 9, and one of mapping 9.
     wire::bytes(&mut dictionary, 2, b"");
     wire::bytes(&mut dictionary, 2, &[0x1a, 2, 8, 9]);
@@ -241,12 +276,24 @@ fn with_sample(sample: &[u8]) -> Vec<u8> {
 fn indices_that_point_nowhere_are_named() {
     let check = |sample: &[u8], want: &str| {
         let got = words(&with_sample(sample)).join(" ");
-        assert!(got.starts_with("error: profile 0 of the export (resource 0): ") && got.contains(want), "{got}");
+        assert!(
+            got.starts_with("error: profile 0 of the export (resource 0): ") && got.contains(want),
+            "{got}"
+        );
     };
     let value = &[0x22, 1, 5];
-    check(&[&[8, 9], &value[..]].concat(), "sample 0: stack index 9 is outside of its table, which has 4 entries");
-    check(&[&[8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], &value[..]].concat(), "sample 0: stack index -1 is outside");
-    check(&[&[8, 1], &value[..]].concat(), "sample 0: location index 77 is outside of its table, which has 3 entries");
+    check(
+        &[&[8, 9], &value[..]].concat(),
+        "sample 0: stack index 9 is outside of its table, which has 4 entries",
+    );
+    check(
+        &[&[8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], &value[..]].concat(),
+        "sample 0: stack index -1 is outside",
+    );
+    check(
+        &[&[8, 1], &value[..]].concat(),
+        "sample 0: location index 77 is outside of its table, which has 3 entries",
+    );
     check(&[&[8, 2], &value[..]].concat(), "sample 0: function index 9 is outside");
     check(&[&[8, 3], &value[..]].concat(), "mapping index 9 is outside");
     check(&[&[0x12, 1, 3], &value[..]].concat(), "sample 0: attribute index 3 is outside");
@@ -264,7 +311,11 @@ fn stacks_are_cut_and_profiles_given_up_at_their_limits() {
     let part = Part { service: Service::Resource, samples: None };
     let mut pprof = Pprof::default();
     Converter::new(&otlp, &texts, 3, usize::MAX).fill(0, &part, &mut pprof).expect("valid");
-    assert_eq!(pprof_words(&pprof)[1..], ["f2<f1<f0 {} [10000000]", "f0 {} [10000000]"], "the root side stays");
+    assert_eq!(
+        pprof_words(&pprof)[1..],
+        ["f2<f1<f0 {} [10000000]", "f0 {} [10000000]"],
+        "the root side stays"
+    );
     let filled = Converter::new(&otlp, &texts, 1000, 20).fill(0, &part, &mut pprof).expect("valid");
     assert!(filled.bytes > 20 && pprof.samples.len() == 1, "{filled:?}");
 }

@@ -79,6 +79,7 @@ fn pair<'o>(
     what: &str,
 ) -> Result<(&'o str, &'o str), String> {
     let ty = text(otlp, tables, Text::Index(value_type.ty), format_args!("string index of the {what}"))?;
-    let unit = text(otlp, tables, Text::Index(value_type.unit), format_args!("string index of the {what}'s unit"))?;
+    let unit =
+        text(otlp, tables, Text::Index(value_type.unit), format_args!("string index of the {what}'s unit"))?;
     Ok((utf8(ty, what)?, utf8(unit, what)?))
 }
