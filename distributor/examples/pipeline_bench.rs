@@ -56,6 +56,7 @@ fn main() {
                 series,
                 raw: &raw,
                 annotations: Vec::new(),
+                size_bytes: raw.len(),
             };
             let rules =
                 TenantRules { limits: &limits, series: &rules, sample_types: None, now: TimestampNs(1) };

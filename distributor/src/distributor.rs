@@ -2,7 +2,6 @@
 //!
 //! Must not know: wire messages.
 
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,24 +11,20 @@ use bytes::Bytes;
 use hearth_cluster::push::{PushError, PushOutcome, PushTarget};
 use hearth_common::units::si_bytes;
 use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, TenantId, TenantLimits};
-use hearth_formats::gunzip::{InflateError, Inflater, is_gzip};
 use hearth_formats::pprof::Pprof;
 use hearth_model::labels::NAME;
 use prometheus_client::registry::Registry;
 
 use crate::labels;
 use crate::metrics::Metrics;
+use crate::otlp;
 use crate::pipeline::{Done, Part, TenantRules, Work};
 use crate::records::PartId;
 use crate::reject::{Reason, Rejected};
 use crate::rid::{self, Occurrences, Origin};
+use crate::scratch::{Scratch, body_limit_bytes, decoded, with_scratch};
 use crate::tenant::{Compiled, Tenant, TenantStates};
 use crate::usage::{self, Verdict};
-
-/// A request of at least so many bytes is worked on apart from the threads that serve sockets.
-const INLINE_BYTES_MAX: usize = 1 << 20;
-/// Buffers of a thread that have grown beyond this are given back.
-const KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// What a distributor is made of.
 #[derive(Debug)]
@@ -112,8 +107,23 @@ pub struct Prepared {
     bytes: Vec<usize>,
     /// The first part that was rejected.
     error: Option<(u32, Rejected)>,
+    /// The first that was rejected for what is not the client's mistake.
+    passing: Option<Rejected>,
+    /// All parts that were rejected.
+    failed: Vec<u32>,
     /// Until this time of the clock the answer waits, if all is well.
     not_before: Duration,
+}
+
+/// What became of a push, part by part.
+#[derive(Debug, Default)]
+pub(crate) struct Delivery {
+    /// The error of the first part that has one.
+    pub(crate) first: Option<DistributeError>,
+    /// The first error that may pass, if the same is sent once more: a limit, or a defect.
+    pub(crate) passing: Option<DistributeError>,
+    /// The parts that have one; a part may be named twice.
+    pub(crate) failed: Vec<u32>,
 }
 
 impl Prepared {
@@ -150,19 +160,12 @@ pub(crate) struct Sent<'a> {
     pub(crate) labels: &'a [(&'a str, &'a str)],
     /// Bytes of the profile as sent.
     pub(crate) compressed_bytes: usize,
-    /// The decoded bytes.
+    /// The decoded bytes; empty when it has none of its own.
     pub(crate) raw: &'a [u8],
+    /// Its size: of the decoded bytes, or what they would be.
+    pub(crate) size_bytes: usize,
     /// Seconds that parsing took.
     pub(crate) parse_seconds: f64,
-}
-
-/// Buffers of a thread.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch {
-    pub(crate) inflater: Inflater,
-    pub(crate) raw: Vec<u8>,
-    pub(crate) pprof: Pprof<'static>,
-    pub(crate) work: Work,
 }
 
 impl Distributor {
@@ -216,10 +219,25 @@ impl Distributor {
         Ok(request.prepared)
     }
 
+    /// Works on all profiles of an OTLP export in protobuf, as [`Self::prepare`] does on those of a push.
+    pub fn prepare_otlp(&self, tenant: &TenantId, export: &[u8]) -> Result<Prepared, Rejected> {
+        otlp::prepare(self, tenant, export, otlp::Encoding::Protobuf).map(|(prepared, _)| prepared)
+    }
+
     /// Sends what was prepared; the first error of any part is the answer.
     pub async fn send(&self, tenant: &TenantId, prepared: Prepared) -> Result<(), DistributeError> {
-        let Prepared { records, parts, bytes, error, not_before } = prepared;
+        self.deliver(tenant, prepared).await?.first.map_or(Ok(()), Err)
+    }
+
+    /// Sends what was prepared; errors of parts stand in the result.
+    pub(crate) async fn deliver(
+        &self,
+        tenant: &TenantId,
+        prepared: Prepared,
+    ) -> Result<Delivery, DistributeError> {
+        let Prepared { records, parts, bytes, error, passing, failed, not_before } = prepared;
         let mut first = error.map(|(part, error)| (part, DistributeError::from(error)));
+        let mut delivery = Delivery { first: None, passing: passing.map(DistributeError::from), failed };
         if !records.is_empty() {
             let outcomes = self.target.push(records).await?;
             let state = self.tenants.of(tenant, &self.metrics)?;
@@ -230,19 +248,22 @@ impl Distributor {
                     let reason = if reason == "series_limit" { Reason::SeriesLimit } else { Reason::Unknown };
                     state.metrics.discard(reason, bytes.get(part as usize).copied().unwrap_or(0));
                 }
+                let error = DistributeError::Refused { kind, message };
+                delivery.failed.push(part);
+                if kind != ErrorKind::InvalidArgument && delivery.passing.is_none() {
+                    delivery.passing = Some(error.clone());
+                }
                 if first.as_ref().is_none_or(|(other, _)| part < *other) {
-                    first = Some((part, DistributeError::Refused { kind, message }));
+                    first = Some((part, error));
                 }
             }
         }
-        if let Some((_, error)) = first {
-            return Err(error);
-        }
+        delivery.first = first.map(|(_, error)| error);
         let wait = not_before.saturating_sub(self.clock.monotonic());
-        if !wait.is_zero() {
+        if delivery.first.is_none() && !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        Ok(())
+        Ok(delivery)
     }
 
     /// Starts a request of a tenant.
@@ -286,8 +307,15 @@ impl Distributor {
                 .parse(raw)
                 .map_err(|error| Rejected::malformed(format!("failed to parse profile: {error}")))?;
             let parse_seconds = self.clock.monotonic().saturating_sub(started).as_secs_f64();
-            let sent =
-                Sent { origin, client_id, labels, compressed_bytes: profile.len(), raw, parse_seconds };
+            let sent = Sent {
+                origin,
+                client_id,
+                labels,
+                compressed_bytes: profile.len(),
+                raw,
+                size_bytes: raw.len(),
+                parse_seconds,
+            };
             let outcome = self.part(request, work, &mut pprof, &sent);
             *kept = pprof.recycle();
             outcome
@@ -305,7 +333,7 @@ impl Distributor {
     ) -> Result<(), Rejected> {
         let series = labels::with_defaults(sent.labels);
         let label_bytes: usize = series.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let bytes = label_bytes + sent.raw.len();
+        let bytes = label_bytes + sent.size_bytes;
         let state = Arc::clone(&request.state);
         let metrics = state.metrics.of_type(labels::get(&series, NAME).unwrap_or_default());
         metrics.compressed.observe(sent.compressed_bytes as f64);
@@ -335,7 +363,7 @@ impl Distributor {
         metrics.symbols_bytes.observe(done.symbols_bytes as f64);
         state.metrics.normalized_stage.observe(done.record_bytes as f64);
         if done.groups_dropped > 0 {
-            let bytes = if done.records == 0 { sent.raw.len() } else { 0 };
+            let bytes = if done.records == 0 { sent.size_bytes } else { 0 };
             state.metrics.discard_several(Reason::DroppedByRelabelRules, done.groups_dropped, bytes);
         }
         Ok(())
@@ -358,7 +386,7 @@ impl Distributor {
         let Verdict::Keep(annotations) = verdict else { return Ok(None) };
         let occurrence = request.occurrences.next(hash);
         let id = PartId { tenant: request.tenant, hash, occurrence };
-        let part = Part { id, series, raw: sent.raw, annotations };
+        let part = Part { id, series, raw: sent.raw, size_bytes: sent.size_bytes, annotations };
         let rules = TenantRules {
             limits: &request.limits,
             series: &request.rules.series,
@@ -391,6 +419,10 @@ impl Request<'_> {
         if let Err(error) = outcome {
             self.prepared.records.truncate(records);
             self.state.metrics.discard(error.reason, self.prepared.bytes[part as usize]);
+            self.prepared.failed.push(part);
+            if error.kind != ErrorKind::InvalidArgument && self.prepared.passing.is_none() {
+                self.prepared.passing = Some(error.clone());
+            }
             self.prepared.error.get_or_insert((part, error));
         }
         self.prepared.parts.resize(self.prepared.records.len(), part);
@@ -407,61 +439,4 @@ impl Request<'_> {
     pub(crate) fn finish(self) -> Prepared {
         self.prepared
     }
-}
-
-/// The bytes of a profile: inflated into `buffer` when they are gzip.
-pub(crate) fn decoded<'b>(
-    inflater: &mut Inflater,
-    profile: &'b [u8],
-    limits: &TenantLimits,
-    buffer: &'b mut Vec<u8>,
-) -> Result<&'b [u8], Rejected> {
-    let own = limits.max_profile_size_bytes;
-    let limit = if own == 0 { body_limit_bytes(limits) } else { own };
-    let too_large = || {
-        let message =
-            format!("uncompressed profile payload size exceeds limit of {}", si_bytes(limit as u64));
-        Rejected::invalid(Reason::ProfileSizeLimit, message)
-    };
-    if !is_gzip(profile) {
-        return if profile.len() > limit { Err(too_large()) } else { Ok(profile) };
-    }
-    match inflater.inflate(profile, limit, buffer) {
-        Ok(()) => Ok(buffer),
-        Err(InflateError::TooLarge { .. }) => Err(too_large()),
-        Err(error) => Err(Rejected::malformed(format!("failed to decompress profile: {error}"))),
-    }
-}
-
-/// Bytes of a request body; `usize::MAX` when the limit is off.
-pub(crate) fn body_limit_bytes(limits: &TenantLimits) -> usize {
-    let bytes = limits.ingestion_body_limit_mb * 1_048_576.0;
-    if bytes > 0.0 { bytes as usize } else { usize::MAX }
-}
-
-/// Runs work that may take long: where it is, when it is short or when the runtime has one thread.
-pub(crate) fn blocking<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    let several = |handle: tokio::runtime::Handle| {
-        handle.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread
-    };
-    if bytes >= INLINE_BYTES_MAX && tokio::runtime::Handle::try_current().is_ok_and(several) {
-        return tokio::task::block_in_place(work);
-    }
-    work()
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Option<Box<Scratch>>> = const { RefCell::new(None) };
-}
-
-/// Lends the buffers of this thread; they are lost when `work` panics.
-fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
-    SCRATCH.with(|kept| {
-        let mut scratch = kept.borrow_mut().take().unwrap_or_default();
-        let out = work(&mut scratch);
-        if scratch.raw.capacity() <= KEPT_BYTES_MAX {
-            *kept.borrow_mut() = Some(scratch);
-        }
-        out
-    })
 }

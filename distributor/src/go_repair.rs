@@ -24,10 +24,10 @@ pub(crate) struct Stripped {
 }
 
 impl Stripped {
-    /// Looks for names to shorten; `raw` are the bytes that all strings borrow from.
+    /// Looks for names to shorten; `raw` are the bytes that all strings borrow from, or none where these are not at hand.
     pub(crate) fn new(raw: &[u8], strings: &[&str]) -> Self {
         let mut out = Self::default();
-        if memchr::memmem::find(raw, SHAPE.as_bytes()).is_none() {
+        if !raw.is_empty() && memchr::memmem::find(raw, SHAPE.as_bytes()).is_none() {
             return out;
         }
         for (at, name) in (0..).zip(strings) {

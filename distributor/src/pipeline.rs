@@ -28,10 +28,12 @@ pub struct Part<'a> {
     pub id: PartId<'a>,
     /// Labels of its series, with defaults, sorted.
     pub series: Vec<Label<'a>>,
-    /// The decoded bytes that its strings borrow from.
+    /// The decoded bytes that its strings borrow from; empty when it has none of its own.
     pub raw: &'a [u8],
     /// What is noted of it: keys and JSON.
     pub annotations: Vec<(&'static str, String)>,
+    /// Its size: of the decoded bytes, or what they would be.
+    pub size_bytes: usize,
 }
 
 /// A tenant's rules as they are now.
@@ -95,7 +97,7 @@ impl Work {
     ) -> Result<Done, Rejected> {
         let spy = labels::get(&part.series, SPY).and_then(language::of_spy);
         let language = spy.unwrap_or_else(|| language::of_strings(&pprof.strings));
-        let time = validate::profile(pprof, part.raw.len(), &part.series, rules.limits, rules.now)?;
+        let time = validate::profile(pprof, part.size_bytes, &part.series, rules.limits, rules.now)?;
         let symbols_bytes = pprof.strings.iter().map(|text| text.len() + 2).sum();
         let mut strings: Vec<&str> =
             std::mem::take(&mut self.strings).into_iter().map(|_| -> &'a str { "" }).collect();

@@ -22,6 +22,13 @@ pub enum Origin<'a> {
         /// `format`.
         format: &'a str,
     },
+    /// OTLP: which profile of which export. Its bytes mean nothing without those of the whole export.
+    Otlp {
+        /// Hash of the whole export, decompressed.
+        export: u128,
+        /// Number of the profile in it.
+        profile: u32,
+    },
 }
 
 /// Identity of one part of a request, before its occurrence number.
@@ -39,6 +46,11 @@ pub fn part(
             text(&mut hash, "ingest.1");
             [name, from, until, format].into_iter().for_each(|part| text(&mut hash, part));
         }
+        Origin::Otlp { export, profile } => {
+            text(&mut hash, "otlp.profiles.1");
+            hash.update(&export.to_le_bytes());
+            hash.update(&profile.to_le_bytes());
+        }
     }
     text(&mut hash, tenant.as_str());
     text(&mut hash, client_id);
@@ -47,6 +59,11 @@ pub fn part(
     pairs(&mut hash, &sorted);
     hash.update(&xxh3_128(decoded).to_le_bytes());
     hash.digest128()
+}
+
+/// The hash of an export for [`Origin::Otlp`].
+pub fn export(bytes: &[u8]) -> u128 {
+    xxh3_128(bytes)
 }
 
 /// Numbers equal parts of one request: 0, 1, 2 …
@@ -122,6 +139,9 @@ mod tests {
             part(Origin::Push, &tenant, "", &labels[..1], b"profile"),
             part(ingest, &tenant, "", &labels, b"profile"),
             part(later, &tenant, "", &labels, b"profile"),
+            part(Origin::Otlp { export: export(b"profile"), profile: 0 }, &tenant, "", &labels, b""),
+            part(Origin::Otlp { export: export(b"profile"), profile: 1 }, &tenant, "", &labels, b""),
+            part(Origin::Otlp { export: export(b"profilf"), profile: 0 }, &tenant, "", &labels, b""),
         ];
         let count = all.len();
         all.sort_unstable();

@@ -74,6 +74,7 @@ fn stored(samples: &[Sample], work: &mut Work) -> Sums {
         id: PartId { tenant: &tenant, hash: 1, occurrence: 0 },
         series,
         raw: &raw,
+        size_bytes: raw.len(),
         annotations: Vec::new(),
     };
     let rules = TenantRules { limits: &limits, series: &rules, sample_types: None, now: TimestampNs(5) };

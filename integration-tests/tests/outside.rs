@@ -19,10 +19,12 @@ fn run(command: &mut Command) -> String {
 }
 
 /// Parts of steps' names: formats that this version does not take yet.
-const LATER_FORMATS: &[&str] =
-    &["trie", "tree", "speedscope", "ss-", "otlp", "otel", "unknown_service"];
+const LATER_FORMATS: &[&str] = &["trie", "tree", "speedscope", "ss-"];
 /// Steps that ask about all services at once, those of later formats too.
 const LATER_STEPS: &[&str] = &["types", "series", "services"];
+
+/// Steps that the reference answers with 500, and Hearth with 400: the sender's mistake.
+const MISTAKES: &[&str] = &["otlp/no-dictionary"];
 
 /// Steps of the basic suite where only an inexact answer passes: the reference's second engine cuts each of four profiles to
 /// 100 nodes before it adds them up (its first engine does not keep these types), and so counts some values at other nodes.
@@ -66,6 +68,7 @@ fn conformance_ingest() {
     let hearth = Hearth::start(&Options::plain(&data.path().join("data")));
     let Some((mut failed, text)) = conformance("ingest", &hearth) else { return };
     let all = failed.len();
+    failed.retain(|id| !MISTAKES.contains(&&**id));
     failed.retain(|id| !LATER_FORMATS.iter().any(|part| id.contains(part)) && !LATER_STEPS.contains(&&**id));
     report(
         "conformance",

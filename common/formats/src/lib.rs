@@ -8,6 +8,7 @@ pub mod attime;
 pub mod folded;
 pub mod gunzip;
 pub mod jfr;
+pub mod otlp;
 pub mod pprof;
 pub mod record;
 mod wire;

@@ -3,7 +3,7 @@
 use crate::pprof::{PprofError, Result};
 
 pub(crate) const VARINT: u8 = 0;
-const FIXED64: u8 = 1;
+pub(crate) const FIXED64: u8 = 1;
 /// Largest field number of protobuf.
 const FIELD_MAX: u64 = (1 << 29) - 1;
 pub(crate) const LEN: u8 = 2;
@@ -78,6 +78,20 @@ impl<'a> Reader<'a> {
         }
         self.at = start + length as usize;
         Ok(Reader { bytes: self.bytes, at: start, end: self.at })
+    }
+
+    /// Where the walk stands, in bytes of the whole input.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn fixed64(&mut self) -> Result<u64> {
+        let rest = self.rest();
+        let Some((number, _)) = rest.split_first_chunk::<8>() else {
+            return Err(PprofError::Truncated(self.end));
+        };
+        self.at += 8;
+        Ok(u64::from_le_bytes(*number))
     }
 
     #[inline(always)]

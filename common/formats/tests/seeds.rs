@@ -8,6 +8,7 @@ use hearth_formats::folded::TextStacks;
 use hearth_formats::gunzip::inflate_capped;
 use hearth_formats::jfr::Recording;
 use hearth_formats::jfr::snapshot::LabelsSnapshot;
+use hearth_formats::otlp::{Otlp, json};
 use hearth_formats::pprof::Pprof;
 use hearth_formats::record::{Record, decode};
 use hearth_formats::{app_name, attime};
@@ -41,6 +42,20 @@ fn pprof() {
         assert!(pprof.location_ids.capacity() <= 2 * bytes.len() + 8);
         assert!(pprof.values.capacity() <= 2 * bytes.len() + 8);
         assert!(pprof.strings.capacity() <= 2 * bytes.len() + 8);
+    });
+}
+
+#[test]
+fn otlp() {
+    each_variant("otlp", |bytes| {
+        if let Ok(otlp) = Otlp::parse(bytes) {
+            assert!(otlp.values.capacity() + otlp.samples.capacity() <= 4 * bytes.len() + 16);
+            assert!(otlp.stack_locations.capacity() + otlp.strings.capacity() <= 4 * bytes.len() + 16);
+        }
+        if let Ok((protobuf, layout)) = json::to_protobuf(bytes) {
+            assert!(protobuf.len() <= 8 * bytes.len());
+            let _ = json::parse(&protobuf, layout);
+        }
     });
 }
 
@@ -137,6 +152,7 @@ fn write_seeds() {
     }
     let snapshot = b"\x0a\x0a\x08\x03\x12\x06\x0a\x04\x08\x01\x10\x02\x12\x08\x08\x01\x12\x04path\x12\x08\x08\x02\x12\x04slow";
     write("jfr/snapshot", snapshot);
+    write_otlp(&write);
     write("gunzip/cpu", &hearth_testkit::gzip(&plain));
     write("gunzip/zeros", &hearth_testkit::gzip(&vec![0; 1 << 20])[..]);
     write("gunzip/two-members", &[hearth_testkit::gzip(b"one"), hearth_testkit::gzip(b"two")].concat());
@@ -147,4 +163,18 @@ fn write_seeds() {
         "selector/types",
         b"{__profile_type__=\"process_cpu:cpu:nanoseconds:cpu:nanoseconds\",a=~\"b.*|c\",d!=\"\"}",
     );
+}
+
+/// An export in each layout, and one in JSON.
+fn write_otlp(write: &dyn Fn(&str, &[u8])) {
+    use hearth_testkit::otlp::{Export, Profile, Release, Sample};
+    let profile = Profile { time_ns: 1_700_000_000_000_000_000, ..Profile::cpu() }
+        .sample(Sample::new("main;0x5000", &[3]).with(&[("thread", "a")]).linked(&[1; 16], &[2; 8]))
+        .sample(Sample::new("main", &[1, 2]).at(&[5, 6]));
+    let export = Export::of(&[("service.name", "a")], vec![profile]);
+    for release in Release::ALL {
+        write(&format!("otlp/{release:?}").to_lowercase(), &export.encode(release));
+    }
+    let json = br#"{"resourceProfiles":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"a"}}]},"scopeProfiles":[{"profiles":[{"sampleType":{"typeStrindex":1},"samples":[{"stackIndex":0,"values":["3"],"linkIndex":1}]}]}]}],"dictionary":{"stringTable":["","samples"],"linkTable":[{},{"spanId":"0202020202020202"}]}}"#;
+    write("otlp/json", json);
 }

@@ -95,7 +95,7 @@ impl App {
                 let text = format!("Invalid header format: {part}\n");
                 ((StatusCode::BAD_REQUEST, text).into_response(), self.not_found.clone())
             }
-            Ok(capabilities) => match self.methods.get(request.uri().path()) {
+            Ok(capabilities) => match self.method(&request) {
                 Some(entry) => {
                     let _in_flight = self.metrics.start(&method, &entry.label);
                     let answer = AssertUnwindSafe(self.rpc(entry, capabilities, request, &held));
@@ -112,6 +112,11 @@ impl App {
         self.metrics.observe(&method, &label, response.status().as_u16(), took);
         drop(held);
         response
+    }
+
+    fn method<B>(&self, request: &Request<B>) -> Option<&Entry> {
+        let entry = self.methods.get(request.uri().path())?;
+        (!entry.method.grpc_only || is_grpc(request.headers())).then_some(entry)
     }
 
     async fn rpc(

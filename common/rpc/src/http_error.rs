@@ -31,6 +31,11 @@ impl HttpError {
         Self { status, code, message: message.into(), retry_after: None, text: false }
     }
 
+    /// When a retry may help, as a header says it.
+    pub fn retry_after(&self) -> Option<&HeaderValue> {
+        self.retry_after.as_ref()
+    }
+
     /// A plain route that needs a tenant was called without one: text, unlike every other error.
     pub(crate) fn no_tenant() -> Self {
         Self { text: true, ..Self::with_status(401, "no org id") }

@@ -36,6 +36,8 @@ pub(crate) type Call = Arc<
 pub(crate) struct Method {
     pub(crate) auth: Auth,
     pub(crate) call: Call,
+    /// Whether its path is a plain one for everything but gRPC.
+    pub(crate) grpc_only: bool,
 }
 
 /// Methods by path, and plain routes.
@@ -75,7 +77,25 @@ impl Routes {
                 encode(&response, format)
             })
         });
-        self.methods.insert(path, Method { auth, call });
+        self.methods.insert(path, Method { auth, call, grpc_only: false });
+        self
+    }
+
+    /// Adds a unary method that only gRPC reaches, by its path; its messages are bytes to this crate. What is not gRPC on this
+    /// path is a plain request.
+    #[must_use]
+    pub fn grpc<F, Fut>(mut self, path: &'static str, auth: Auth, handler: F) -> Self
+    where
+        F: Fn(RequestContext, Bytes) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Bytes, RpcError>> + Send + 'static,
+    {
+        let call: Call = Arc::new(move |context, bytes, format| match format {
+            CodecFormat::Json => Box::pin(std::future::ready(Err(RpcError::unimplemented(
+                "JSON in gRPC: send protobuf, or JSON over plain HTTP",
+            )))),
+            _ => Box::pin(handler(context, bytes)),
+        });
+        self.methods.insert(path, Method { auth, call, grpc_only: true });
         self
     }
 

@@ -9,6 +9,7 @@
 //! - [`clock`]: time that passes when a test says so.
 //! - [`s3`]: a real S3 server, and [`fault_proxy`]: a proxy that fails as a test says.
 //! - [`report`]: what CI prints at its end of tests that were skipped, and figures.
+//! - [`otlp`]: exports of OTLP profiles in the layout of any release.
 //! - [`files`]: the real profiles that lie beside the project, when they do.
 //!
 //! Clear before fast; must not be used outside tests.
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod fault_proxy;
 pub mod files;
 pub mod jfr;
+pub mod otlp;
 pub mod pprof;
 pub mod raw;
 pub mod records;

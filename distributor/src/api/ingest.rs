@@ -16,13 +16,14 @@ use http::{HeaderMap, header};
 
 use super::form;
 use crate::Distributor;
-use crate::distributor::{DistributeError, Prepared, Scratch, Sent, blocking, body_limit_bytes, decoded};
+use crate::distributor::{DistributeError, Prepared, Sent};
 use crate::ingest::params::{Format, Params};
 use crate::ingest::pprof::{Quirks, TypeConfigs, mend_time, name};
 use crate::ingest::text::{TextProfile, to_pprof};
 use crate::ingest::{SeriesLabels, profile_type};
 use crate::reject::{Reason, Rejected};
 use crate::rid::Origin;
+use crate::scratch::{Scratch, blocking, body_limit_bytes, decoded};
 
 /// Takes one profile.
 pub(crate) async fn ingest(
@@ -141,6 +142,7 @@ impl Ingest<'_> {
                 labels: &labels,
                 compressed_bytes: profile.len(),
                 raw,
+                size_bytes: raw.len(),
                 parse_seconds,
             };
             let quirks = Quirks::new(&pprof, &self.params.spy, configs);
@@ -184,6 +186,7 @@ impl Ingest<'_> {
                 labels: &labels,
                 compressed_bytes: body.len(),
                 raw: body,
+                size_bytes: body.len(),
                 parse_seconds: 0.0,
             };
             self.distributor.part(request, &mut scratch.work, &mut pprof, &sent)

@@ -6,7 +6,8 @@ use hearth_proto::push::v1::{PushRequest, PushResponse};
 use hearth_rpc::{RequestContext, RpcError};
 
 use crate::Distributor;
-use crate::distributor::{DistributeError, PushSeries, blocking};
+use crate::distributor::{DistributeError, PushSeries};
+use crate::scratch::blocking;
 
 /// Takes profiles; annotations of clients are dropped.
 pub(crate) async fn push(

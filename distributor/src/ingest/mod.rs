@@ -1,8 +1,10 @@
-//! `/ingest`: what a request of the older protocol means (api-semantics §3.12). Pure: parameters and bytes to labels and pprof.
+//! `/ingest` and OTLP: what requests of other protocols mean (api-semantics §3.12, §3.13). Pure: parameters and bytes to labels
+//! and pprof.
 //!
 //! Must not know: HTTP, limits, records.
 
 pub(crate) mod jfr;
+pub(crate) mod otlp;
 pub(crate) mod params;
 pub(crate) mod pprof;
 pub(crate) mod profile_type;

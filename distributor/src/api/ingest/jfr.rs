@@ -10,10 +10,11 @@ use hearth_model::labels::SERVICE_NAME;
 use hearth_rpc::HttpError;
 
 use super::{Ingest, form, rejected};
-use crate::distributor::{Prepared, Scratch, Sent, blocking, body_limit_bytes, decoded};
+use crate::distributor::{Prepared, Sent};
 use crate::ingest::SeriesLabels;
 use crate::ingest::jfr::{Timing, profiles};
 use crate::reject::{Reason, Rejected};
+use crate::scratch::{Scratch, blocking, body_limit_bytes, decoded};
 
 /// The label that says what the profiler samples by.
 const JFR_EVENT: &str = "jfr_event";
@@ -94,6 +95,7 @@ impl Ingest<'_> {
                     labels: &labels,
                     compressed_bytes: std::mem::take(&mut compressed_bytes),
                     raw: &profile.pprof,
+                    size_bytes: profile.pprof.len(),
                     parse_seconds: std::mem::take(&mut parse_seconds),
                 };
                 self.distributor.part(request, work, &mut pprof, &sent)?;

@@ -1,0 +1,85 @@
+//! What the values of a profile are: its name, its sample types, and what values are multiplied by.
+
+use hearth_formats::otlp::{Otlp, Profile, Tables, Text, ValueType};
+
+use super::{text, utf8};
+
+/// A sample type as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Column<'o> {
+    /// Type.
+    pub(super) ty: &'o str,
+    /// Unit.
+    pub(super) unit: &'o str,
+    /// What values are multiplied by.
+    pub(super) scale: i64,
+    /// Whether a value counts samples as sent, so that it is at least the number of its timestamps.
+    pub(super) counts: bool,
+}
+
+/// The types of a profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Types<'o> {
+    /// The profile's `__name__`.
+    pub(super) name: &'o str,
+    /// Its sample types.
+    pub(super) columns: Vec<Column<'o>>,
+    /// Its period type and unit.
+    pub(super) period: Option<(&'o str, &'o str)>,
+}
+
+const CPU: (&str, &str) = ("cpu", "nanoseconds");
+const OFF_CPU: (&str, &str) = ("off_cpu", "nanoseconds");
+const SAMPLES: (&str, &str) = ("samples", "count");
+
+impl<'o> Types<'o> {
+    /// Counts of samples with a period of CPU time become CPU time; a profile is otherwise named by its period type.
+    pub(super) fn new(otlp: &'o Otlp<'o>, profile: &Profile) -> Result<Self, String> {
+        let tables = &otlp.tables[profile.tables as usize];
+        let mut types = Vec::new();
+        for ty in &otlp.sample_types[profile.sample_types.range()] {
+            types.push(pair(otlp, tables, *ty, "sample type")?);
+        }
+        let Some(first) = types.first().copied() else {
+            return Err("it has no sample type".to_owned());
+        };
+        let period = match profile.period_type {
+            Some(ty) => Some(pair(otlp, tables, ty, "period type")?).filter(|(ty, _)| !ty.is_empty()),
+            None => None,
+        };
+        let name = match period {
+            Some(CPU) if types.contains(&SAMPLES) || types.contains(&CPU) => "process_cpu",
+            Some((name, _)) => name,
+            None if first == OFF_CPU => OFF_CPU.0,
+            None => {
+                let (ty, unit) = first;
+                return Err(format!(
+                    "its sample type is '{ty}:{unit}' and it has no period type, which gives a profile its name: set \
+                     period_type (only 'off_cpu:nanoseconds' needs none)"
+                ));
+            }
+        };
+        // Where CPU time is there already, or nobody knows how much a sample is worth, counts stay counts.
+        let timed = period == Some(CPU) && profile.period > 0 && !types.contains(&CPU);
+        let column = |(ty, unit)| {
+            let counts = (ty, unit) == SAMPLES;
+            match counts && timed {
+                true => Column { ty: CPU.0, unit: CPU.1, scale: profile.period, counts },
+                false => Column { ty, unit, scale: 1, counts },
+            }
+        };
+        Ok(Self { name, columns: types.into_iter().map(column).collect(), period })
+    }
+}
+
+fn pair<'o>(
+    otlp: &Otlp<'o>,
+    tables: &Tables,
+    value_type: ValueType,
+    what: &str,
+) -> Result<(&'o str, &'o str), String> {
+    let ty = text(otlp, tables, Text::Index(value_type.ty), format_args!("string index of the {what}"))?;
+    let unit =
+        text(otlp, tables, Text::Index(value_type.unit), format_args!("string index of the {what}'s unit"))?;
+    Ok((utf8(ty, what)?, utf8(unit, what)?))
+}

@@ -1,0 +1,84 @@
+//! What a thread works with: its buffers, how large what it inflates may be, and where long work is done.
+//!
+//! Must not know: what becomes of a profile.
+
+use std::cell::RefCell;
+
+use hearth_common::TenantLimits;
+use hearth_common::units::si_bytes;
+use hearth_formats::gunzip::{InflateError, Inflater, is_gzip};
+use hearth_formats::pprof::Pprof;
+
+use crate::pipeline::Work;
+use crate::reject::{Reason, Rejected};
+
+/// A request of at least so many bytes is worked on apart from the threads that serve sockets.
+const INLINE_BYTES_MAX: usize = 1 << 20;
+/// Buffers of a thread that have grown beyond this are given back.
+const KEPT_BYTES_MAX: usize = 16 << 20;
+
+/// Buffers of a thread.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) inflater: Inflater,
+    pub(crate) raw: Vec<u8>,
+    pub(crate) pprof: Pprof<'static>,
+    pub(crate) work: Work,
+}
+
+/// The bytes of a profile: inflated into `buffer` when they are gzip.
+pub(crate) fn decoded<'b>(
+    inflater: &mut Inflater,
+    profile: &'b [u8],
+    limits: &TenantLimits,
+    buffer: &'b mut Vec<u8>,
+) -> Result<&'b [u8], Rejected> {
+    let own = limits.max_profile_size_bytes;
+    let limit = if own == 0 { body_limit_bytes(limits) } else { own };
+    let too_large = || {
+        let message =
+            format!("uncompressed profile payload size exceeds limit of {}", si_bytes(limit as u64));
+        Rejected::invalid(Reason::ProfileSizeLimit, message)
+    };
+    if !is_gzip(profile) {
+        return if profile.len() > limit { Err(too_large()) } else { Ok(profile) };
+    }
+    match inflater.inflate(profile, limit, buffer) {
+        Ok(()) => Ok(buffer),
+        Err(InflateError::TooLarge { .. }) => Err(too_large()),
+        Err(error) => Err(Rejected::malformed(format!("failed to decompress profile: {error}"))),
+    }
+}
+
+/// Bytes of a request body; `usize::MAX` when the limit is off.
+pub(crate) fn body_limit_bytes(limits: &TenantLimits) -> usize {
+    let bytes = limits.ingestion_body_limit_mb * 1_048_576.0;
+    if bytes > 0.0 { bytes as usize } else { usize::MAX }
+}
+
+/// Runs work that may take long: where it is, when it is short or when the runtime has one thread.
+pub(crate) fn blocking<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let several = |handle: tokio::runtime::Handle| {
+        handle.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread
+    };
+    if bytes >= INLINE_BYTES_MAX && tokio::runtime::Handle::try_current().is_ok_and(several) {
+        return tokio::task::block_in_place(work);
+    }
+    work()
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Option<Box<Scratch>>> = const { RefCell::new(None) };
+}
+
+/// Lends the buffers of this thread; they are lost when `work` panics.
+pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+    SCRATCH.with(|kept| {
+        let mut scratch = kept.borrow_mut().take().unwrap_or_default();
+        let out = work(&mut scratch);
+        if scratch.raw.capacity() <= KEPT_BYTES_MAX {
+            *kept.borrow_mut() = Some(scratch);
+        }
+        out
+    })
+}
