@@ -51,7 +51,12 @@ fn main() {
             rids = rids.min(started.elapsed());
             let started = Instant::now();
             let series = labels::with_defaults(&sent);
-            let part = Part { id: PartId { tenant: &tenant, hash, occurrence: 0 }, series, raw: &raw };
+            let part = Part {
+                id: PartId { tenant: &tenant, hash, occurrence: 0 },
+                series,
+                size_bytes: raw.len(),
+                raw: &raw,
+            };
             let rules =
                 TenantRules { limits: &limits, series: &rules, sample_types: None, now: TimestampNs(1) };
             done = Some(work.run(&mut pprof, &part, rules, &mut out).expect("valid"));

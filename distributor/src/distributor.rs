@@ -143,7 +143,11 @@ pub(crate) struct Sent<'a> {
     pub(crate) labels: &'a [(&'a str, &'a str)],
     /// Bytes of the profile as sent.
     pub(crate) compressed_bytes: usize,
-    /// The decoded bytes.
+    /// Bytes of the profile as a pprof, decoded.
+    pub(crate) size_bytes: usize,
+    /// What tells it from other profiles: what was sent, decoded.
+    pub(crate) identity: &'a [u8],
+    /// The bytes that its strings borrow from.
     pub(crate) raw: &'a [u8],
     /// Seconds that parsing took.
     pub(crate) parse_seconds: f64,
@@ -264,8 +268,16 @@ impl Distributor {
                 .parse(raw)
                 .map_err(|error| Rejected::malformed(format!("failed to parse profile: {error}")))?;
             let parse_seconds = self.clock.monotonic().saturating_sub(started).as_secs_f64();
-            let sent =
-                Sent { origin, client_id, labels, compressed_bytes: profile.len(), raw, parse_seconds };
+            let sent = Sent {
+                origin,
+                client_id,
+                labels,
+                compressed_bytes: profile.len(),
+                size_bytes: raw.len(),
+                identity: raw,
+                raw,
+                parse_seconds,
+            };
             let outcome = self.part(request, work, &mut pprof, &sent);
             *kept = pprof.recycle();
             outcome
@@ -283,7 +295,7 @@ impl Distributor {
     ) -> Result<(), Rejected> {
         let series = labels::with_defaults(sent.labels);
         let label_bytes: usize = series.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let bytes = label_bytes + sent.raw.len();
+        let bytes = label_bytes + sent.size_bytes;
         let state = Arc::clone(&request.state);
         let metrics = state.metrics.of_type(labels::get(&series, NAME).unwrap_or_default());
         metrics.compressed.observe(sent.compressed_bytes as f64);
@@ -295,9 +307,10 @@ impl Distributor {
         state.metrics.received.inc();
         let (rate, burst) = (request.limits.ingestion_rate_mb, request.limits.ingestion_burst_size_mb);
         state.bucket.lock().take(bytes, rate, burst, self.clock.monotonic())?;
-        let hash = rid::part(sent.origin, request.tenant, sent.client_id, sent.labels, sent.raw);
+        let hash = rid::part(sent.origin, request.tenant, sent.client_id, sent.labels, sent.identity);
         let occurrence = request.occurrences.next(hash);
-        let part = Part { id: PartId { tenant: request.tenant, hash, occurrence }, series, raw: sent.raw };
+        let id = PartId { tenant: request.tenant, hash, occurrence };
+        let part = Part { id, series, size_bytes: sent.size_bytes, raw: sent.raw };
         let rules = TenantRules {
             limits: &request.limits,
             series: &request.rules.series,
@@ -308,7 +321,7 @@ impl Distributor {
         metrics.symbols_bytes.observe(done.symbols_bytes as f64);
         state.metrics.normalized_stage.observe(done.record_bytes as f64);
         if done.groups_dropped > 0 {
-            let bytes = if done.records == 0 { sent.raw.len() } else { 0 };
+            let bytes = if done.records == 0 { sent.size_bytes } else { 0 };
             state.metrics.discard_several(Reason::DroppedByRelabelRules, done.groups_dropped, bytes);
         }
         Ok(())
@@ -349,6 +362,11 @@ impl Request<'_> {
         }
     }
 
+    /// Whether a part was refused.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.prepared.error.is_some()
+    }
+
     /// What came of all parts.
     pub(crate) fn finish(self) -> Prepared {
         self.prepared
@@ -362,13 +380,8 @@ pub(crate) fn decoded<'b>(
     limits: &TenantLimits,
     buffer: &'b mut Vec<u8>,
 ) -> Result<&'b [u8], Rejected> {
-    let own = limits.max_profile_size_bytes;
-    let limit = if own == 0 { body_limit_bytes(limits) } else { own };
-    let too_large = || {
-        let message =
-            format!("uncompressed profile payload size exceeds limit of {}", si_bytes(limit as u64));
-        Rejected::invalid(Reason::ProfileSizeLimit, message)
-    };
+    let limit = profile_limit_bytes(limits);
+    let too_large = || too_large(limit);
     if !is_gzip(profile) {
         return if profile.len() > limit { Err(too_large()) } else { Ok(profile) };
     }
@@ -377,6 +390,19 @@ pub(crate) fn decoded<'b>(
         Err(InflateError::TooLarge { .. }) => Err(too_large()),
         Err(error) => Err(Rejected::malformed(format!("failed to decompress profile: {error}"))),
     }
+}
+
+/// Bytes of a decoded profile.
+pub(crate) fn profile_limit_bytes(limits: &TenantLimits) -> usize {
+    let own = limits.max_profile_size_bytes;
+    if own == 0 { body_limit_bytes(limits) } else { own }
+}
+
+/// A profile is larger than its limit.
+pub(crate) fn too_large(limit_bytes: usize) -> Rejected {
+    let message =
+        format!("uncompressed profile payload size exceeds limit of {}", si_bytes(limit_bytes as u64));
+    Rejected::invalid(Reason::ProfileSizeLimit, message)
 }
 
 /// Bytes of a request body; `usize::MAX` when the limit is off.

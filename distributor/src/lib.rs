@@ -30,5 +30,8 @@ mod symbols;
 mod tenant;
 mod validate;
 
+#[doc(hidden)]
+/// For its fuzz target.
+pub use api::form_files;
 pub use distributor::{DistributeError, Distributor, DistributorDeps, Prepared, PushSeries};
 pub use fanout::{ClusterPush, ClusterPushDeps, ClusterPushOptions};

@@ -28,7 +28,9 @@ pub struct Part<'a> {
     pub id: PartId<'a>,
     /// Labels of its series, with defaults, sorted.
     pub series: Vec<Label<'a>>,
-    /// The decoded bytes that its strings borrow from.
+    /// Its size as a pprof, decoded.
+    pub size_bytes: usize,
+    /// The bytes that its strings borrow from.
     pub raw: &'a [u8],
 }
 
@@ -93,7 +95,7 @@ impl Work {
     ) -> Result<Done, Rejected> {
         let spy = labels::get(&part.series, SPY).and_then(language::of_spy);
         let language = spy.unwrap_or_else(|| language::of_strings(&pprof.strings));
-        let time = validate::profile(pprof, part.raw.len(), &part.series, rules.limits, rules.now)?;
+        let time = validate::profile(pprof, part.size_bytes, &part.series, rules.limits, rules.now)?;
         let symbols_bytes = pprof.strings.iter().map(|text| text.len() + 2).sum();
         let mut strings: Vec<&str> =
             std::mem::take(&mut self.strings).into_iter().map(|_| -> &'a str { "" }).collect();

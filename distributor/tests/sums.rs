@@ -70,7 +70,12 @@ fn stored(samples: &[Sample], work: &mut Work) -> Sums {
     let (tenant, limits) = (TenantId::anonymous(), Arc::new(TenantLimits::default()));
     let rules = Rules::compile(&[], DefaultRulesPosition::First).expect("valid");
     let series = with_defaults(&[("__name__", "process_cpu"), ("pyroscope_spy", "gospy")]);
-    let part = Part { id: PartId { tenant: &tenant, hash: 1, occurrence: 0 }, series, raw: &raw };
+    let part = Part {
+        id: PartId { tenant: &tenant, hash: 1, occurrence: 0 },
+        series,
+        size_bytes: raw.len(),
+        raw: &raw,
+    };
     let rules = TenantRules { limits: &limits, series: &rules, sample_types: None, now: TimestampNs(5) };
     let mut out = Vec::new();
     work.run(&mut pprof, &part, rules, &mut out).expect("valid");

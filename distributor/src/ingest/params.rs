@@ -33,6 +33,12 @@ pub(crate) enum Format {
     Groups,
     /// A stack a line.
     Lines,
+    /// A node a frame.
+    Tree,
+    /// A node a fragment of stacks as text.
+    Trie,
+    /// A document of speedscope.
+    Speedscope,
     /// Not read yet; its name.
     Unsupported(&'static str),
 }
@@ -71,12 +77,12 @@ impl Params {
     /// The format by the parameter, else by the content type.
     pub(crate) fn format(&self, content_type: &str) -> Format {
         match (self.format.as_str(), content_type) {
-            ("trie", _) | (_, "binary/octet-stream+trie") => Format::Unsupported("trie"),
-            ("tree", _) | (_, "binary/octet-stream+tree") => Format::Unsupported("tree"),
+            ("trie", _) | (_, "binary/octet-stream+trie") => Format::Trie,
+            ("tree", _) | (_, "binary/octet-stream+tree") => Format::Tree,
             ("lines", _) => Format::Lines,
             ("jfr", _) => Format::Unsupported("jfr"),
             ("pprof", _) => Format::Pprof,
-            ("speedscope", _) => Format::Unsupported("speedscope"),
+            ("speedscope", _) => Format::Speedscope,
             (_, content_type) if content_type.contains("multipart/form-data") => Format::PprofForm,
             _ => Format::Groups,
         }
@@ -119,7 +125,10 @@ mod tests {
         check("pprof", "multipart/form-data; boundary=x", Format::Pprof);
         check("", "multipart/form-data; boundary=x", Format::PprofForm);
         check("groups", "multipart/form-data; boundary=x", Format::PprofForm);
-        check("", "binary/octet-stream+trie", Format::Unsupported("trie"));
+        check("", "binary/octet-stream+trie", Format::Trie);
+        check("tree", "binary/octet-stream+trie", Format::Trie);
+        check("speedscope", "binary/octet-stream+tree", Format::Tree);
+        check("speedscope", "application/json", Format::Speedscope);
         check("jfr", "multipart/form-data; boundary=x", Format::Unsupported("jfr"));
     }
 }
