@@ -160,10 +160,12 @@ pub(crate) struct Sent<'a> {
     pub(crate) labels: &'a [(&'a str, &'a str)],
     /// Bytes of the profile as sent.
     pub(crate) compressed_bytes: usize,
-    /// The decoded bytes; empty when it has none of its own.
-    pub(crate) raw: &'a [u8],
-    /// Its size: of the decoded bytes, or what they would be.
+    /// Bytes of the profile as a pprof, decoded, or what they would be.
     pub(crate) size_bytes: usize,
+    /// What tells it from other profiles beside its origin: what was sent, decoded.
+    pub(crate) identity: &'a [u8],
+    /// The bytes that its strings borrow from; empty when it has none of its own.
+    pub(crate) raw: &'a [u8],
     /// Seconds that parsing took.
     pub(crate) parse_seconds: f64,
 }
@@ -312,8 +314,9 @@ impl Distributor {
                 client_id,
                 labels,
                 compressed_bytes: profile.len(),
-                raw,
                 size_bytes: raw.len(),
+                identity: raw,
+                raw,
                 parse_seconds,
             };
             let outcome = self.part(request, work, &mut pprof, &sent);
@@ -379,7 +382,7 @@ impl Distributor {
         (series, groups, bytes): (Vec<labels::Label<'a>>, &usage::Matched, usize),
     ) -> Result<Option<Done>, Rejected> {
         let (state, limits, now) = (&request.state, &request.limits, self.clock.monotonic());
-        let hash = rid::part(sent.origin, request.tenant, sent.client_id, sent.labels, sent.raw);
+        let hash = rid::part(sent.origin, request.tenant, sent.client_id, sent.labels, sent.identity);
         let verdict = usage::decide(limits, groups, &mut state.trickles.lock(), (now, usage::chance(hash)))?;
         let (rate, burst) = (limits.ingestion_rate_mb, limits.ingestion_burst_size_mb);
         state.bucket.lock().take(bytes, rate, burst, now)?;
@@ -433,6 +436,11 @@ impl Request<'_> {
         if let Some(last) = self.prepared.bytes.last_mut() {
             *last = bytes;
         }
+    }
+
+    /// Whether a part was refused.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.prepared.error.is_some()
     }
 
     /// What came of all parts.

@@ -33,5 +33,8 @@ mod tenant;
 mod usage;
 mod validate;
 
+#[doc(hidden)]
+/// For its fuzz target.
+pub use api::form_files;
 pub use distributor::{DistributeError, Distributor, DistributorDeps, Prepared, PushSeries};
 pub use fanout::{ClusterPush, ClusterPushDeps, ClusterPushOptions};

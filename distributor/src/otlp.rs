@@ -205,8 +205,10 @@ impl<'o, 'r: 'o> Export<'o, 'r> {
                 client_id: "",
                 labels: &labels,
                 compressed_bytes,
-                raw: &[],
                 size_bytes: filled.bytes,
+                // The origin tells it from others.
+                identity: &[],
+                raw: &[],
                 parse_seconds,
             };
             let outcome = distributor.part(request, work, &mut pprof, &sent);

@@ -28,11 +28,11 @@ pub struct Part<'a> {
     pub id: PartId<'a>,
     /// Labels of its series, with defaults, sorted.
     pub series: Vec<Label<'a>>,
-    /// The decoded bytes that its strings borrow from; empty when it has none of its own.
+    /// The bytes that its strings borrow from; empty when it has none of its own.
     pub raw: &'a [u8],
     /// What is noted of it: keys and JSON.
     pub annotations: Vec<(&'static str, String)>,
-    /// Its size: of the decoded bytes, or what they would be.
+    /// Its size as a pprof, decoded, or what it would be.
     pub size_bytes: usize,
 }
 

@@ -33,13 +33,8 @@ pub(crate) fn decoded<'b>(
     limits: &TenantLimits,
     buffer: &'b mut Vec<u8>,
 ) -> Result<&'b [u8], Rejected> {
-    let own = limits.max_profile_size_bytes;
-    let limit = if own == 0 { body_limit_bytes(limits) } else { own };
-    let too_large = || {
-        let message =
-            format!("uncompressed profile payload size exceeds limit of {}", si_bytes(limit as u64));
-        Rejected::invalid(Reason::ProfileSizeLimit, message)
-    };
+    let limit = profile_limit_bytes(limits);
+    let too_large = || too_large(limit);
     if !is_gzip(profile) {
         return if profile.len() > limit { Err(too_large()) } else { Ok(profile) };
     }
@@ -48,6 +43,19 @@ pub(crate) fn decoded<'b>(
         Err(InflateError::TooLarge { .. }) => Err(too_large()),
         Err(error) => Err(Rejected::malformed(format!("failed to decompress profile: {error}"))),
     }
+}
+
+/// Bytes of a decoded profile.
+pub(crate) fn profile_limit_bytes(limits: &TenantLimits) -> usize {
+    let own = limits.max_profile_size_bytes;
+    if own == 0 { body_limit_bytes(limits) } else { own }
+}
+
+/// A profile is larger than its limit.
+pub(crate) fn too_large(limit_bytes: usize) -> Rejected {
+    let message =
+        format!("uncompressed profile payload size exceeds limit of {}", si_bytes(limit_bytes as u64));
+    Rejected::invalid(Reason::ProfileSizeLimit, message)
 }
 
 /// Bytes of a request body; `usize::MAX` when the limit is off.

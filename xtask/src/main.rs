@@ -2,9 +2,11 @@
 //!
 //! - `cargo xtask tidy` checks the rules of the house.
 //! - `cargo xtask codegen [--check]` writes (or compares) the wire types.
+//! - `cargo xtask fuzz` runs a fuzz target, see [`fuzz`].
 //! - `cargo xtask sim` tries simulated clusters, see [`sim`].
 
 mod codegen;
+mod fuzz;
 mod sim;
 mod tidy;
 
@@ -20,7 +22,8 @@ fn main() -> Result<()> {
         ["tidy"] => tidy::run(root),
         ["codegen"] => codegen::run(root, false),
         ["codegen", "--check"] => codegen::run(root, true),
+        ["fuzz", ref options @ ..] => fuzz::run(root, options),
         ["sim", ref options @ ..] => sim::run(root, options),
-        _ => bail!("usage: cargo xtask tidy | codegen [--check] | {}", sim::USAGE),
+        _ => bail!("usage: cargo xtask tidy | codegen [--check] | {} | {}", fuzz::USAGE, sim::USAGE),
     }
 }

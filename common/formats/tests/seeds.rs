@@ -4,14 +4,15 @@
 use std::fs;
 use std::path::Path;
 
-use hearth_formats::folded::TextStacks;
 use hearth_formats::gunzip::inflate_capped;
 use hearth_formats::jfr::Recording;
 use hearth_formats::jfr::snapshot::LabelsSnapshot;
 use hearth_formats::otlp::{Otlp, json};
 use hearth_formats::pprof::Pprof;
 use hearth_formats::record::{Record, decode};
-use hearth_formats::{app_name, attime};
+use hearth_formats::speedscope::Document;
+use hearth_formats::stacks::{StackLimits, StackTree};
+use hearth_formats::{app_name, attime, folded, tree, trie};
 
 /// Calls `read` with each seed of a target and with what damage makes of it.
 fn each_variant(target: &str, mut read: impl FnMut(&[u8])) {
@@ -87,16 +88,65 @@ fn gunzip() {
     });
 }
 
+const LIMITS: StackLimits = StackLimits { size_bytes_max: 1 << 16, name_bytes_max: 4096, children_max: 4096 };
+
+/// What was read of `bytes` has no more frames, and no longer names, than they can say.
+fn bounded(bytes: &[u8], stacks: &StackTree) {
+    assert!(stacks.frame_count() <= bytes.len() + 1, "{} of {bytes:?}", stacks.frame_count());
+    assert!(stacks.text().len() <= bytes.len(), "{} of {bytes:?}", stacks.text());
+}
+
 #[test]
-fn text() {
-    each_variant("text", |bytes| {
-        for stacks in [TextStacks::parse_groups(bytes), TextStacks::parse_lines(bytes)].into_iter().flatten()
-        {
-            assert_eq!(stacks.iter().map(|(frames, _)| frames.len()).sum::<usize>(), stacks.frames.len());
+fn groups() {
+    each_variant("groups", |bytes| {
+        folded::parse_groups(bytes, LIMITS).into_iter().for_each(|stacks| bounded(bytes, &stacks));
+    });
+}
+
+#[test]
+fn lines() {
+    each_variant("lines", |bytes| {
+        folded::parse_lines(bytes, LIMITS).into_iter().for_each(|stacks| bounded(bytes, &stacks));
+    });
+}
+
+#[test]
+fn tree_nodes() {
+    each_variant("tree", |bytes| {
+        tree::parse(bytes, LIMITS).into_iter().for_each(|stacks| bounded(bytes, &stacks));
+    });
+}
+
+#[test]
+fn trie_nodes() {
+    each_variant("trie", |bytes| {
+        // Keys share their beginnings: names in all can be longer than the bytes.
+        if let Ok(stacks) = trie::parse(bytes, LIMITS) {
+            assert!(stacks.frame_count() <= 2 * bytes.len() && stacks.text().len() <= LIMITS.size_bytes_max);
         }
-        if let Ok(text) = std::str::from_utf8(bytes) {
-            let _ = app_name::parse(text);
-            let _ = attime::parse(text, hearth_common::TimestampNs(0));
+    });
+}
+
+#[test]
+fn speedscope() {
+    each_variant("speedscope", |bytes| {
+        let Ok(document) = Document::parse(bytes) else { return };
+        for group in document.groups() {
+            bounded(bytes, &document.stacks(group, 1e7, LIMITS).expect("as small as the text"));
+        }
+    });
+}
+
+#[test]
+fn name_and_time() {
+    each_variant("name", |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        let _ = app_name::parse(text);
+    });
+    each_variant("time", |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        for now in [0, i64::MAX, i64::MIN] {
+            let _ = attime::parse(text, hearth_common::TimestampNs(now));
         }
     });
 }
@@ -156,9 +206,6 @@ fn write_seeds() {
     write("gunzip/cpu", &hearth_testkit::gzip(&plain));
     write("gunzip/zeros", &hearth_testkit::gzip(&vec![0; 1 << 20])[..]);
     write("gunzip/two-members", &[hearth_testkit::gzip(b"one"), hearth_testkit::gzip(b"two")].concat());
-    write("text/folded", b"main;work 3\r\nmain 2\n\njustaname\nmain;x y 99999999999\n");
-    write("text/name", b"app.cpu{env=prod, region = eu,a.b=\"c\"}rest");
-    write("text/time", b"now-1h30m");
     write(
         "selector/types",
         b"{__profile_type__=\"process_cpu:cpu:nanoseconds:cpu:nanoseconds\",a=~\"b.*|c\",d!=\"\"}",

@@ -8,7 +8,7 @@ use bytes::Bytes;
 const PARTS_MAX: usize = 64;
 
 /// The file parts (those with a file name) by field name; parts that are no files are ignored, as in the reference.
-pub(crate) async fn files(content_type: &str, body: Bytes) -> Result<Vec<(String, Bytes)>, String> {
+pub async fn files(content_type: &str, body: Bytes) -> Result<Vec<(String, Bytes)>, String> {
     let boundary = multer::parse_boundary(content_type).map_err(|error| error.to_string())?;
     let stream = futures::stream::once(std::future::ready(Ok::<_, Infallible>(body)));
     let mut form = multer::Multipart::new(stream, boundary);

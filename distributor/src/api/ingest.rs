@@ -1,6 +1,8 @@
 //! `/ingest` over HTTP (api-semantics §3.12): 400 for what the parameters say, 422 for what the body says.
 
 mod jfr;
+mod speedscope;
+mod text;
 
 use std::sync::Arc;
 
@@ -8,8 +10,7 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use bytes::Bytes;
 use hearth_common::{ErrorKind, TenantId};
-use hearth_formats::folded::TextStacks;
-use hearth_formats::gunzip::is_gzip;
+use hearth_formats::app_name::AppName;
 use hearth_model::labels::SERVICE_NAME;
 use hearth_rpc::{HttpError, RequestContext, read_body};
 use http::{HeaderMap, header};
@@ -17,11 +18,10 @@ use http::{HeaderMap, header};
 use super::form;
 use crate::Distributor;
 use crate::distributor::{DistributeError, Prepared, Sent};
+use crate::ingest::SeriesLabels;
 use crate::ingest::params::{Format, Params};
 use crate::ingest::pprof::{Quirks, TypeConfigs, mend_time, name};
-use crate::ingest::text::{TextProfile, to_pprof};
-use crate::ingest::{SeriesLabels, profile_type};
-use crate::reject::{Reason, Rejected};
+use crate::reject::Rejected;
 use crate::rid::Origin;
 use crate::scratch::{Scratch, blocking, body_limit_bytes, decoded};
 
@@ -42,10 +42,6 @@ pub(crate) async fn ingest(
     let body = read_body(body, limit).await?;
     let ingest = Ingest { distributor: &distributor, tenant, params: &params };
     let prepared = match params.format(content_type) {
-        Format::Unsupported(format) => {
-            let message = format!("format '{format}' is not supported yet: send pprof or folded stacks");
-            return Err(HttpError::with_status(422, message));
-        }
         Format::Jfr => ingest.jfr_request(content_type, body).await,
         Format::Pprof => blocking(body.len(), || ingest.pprof(&body, None)),
         Format::PprofForm => {
@@ -55,9 +51,11 @@ pub(crate) async fn ingest(
             let Some((profile, configs)) = ingest.form(files)? else { return Ok(()) };
             blocking(profile.len(), || ingest.pprof(&profile, configs.as_ref()))
         }
-        format @ (Format::Groups | Format::Lines) => {
-            blocking(body.len(), || ingest.text(&body, format == Format::Lines))
-        }
+        Format::Groups => blocking(body.len(), || ingest.stacks(&body, text::groups)),
+        Format::Lines => blocking(body.len(), || ingest.stacks(&body, text::lines)),
+        Format::Tree => blocking(body.len(), || ingest.stacks(&body, text::tree)),
+        Format::Trie => blocking(body.len(), || ingest.stacks(&body, text::trie)),
+        Format::Speedscope => blocking(body.len(), || ingest.speedscope(&body)),
     }?;
     distributor.send(tenant, prepared).await.map_err(status)
 }
@@ -85,6 +83,10 @@ struct Ingest<'a> {
 }
 
 impl Ingest<'_> {
+    fn app(&self) -> Result<AppName<'_>, HttpError> {
+        self.params.app().map_err(|error| HttpError::with_status(400, format!("name: {error}")))
+    }
+
     fn origin(&self) -> Origin<'_> {
         let Params { name, from, until, format, .. } = self.params;
         Origin::Ingest { name, from, until, format }
@@ -117,7 +119,7 @@ impl Ingest<'_> {
         if profile.is_empty() {
             return Ok(request.finish());
         }
-        let app = self.params.app().map_err(|error| HttpError::with_status(400, format!("name: {error}")))?;
+        let app = self.app()?;
         let clock = &self.distributor.clock;
         let from = self.params.times(clock.now()).0;
         request.isolated(profile.len(), |request, scratch| {
@@ -141,8 +143,9 @@ impl Ingest<'_> {
                 client_id: "",
                 labels: &labels,
                 compressed_bytes: profile.len(),
-                raw,
                 size_bytes: raw.len(),
+                identity: raw,
+                raw,
                 parse_seconds,
             };
             let quirks = Quirks::new(&pprof, &self.params.spy, configs);
@@ -150,46 +153,6 @@ impl Ingest<'_> {
             let outcome = self.distributor.part(request, work, &mut pprof, &sent);
             *kept = pprof.recycle();
             outcome
-        });
-        Ok(request.finish())
-    }
-
-    fn text(&self, body: &[u8], lines: bool) -> Result<Prepared, HttpError> {
-        let mut request = self.distributor.request(self.tenant).map_err(rejected)?;
-        let app = self.params.app().map_err(|error| HttpError::with_status(400, format!("name: {error}")))?;
-        let (service, ty) = profile_type::of_app(app.app).map_err(|error| {
-            let message = format!("pyroscopeIngesterAdapter failed to convert metadata: {error}");
-            HttpError::with_status(400, message)
-        })?;
-        // Span profiles of old clients came this way; the reference takes and forgets them.
-        if app.labels.iter().any(|(name, _)| *name == "profile_id") {
-            return Ok(request.finish());
-        }
-        if is_gzip(body) {
-            let message = "the body is gzip: text profiles are sent as plain text";
-            return Err(HttpError::with_status(422, message));
-        }
-        let times = self.params.times(self.distributor.clock.now());
-        let mut labels = SeriesLabels::new(ty.name, &self.params.spy, &app);
-        labels.set(if labels.has(SERVICE_NAME) { "app_name" } else { SERVICE_NAME }, service);
-        let profile = TextProfile { ty, sample_rate: self.params.sample_rate, times };
-        request.isolated(body.len(), |request, scratch| {
-            let parse = if lines { TextStacks::parse_lines } else { TextStacks::parse_groups };
-            let stacks = parse(body).map_err(|error| {
-                Rejected::invalid(Reason::MalformedProfile, format!("failed to parse stacks: {error}"))
-            })?;
-            let mut pprof = to_pprof(&stacks, profile);
-            let labels = labels.pairs();
-            let sent = Sent {
-                origin: self.origin(),
-                client_id: "",
-                labels: &labels,
-                compressed_bytes: body.len(),
-                raw: body,
-                size_bytes: body.len(),
-                parse_seconds: 0.0,
-            };
-            self.distributor.part(request, &mut scratch.work, &mut pprof, &sent)
         });
         Ok(request.finish())
     }

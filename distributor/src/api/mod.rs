@@ -13,6 +13,8 @@ use hearth_rpc::{Auth, Routes};
 
 use crate::Distributor;
 
+pub use form::files as form_files;
+
 /// Everything.
 pub(crate) fn routes(distributor: Arc<Distributor>) -> Routes {
     let plain = Router::new()

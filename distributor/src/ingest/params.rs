@@ -35,8 +35,12 @@ pub(crate) enum Format {
     Lines,
     /// A flight recording, the whole body or in a multipart form.
     Jfr,
-    /// Not read yet; its name.
-    Unsupported(&'static str),
+    /// A node a frame.
+    Tree,
+    /// A node a fragment of stacks as text.
+    Trie,
+    /// A document of speedscope.
+    Speedscope,
 }
 
 impl Params {
@@ -73,12 +77,12 @@ impl Params {
     /// The format by the parameter, else by the content type.
     pub(crate) fn format(&self, content_type: &str) -> Format {
         match (self.format.as_str(), content_type) {
-            ("trie", _) | (_, "binary/octet-stream+trie") => Format::Unsupported("trie"),
-            ("tree", _) | (_, "binary/octet-stream+tree") => Format::Unsupported("tree"),
+            ("trie", _) | (_, "binary/octet-stream+trie") => Format::Trie,
+            ("tree", _) | (_, "binary/octet-stream+tree") => Format::Tree,
             ("lines", _) => Format::Lines,
             ("jfr", _) => Format::Jfr,
             ("pprof", _) => Format::Pprof,
-            ("speedscope", _) => Format::Unsupported("speedscope"),
+            ("speedscope", _) => Format::Speedscope,
             (_, content_type) if content_type.contains("multipart/form-data") => Format::PprofForm,
             _ => Format::Groups,
         }
@@ -121,7 +125,10 @@ mod tests {
         check("pprof", "multipart/form-data; boundary=x", Format::Pprof);
         check("", "multipart/form-data; boundary=x", Format::PprofForm);
         check("groups", "multipart/form-data; boundary=x", Format::PprofForm);
-        check("", "binary/octet-stream+trie", Format::Unsupported("trie"));
         check("jfr", "multipart/form-data; boundary=x", Format::Jfr);
+        check("", "binary/octet-stream+trie", Format::Trie);
+        check("tree", "binary/octet-stream+trie", Format::Trie);
+        check("speedscope", "binary/octet-stream+tree", Format::Tree);
+        check("speedscope", "application/json", Format::Speedscope);
     }
 }

@@ -94,8 +94,9 @@ impl Ingest<'_> {
                     client_id: "",
                     labels: &labels,
                     compressed_bytes: std::mem::take(&mut compressed_bytes),
-                    raw: &profile.pprof,
                     size_bytes: profile.pprof.len(),
+                    identity: &profile.pprof,
+                    raw: &profile.pprof,
                     parse_seconds: std::mem::take(&mut parse_seconds),
                 };
                 self.distributor.part(request, work, &mut pprof, &sent)?;
