@@ -36,17 +36,13 @@ fn counted(file: &Path, event: &str, field: Option<&str>) -> (i64, i64) {
     let mut command = Command::new("jfr");
     command.args(["print", "--json", "--stack-depth", "1", "--events", event]).arg(file);
     let text = say(&mut command).expect("the tool was there before");
-    let mut sums = (0, 0);
-    for one in text.split("\"type\": \"").skip(1).filter(|one| one.starts_with(event)) {
-        if one.contains("\"stackTrace\": null") {
-            continue;
-        }
-        sums.0 += 1;
-        let value = field.and_then(|field| one.split(&format!("\"{field}\": ")).nth(1));
-        let digits = value.map(|value| value.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
-        sums.1 += digits.map_or(0, |digits| digits.parse::<i64>().expect("a number"));
-    }
-    sums
+    let printed: serde_json::Value = serde_json::from_str(&text).expect("the tool prints JSON");
+    let events = printed["recording"]["events"].as_array().expect("a list of events").iter();
+    let values = events.filter(|one| one["type"] == event).map(|one| &one["values"]);
+    values.filter(|values| !values["stackTrace"].is_null()).fold((0, 0), |sums, values| {
+        let value = field.map_or(0, |field| values[field].as_i64().expect("a number"));
+        (sums.0 + 1, sums.1 + value)
+    })
 }
 
 #[test]
