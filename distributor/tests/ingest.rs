@@ -137,6 +137,134 @@ fn what_is_wrong_and_with_which_status() {
     assert_eq!(response.status().as_u16(), 401);
 }
 
+/// A node of a tree or a trie; names are short.
+fn node(name: &str, value: u8, children: u8) -> Vec<u8> {
+    [&[name.len() as u8], name.as_bytes(), &[value, children]].concat()
+}
+
+#[test]
+fn trees_and_tries() {
+    let port = Port::start(TenantLimits::default());
+    let tree = [node("", 0, 2), node("main", 2, 1), node("work", 3, 0), node("gc", 5, 0)].concat();
+    let trie = [node("", 0, 2), node("main", 2, 1), node(";work", 3, 0), node("gc", 5, 0)].concat();
+    let want = [("gc", 50_000_000), ("main", 20_000_000), ("main;work", 30_000_000)];
+    let want = want.map(|(stack, value)| (stack.to_owned(), vec![value]));
+    for (query, content_type, body) in [
+        ("name=a&format=tree", "", &tree),
+        ("name=a", "binary/octet-stream+tree", &tree),
+        ("name=a&format=trie", "", &trie),
+        ("name=a&format=lines", "binary/octet-stream+trie", &trie),
+    ] {
+        let answer = port.post(&format!("/ingest?{query}"), content_type, body);
+        assert_eq!(answer, (200, String::new()), "{query}");
+        let [got] = &port.last()[..] else { panic!("one record") };
+        assert_eq!(got.stacks, want, "{query}");
+        assert_eq!(got.types, ["cpu:nanoseconds"]);
+    }
+    let pushes = port.pushes();
+    for (format, body, want) in [
+        ("tree", &tree[..9], "failed to parse tree: the data ends at byte 9, within the number of children"),
+        ("trie", &trie[..4], "failed to parse trie: the data ends at byte 4, within the name of a node"),
+        ("tree", &[0, 0, 0xff, 0xff, 0x7f], "has 2097151 children, more than 16000"),
+        ("tree", &[0x1f, 0x8b, 8, 0], "the body is gzip"),
+    ] {
+        let (status, text) = port.post(&format!("/ingest?name=a&format={format}"), "", body);
+        assert!(status == 422 && text.contains(want), "{status} {text}");
+    }
+    assert_eq!(port.post("/ingest?name=a&format=tree", "", b""), (200, String::new()));
+    assert_eq!(port.pushes(), pushes);
+}
+
+/// Sizes count as those of the pprof that they become: many equal lines are little, a deep tree is much.
+#[test]
+fn sizes_of_text_are_those_of_its_pprof() {
+    let port = Port::start(TenantLimits::default());
+    let lines = b"main;work\n".repeat(600_000);
+    assert_eq!(port.post("/ingest?name=a.goroutines&format=lines", "", &lines), (200, String::new()));
+    assert_eq!(port.last()[0].stacks, [("main;work".to_owned(), vec![600_000])]);
+    let mut deep = node("", 0, 1);
+    (0..10_000).for_each(|_| deep.extend(node("f", 1, 1)));
+    deep.extend(node("leaf", 1, 0));
+    let (status, text) = port.post("/ingest?name=a&format=tree", "", &deep);
+    assert!(status == 422 && text.contains("exceeds limit of 4.2 MB"), "{status} {text}");
+    let wide: Vec<String> = (0..16_001).map(|n| format!("f{n} 1\n")).collect();
+    let (status, text) = port.post("/ingest?name=a", "", wide.concat().as_bytes());
+    assert!(status == 422 && text.contains("(max_profile_stacktrace_samples, actual: 16001"), "{text}");
+}
+
+/// A document of speedscope with profiles (name, unit, sampled) of the stacks a;b 2 and a 3.
+fn speedscope(profiles: &[(&str, &str, bool)]) -> Vec<u8> {
+    let profiles: Vec<String> = profiles
+        .iter()
+        .map(|(name, unit, sampled)| {
+            let head = format!(r#""name":"{name}","unit":"{unit}","startValue":0,"endValue":5"#);
+            if *sampled {
+                return format!(r#"{{"type":"sampled",{head},"samples":[[0,1],[0]],"weights":[2,3]}}"#);
+            }
+            let event = |ty, frame, at| format!(r#"{{"type":"{ty}","frame":{frame},"at":{at}}}"#);
+            let events = [("O", 0, 0), ("O", 1, 3), ("C", 1, 5), ("C", 0, 5)];
+            let events: Vec<String> = events.iter().map(|(ty, frame, at)| event(ty, *frame, *at)).collect();
+            format!(r#"{{"type":"evented",{head},"events":[{}]}}"#, events.join(","))
+        })
+        .collect();
+    let schema = "https://www.speedscope.app/file-format-schema.json";
+    let frames = r#"{"frames":[{"name":"a"},{"name":"b"}]}"#;
+    format!(r#"{{"$schema":"{schema}","shared":{frames},"profiles":[{}]}}"#, profiles.join(",")).into_bytes()
+}
+
+#[test]
+fn speedscope_documents() {
+    let port = Port::start(TenantLimits::default());
+    // (name, profiles, each: labels that must be there, type, values of a and of a;b).
+    type Want<'a> = (&'a str, &'a str, [i64; 2]);
+    let check = |query: &str, profiles: &[(&str, &str, bool)], want: &[Want<'_>]| {
+        let answer = port.post(&format!("/ingest?format=speedscope&{query}"), "", &speedscope(profiles));
+        assert_eq!(answer, (200, String::new()), "{query}");
+        let last = port.last();
+        assert_eq!(last.len(), want.len(), "{query}");
+        for (got, (labels, ty, [a, ab])) in last.iter().zip(want) {
+            assert!(got.labels.contains(labels), "{query}: {} {labels}", got.labels);
+            assert_eq!(got.types, [*ty], "{query}");
+            let want = [("a", *a), ("a;b", *ab)].map(|(stack, value)| (stack.to_owned(), vec![value]));
+            assert_eq!(got.stacks, want, "{query}");
+        }
+    };
+    let cpu = "__name__=process_cpu,profile_name=p,pyroscope_spy=unknown,service_name=x";
+    for sampled in [true, false] {
+        check("name=x", &[("p", "none", sampled)], &[(cpu, "cpu:nanoseconds", [30_000_000, 20_000_000])]);
+        check("name=x", &[("p", "nanoseconds", sampled)], &[(cpu, "cpu:nanoseconds", [3, 2])]);
+        let none_50 = [(cpu, "cpu:nanoseconds", [60_000_000, 40_000_000])];
+        check("name=x&sampleRate=50", &[("p", "none", sampled)], &none_50);
+        let seconds = [(cpu, "cpu:nanoseconds", [3_000_000_000, 2_000_000_000])];
+        check("name=x&sampleRate=50", &[("p", "seconds", sampled)], &seconds);
+    }
+    check("name=x&sampleRate=0", &[("p", "none", true)], &[(cpu, "samples:count", [3, 2])]);
+    let bytes = "__name__=memory,profile_name=p,";
+    check("name=x", &[("p", "bytes", true)], &[(bytes, "samples:bytes", [3, 2])]);
+    check("name=x.inuse_space", &[("p", "bytes", true)], &[(bytes, "inuse_space:bytes", [3, 2])]);
+    let several = [("p", "milliseconds", true), ("q", "bytes", true), ("p", "milliseconds", true)];
+    let wall = ("__name__=wall,profile_name=p,", "wall:nanoseconds", [6_000_000, 4_000_000]);
+    let memory = ("__name__=memory,profile_name=q,", "samples:bytes", [3, 2]);
+    check("name=x", &several, &[wall, memory]);
+    let named = "app_name=x,profile_name=p,pyroscope_spy=unknown,service_name=s";
+    check(
+        "name=x%7Bservice_name%3Ds%7D",
+        &[("p", "seconds", true)],
+        &[(named, "cpu:nanoseconds", [3_000_000_000, 2_000_000_000])],
+    );
+    let pushes = port.pushes();
+    for (name, body, want) in [
+        ("x", b"{}".to_vec(), r#"{"code":"unknown","message":"Unknown schema: "}"#),
+        ("x.app", speedscope(&[("p", "none", true)]), "unknown profile type: app"),
+        ("x", speedscope(&[("p", "hours", true)]), "unit \\\"hours\\\" is none of"),
+        ("x", speedscope(&[("p", "none", true)])[..300].to_vec(), "EOF while parsing"),
+    ] {
+        let (status, text) = port.post(&format!("/ingest?name={name}&format=speedscope"), "", &body);
+        assert!(status == 422 && text.contains(want), "{status} {text}");
+    }
+    assert_eq!(port.pushes(), pushes);
+}
+
 fn part(name: &str, bytes: &[u8]) -> Vec<u8> {
     let head = format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{name}\"\r\n\r\n");
     [head.as_bytes(), bytes, b"\r\n"].concat()

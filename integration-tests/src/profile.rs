@@ -5,13 +5,22 @@ use std::io::Write;
 /// Stacks (root first) with a value each.
 pub type Stacks<'a> = &'a [(&'a [&'a str], i64)];
 
+/// A stack (root first), its value, and the labels of its sample.
+pub type Labelled<'a> = (&'a [&'a str], i64, &'a [(&'a str, &'a str)]);
+
 /// A CPU profile (`cpu`/`nanoseconds`) at a time.
 pub fn cpu(time_ns: i64, stacks: Stacks<'_>) -> Vec<u8> {
+    let samples: Vec<Labelled<'_>> = stacks.iter().map(|(stack, value)| (*stack, *value, &[][..])).collect();
+    labelled_cpu(time_ns, &samples)
+}
+
+/// The same, of samples with labels.
+pub fn labelled_cpu(time_ns: i64, samples: &[Labelled<'_>]) -> Vec<u8> {
     let mut strings = vec![String::new(), "cpu".to_owned(), "nanoseconds".to_owned()];
     let mut out = Vec::new();
     let mut functions: Vec<String> = Vec::new();
     message(&mut out, 1, &[field(1, 1), field(2, 2)].concat());
-    for (stack, value) in stacks {
+    for (stack, value, labels) in samples {
         let mut sample = Vec::new();
         for frame in stack.iter().rev() {
             let known = functions.iter().position(|f| f == frame);
@@ -22,6 +31,11 @@ pub fn cpu(time_ns: i64, stacks: Stacks<'_>) -> Vec<u8> {
             sample.extend(field(1, id as u64 + 1));
         }
         sample.extend(field(2, *value as u64));
+        for (key, text) in *labels {
+            let at = strings.len() as u64;
+            strings.extend([(*key).to_owned(), (*text).to_owned()]);
+            message(&mut sample, 3, &[field(1, at), field(2, at + 1)].concat());
+        }
         message(&mut out, 2, &sample);
     }
     for (id, name) in (1u64..).zip(&functions) {
