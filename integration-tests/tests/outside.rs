@@ -19,8 +19,7 @@ fn run(command: &mut Command) -> String {
 }
 
 /// Parts of steps' names: formats that this version does not take yet.
-const LATER_FORMATS: &[&str] =
-    &["trie", "tree", "speedscope", "ss-", "otlp", "otel", "unknown_service"];
+const LATER_FORMATS: &[&str] = &["trie", "tree", "speedscope", "ss-", "otlp", "otel", "unknown_service"];
 /// Steps that ask about all services at once, those of later formats too.
 const LATER_STEPS: &[&str] = &["types", "series", "services"];
 

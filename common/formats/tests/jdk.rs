@@ -37,7 +37,7 @@ fn counted(file: &Path, event: &str, field: Option<&str>) -> (i64, i64) {
     command.args(["print", "--json", "--stack-depth", "1", "--events", event]).arg(file);
     let text = say(&mut command).expect("the tool was there before");
     let mut sums = (0, 0);
-    for one in text.split("\"type\": \"").skip(1).filter(|one| one.starts_with(event)) {
+    for one in text.split(&format!("\"type\": \"{event}\"")).skip(1) {
         if one.contains("\"stackTrace\": null") {
             continue;
         }
