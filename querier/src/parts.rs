@@ -294,7 +294,7 @@ mod tests {
         let parts = parts(folder.path());
         for at in 0..40 {
             let reader = parts.reader(format!("{at}"), Arc::clone(&store) as _);
-            check(&reader, &bytes, &[0..8_000_000]).await;
+            check(&reader, &bytes, std::slice::from_ref(&(0..8_000_000))).await;
         }
         let on_disk: u64 = std::fs::read_dir(folder.path().join("parts"))
             .expect("lists")

@@ -264,7 +264,8 @@ fn real_recordings() {
             sum.0 += row.count;
             sum.1 += row.value;
         }
-        let (event, want): (&str, &[(EventKind, (i64, i64))]) = match file.name.as_str() {
+        type Sums = [(EventKind, (i64, i64))];
+        let (event, want): (&str, &Sums) = match file.name.as_str() {
             "dump2.jfr.gz" => (
                 "wall",
                 &[

@@ -45,7 +45,10 @@ fn text(profile: &Profile) -> (String, BTreeMap<String, Vec<i64>>) {
     (format!("{} {} {period} {}", profile.name, types.join(","), pprof.period), out)
 }
 
-fn check(profiles: &[Profile], want: &[(&str, &[(&str, &[i64])])]) {
+/// A stack and its values.
+type Row<'a> = (&'a str, &'a [i64]);
+
+fn check(profiles: &[Profile], want: &[(&str, &[Row<'_>])]) {
     let got: Vec<_> = profiles.iter().map(text).collect();
     let want: Vec<_> = want
         .iter()

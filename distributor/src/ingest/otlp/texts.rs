@@ -7,6 +7,9 @@ use hearth_formats::otlp::{Attribute, Otlp, Tables, Text, Value};
 
 use super::{EXECUTABLE, SERVICE, Service, text, utf8};
 
+/// Name and value of a label.
+type Label<'o> = (&'o [u8], &'o [u8]);
+
 const SPAN_ID_BYTES: usize = 8;
 const TRACE_ID_BYTES: usize = 16;
 
@@ -127,7 +130,7 @@ impl Texts {
         otlp: &'o Otlp<'o>,
         tables: &Tables,
         at: usize,
-    ) -> Result<Option<(&'o [u8], &'o [u8])>, String> {
+    ) -> Result<Option<Label<'o>>, String> {
         self.label(otlp, tables, &otlp.table_attributes[at], &self.table[at])
     }
 
@@ -137,7 +140,7 @@ impl Texts {
         otlp: &'o Otlp<'o>,
         tables: &Tables,
         at: usize,
-    ) -> Result<Option<(&'o [u8], &'o [u8])>, String> {
+    ) -> Result<Option<Label<'o>>, String> {
         self.label(otlp, tables, &otlp.attributes[at], &self.own[at])
     }
 
@@ -147,7 +150,7 @@ impl Texts {
         tables: &Tables,
         attribute: &Attribute<'o>,
         number: &Range<usize>,
-    ) -> Result<Option<(&'o [u8], &'o [u8])>, String> {
+    ) -> Result<Option<Label<'o>>, String> {
         let value = match attribute.value {
             Value::Text(value) => text(otlp, tables, value, "string index of an attribute's value")?,
             Value::Int(_) => &self.arena.as_bytes()[number.clone()],
