@@ -51,13 +51,8 @@ fn main() {
             rids = rids.min(started.elapsed());
             let started = Instant::now();
             let series = labels::with_defaults(&sent);
-            let part = Part {
-                id: PartId { tenant: &tenant, hash, occurrence: 0 },
-                series,
-                raw: &raw,
-                annotations: Vec::new(),
-                size_bytes: raw.len(),
-            };
+            let id = PartId { tenant: &tenant, hash, occurrence: 0 };
+            let part = Part { id, series, raw: &raw, size_bytes: raw.len(), annotations: Vec::new() };
             let rules =
                 TenantRules { limits: &limits, series: &rules, sample_types: None, now: TimestampNs(1) };
             done = Some(work.run(&mut pprof, &part, rules, &mut out).expect("valid"));
