@@ -18,15 +18,8 @@ fn run(command: &mut Command) -> String {
     text
 }
 
-<<<<<<< HEAD
 /// Steps that the reference answers with 500, and Hearth with 400: the sender's mistake.
 const MISTAKES: &[&str] = &["otlp/no-dictionary"];
-=======
-/// Parts of steps' names: formats that this version does not take yet.
-const LATER_FORMATS: &[&str] = &["trie", "tree", "speedscope", "ss-", "otlp", "otel", "unknown_service"];
-/// Steps that ask about all services at once, those of later formats too.
-const LATER_STEPS: &[&str] = &["types", "series", "services"];
->>>>>>> jfr
 
 /// Steps of the basic suite where only an inexact answer passes: the reference's second engine cuts each of four profiles to
 /// 100 nodes before it adds them up (its first engine does not keep these types), and so counts some values at other nodes.
