@@ -14,6 +14,9 @@ const TEXT_LATIN1: u8 = 5;
 /// Most bytes of a compressed integer; the ninth holds eight bits.
 const VARINT_BYTES_MAX: usize = 9;
 
+/// The bit of each byte that is clear where a compressed integer ends.
+const ENDS: u64 = 0x8080_8080_8080_8080;
+
 /// A text where it stands.
 #[derive(Clone, Copy)]
 pub(super) enum Text<'a> {
@@ -155,7 +158,19 @@ impl<'a> Cursor<'a> {
         if !self.compressed {
             return self.skip(count.saturating_mul(usize::from(width)));
         }
-        for _ in 0..count {
+        let mut left = count;
+        // Eight bytes at once: each byte below 0x80 ends a number. None that ends in these bytes began before them, so none
+        // has the ninth byte, which ends a number whatever it is.
+        while let Some(word) = self.bytes[self.at..].first_chunk::<8>() {
+            let ends = !u64::from_le_bytes(*word) & ENDS;
+            let numbers = ends.count_ones() as usize;
+            if numbers == 0 || numbers > left {
+                break;
+            }
+            left -= numbers;
+            self.at += 8 - ends.leading_zeros() as usize / 8;
+        }
+        for _ in 0..left {
             self.varint()?;
         }
         Ok(())
@@ -226,6 +241,35 @@ mod tests {
         assert!(Cursor::new(&[0x80, 0x80], 0, true).long().is_err());
         assert!(Cursor::new(&[0, 0, 0], 0, false).number(4).is_err());
         assert!(Cursor::new(&[0xff, 0xff, 0xff, 0xff, 0x07], 0, true).count(1).is_err());
+    }
+
+    #[test]
+    fn integers_that_are_passed_by_are_those_that_would_be_read() {
+        let numbers =
+            [0, 127, 128, i64::MAX, -1, 5, 1 << 40, i64::MIN, 300, 1, 2, 3, 4, 5, 6, 7, 8, 9, -2, 1 << 56];
+        for first in 0..numbers.len() {
+            let mut bytes = Vec::new();
+            for number in &numbers[first..] {
+                let mut value = *number as u64;
+                let more = (0..8).take_while(|_| {
+                    let more = value >= 0x80;
+                    if more {
+                        bytes.push(value as u8 | 0x80);
+                        value >>= 7;
+                    }
+                    more
+                });
+                more.for_each(drop);
+                bytes.push(value as u8);
+            }
+            for count in 0..=numbers.len() - first {
+                let (mut read, mut skipped) = (Cursor::new(&bytes, 0, true), Cursor::new(&bytes, 0, true));
+                (0..count).for_each(|_| assert!(read.long().is_ok()));
+                assert!(skipped.skip_numbers(8, count).is_ok());
+                assert_eq!(read.at(), skipped.at(), "{count} from {first}");
+            }
+            assert!(Cursor::new(&bytes, 0, true).skip_numbers(8, numbers.len() - first + 1).is_err());
+        }
     }
 
     #[test]

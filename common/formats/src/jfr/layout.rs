@@ -35,8 +35,8 @@ struct Layout {
     steps: Vec<Step>,
     /// Levels of classes in it, itself included.
     height: u32,
-    /// Number of steps, when each is one integer of this width.
-    numbers: Option<(u8, usize)>,
+    /// Number of steps, when each is one integer.
+    numbers: Option<usize>,
 }
 
 /// The layouts that were needed so far.
@@ -101,13 +101,8 @@ impl<'m, 'a> Layouts<'m, 'a> {
                 }
             }
         }
-        let numbers = match steps.first().map(|step| step.kind) {
-            Some(kind @ Kind::Number(width)) => {
-                let all = steps.iter().all(|step| step.kind == kind && !step.array);
-                all.then_some((width, steps.len()))
-            }
-            _ => None,
-        };
+        let all = steps.iter().all(|step| matches!(step.kind, Kind::Number(_)) && !step.array);
+        let numbers = all.then_some(steps.len());
         self.layouts[class as usize] = Some(Layout { steps, height, numbers });
         Ok(height)
     }
@@ -159,11 +154,11 @@ impl<'m, 'a> Layouts<'m, 'a> {
                 Ok(())
             }
             Kind::Class(class) => {
-                if let Some(Some(Layout { numbers: Some((width, each)), .. })) =
-                    self.layouts.get(class as usize)
+                // Compressed, the widths of integers do not matter.
+                if let Some(Some(Layout { numbers: Some(each), .. })) = self.layouts.get(class as usize)
                     && cursor.compressed()
                 {
-                    return cursor.skip_numbers(*width, count.saturating_mul(*each));
+                    return cursor.skip_numbers(8, count.saturating_mul(*each));
                 }
                 for _ in 0..count {
                     self.skip(cursor, class)?;
