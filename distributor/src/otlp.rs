@@ -71,6 +71,12 @@ fn decode(
     bytes: &[u8],
     encoding: Encoding,
 ) -> Result<(Prepared, Report), Rejected> {
+    let body_max = body_limit_bytes(&request.limits);
+    if bytes.len() > body_max {
+        let limit = si_bytes(body_max as u64);
+        let message = format!("the export exceeds the limit of {limit}: send fewer profiles at once");
+        return Err(Rejected::invalid(Reason::BodySizeLimitExceeded, message));
+    }
     let started = distributor.clock.monotonic();
     let protobuf;
     let otlp = match encoding {
@@ -86,7 +92,6 @@ fn decode(
     let parse_seconds = distributor.clock.monotonic().saturating_sub(started).as_secs_f64();
     let texts = Texts::new(&otlp);
     let own = request.limits.max_profile_size_bytes;
-    let body_max = body_limit_bytes(&request.limits);
     let bytes_max = if own == 0 { body_max } else { own }.min(PROFILE_BYTES_MAX);
     let mut export = Export {
         distributor,

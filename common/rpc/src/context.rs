@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::accept::Capabilities;
+use crate::body::Held;
 use crate::error::RpcError;
 use crate::http_error::HttpError;
 
@@ -82,6 +83,8 @@ pub struct RequestContext {
     pub headers: HeaderMap,
     /// Headers that the answer gets, if there is one. Clones of the context share them.
     pub(crate) response_headers: Arc<Mutex<HeaderMap>>,
+    /// What the request holds of the port's memory; of plain requests only.
+    held: Option<Arc<Held>>,
 }
 
 impl RequestContext {
@@ -96,6 +99,12 @@ impl RequestContext {
         }
     }
 
+    /// Counts bytes that a plain handler has made of the body, such as inflated ones, among those that all requests may hold
+    /// together; an error when that is too much. They are given back with the answer.
+    pub fn hold(&self, bytes: usize) -> Result<(), RpcError> {
+        self.held.as_ref().map_or(Ok(()), |held| held.take(bytes)).map_err(RpcError::from)
+    }
+
     /// The headers that were set for the answer.
     pub fn response_headers(&self) -> HeaderMap {
         self.response_headers.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -105,7 +114,7 @@ impl RequestContext {
         let Caller { tenants, capabilities } = caller;
         let response_headers = Arc::default();
         let allow_utf8_label_names = capabilities.utf8_label_names;
-        Self { tenants, allow_utf8_label_names, timeout, headers, response_headers }
+        Self { tenants, allow_utf8_label_names, timeout, headers, response_headers, held: None }
     }
 }
 
@@ -121,7 +130,8 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
             Err(InvalidTenantId::Missing) => return Err(HttpError::no_tenant()),
             Err(error) => return Err(error.into()),
         };
-        Ok(Self::new(Caller { tenants, capabilities }, parts.headers.clone(), None))
+        let held = parts.extensions.get::<Arc<Held>>().cloned();
+        Ok(Self { held, ..Self::new(Caller { tenants, capabilities }, parts.headers.clone(), None) })
     }
 }
 

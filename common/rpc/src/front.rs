@@ -101,7 +101,7 @@ impl App {
                     let answer = AssertUnwindSafe(self.rpc(entry, capabilities, request, &held));
                     (answer.catch_unwind().await.unwrap_or_else(|_| panicked()), entry.label.clone())
                 }
-                None => self.plain(capabilities, request).await,
+                None => self.plain(capabilities, request, &held).await,
             },
         };
         // gRPC compresses inside its frames.
@@ -184,10 +184,12 @@ impl App {
         &self,
         capabilities: Capabilities,
         request: Request<GuardedBody>,
+        held: &Arc<Held>,
     ) -> (Response, RouteLabel) {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.tenancy);
         request.extensions_mut().insert(capabilities);
+        request.extensions_mut().insert(Arc::clone(held));
         let Ok(mut response) = self.plain.clone().oneshot(request).await;
         let label = response.extensions_mut().remove::<RouteLabel>();
         (response, label.unwrap_or_else(|| self.not_found.clone()))

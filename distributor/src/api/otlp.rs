@@ -64,7 +64,11 @@ async fn over_http(
     let sent = read_body(body, limit).await?;
     let bytes = match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"identity" | b"") => sent,
-        Some(b"gzip") => blocking(sent.len(), || gunzip(&sent, limit))?,
+        Some(b"gzip") => {
+            let inflated = blocking(sent.len(), || gunzip(&sent, limit))?;
+            context.hold(inflated.len()).map_err(HttpError::from)?;
+            inflated
+        }
         Some(other) => {
             let other = String::from_utf8_lossy(other);
             let message = format!("content encoding '{other}' is not taken: send gzip or none");
