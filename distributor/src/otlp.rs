@@ -9,7 +9,7 @@ use hearth_formats::pprof::Pprof;
 
 use crate::Distributor;
 use crate::distributor::{Prepared, Request, Sent};
-use crate::ingest::otlp::{self, Converter, PARTS_MAX, Part, ScopeLabels, Texts};
+use crate::ingest::otlp::{self, Converter, PARTS_MAX, Part, ScopeLabels, Siblings, Texts};
 use crate::reject::{Reason, Rejected};
 use crate::rid::{self, Origin};
 use crate::scratch::{Scratch, body_limit_bytes};
@@ -33,18 +33,21 @@ pub(crate) struct Report {
     pub(crate) profiles: usize,
     /// Samples that mean nothing.
     pub(crate) unusable_samples: u64,
-    /// The profile of each part.
-    of_part: Vec<u32>,
+    /// The profiles of each part.
+    of_part: Vec<Siblings>,
 }
 
 impl Report {
     /// How many profiles these parts are of.
     pub(crate) fn profiles_of(&self, parts: &[u32]) -> usize {
-        let mut profiles: Vec<u32> =
-            parts.iter().filter_map(|part| self.of_part.get(*part as usize)).copied().collect();
+        let mut profiles: Vec<_> = parts
+            .iter()
+            .filter_map(|part| self.of_part.get(*part as usize))
+            .map(|siblings| (siblings.first, siblings.count))
+            .collect();
         profiles.sort_unstable();
         profiles.dedup();
-        profiles.len()
+        profiles.iter().map(|(_, count)| *count as usize).sum()
     }
 }
 
@@ -134,8 +137,9 @@ impl<'o, 'r: 'o> Export<'o, 'r> {
         let series = otlp.profiles.len() as f64;
         self.request.state.metrics.batch_series.observe(series);
         let mut labels: Option<(u32, Result<ScopeLabels<'o>, String>)> = None;
-        for (number, profile) in otlp.profiles.iter().enumerate().filter(|(_, p)| p.samples.count > 0) {
-            self.report.profiles += 1;
+        for siblings in otlp::siblings(otlp) {
+            let profile = &otlp.profiles[siblings.first as usize];
+            self.report.profiles += siblings.count as usize;
             if labels.as_ref().is_none_or(|(scope, _)| *scope != profile.scope) {
                 labels = Some((profile.scope, ScopeLabels::new(otlp, texts, profile)));
             }
@@ -146,64 +150,66 @@ impl<'o, 'r: 'o> Export<'o, 'r> {
             };
             let planned = named.and_then(|labels| {
                 let parts = otlp::parts(otlp, texts, profile, labels.is_named())?;
-                Ok((labels, self.converter.name(number)?, parts))
+                Ok((labels, self.converter.name(siblings)?, parts))
             });
             match planned {
                 Ok((labels, name, parts)) => {
                     for part in &parts {
-                        self.part(number, name, labels, part)?;
+                        self.part(siblings, name, labels, part)?;
                     }
                 }
                 Err(what) => {
-                    self.next_part(number)?;
-                    self.request.isolated(0, |_, _| Err(otlp::refused(otlp, number, what)));
+                    self.next_part(siblings)?;
+                    self.request.isolated(0, |_, _| Err(otlp::refused(otlp, siblings, what)));
                 }
             }
         }
         Ok(())
     }
 
-    fn next_part(&mut self, number: usize) -> Result<(), Rejected> {
+    fn next_part(&mut self, siblings: Siblings) -> Result<(), Rejected> {
         if self.report.of_part.len() >= PARTS_MAX {
             let message =
                 format!("the export has more than {PARTS_MAX} profiles and services: send fewer at once");
             return Err(Rejected::invalid(Reason::BodySizeLimitExceeded, message));
         }
-        self.report.of_part.push(number as u32);
+        self.report.of_part.push(siblings);
         Ok(())
     }
 
     fn part(
         &mut self,
-        number: usize,
+        siblings: Siblings,
         name: &'o str,
         labels: &ScopeLabels<'o>,
         part: &Part<'o>,
     ) -> Result<(), Rejected> {
-        self.next_part(number)?;
+        self.next_part(siblings)?;
         let service_name = labels.service(part.service);
         let labels = labels.with(name, part.service, &service_name);
         let Self { distributor, otlp, ref mut converter, bytes_max, .. } = *self;
-        let origin = Origin::Otlp { export: self.hash, profile: number as u32 };
+        let origin = Origin::Otlp { export: self.hash, profile: siblings.first };
         // The bytes and the time of the whole are shared out evenly: nothing says which profile they belong to.
-        let share = otlp.profiles.len().max(1);
-        let (compressed_bytes, parse_seconds) = (self.sent_bytes / share, self.parse_seconds / share as f64);
+        let share = siblings.count as f64 / otlp.profiles.len().max(1) as f64;
+        let compressed_bytes = (self.sent_bytes as f64 * share) as usize;
+        let parse_seconds = self.parse_seconds * share;
         let mut filled = otlp::Filled::default();
         self.request.isolated(0, |request, scratch| {
             let Scratch { pprof: kept, work, .. } = scratch;
             let mut pprof: Pprof<'_> = std::mem::take(kept).recycle();
-            filled =
-                converter.fill(number, part, &mut pprof).map_err(|what| otlp::refused(otlp, number, what))?;
+            filled = converter
+                .fill(siblings, part, &mut pprof)
+                .map_err(|what| otlp::refused(otlp, siblings, what))?;
             request.decoded(filled.bytes);
             if filled.bytes > bytes_max {
                 let message = format!("as pprof it exceeds the size limit of {}", si_bytes(bytes_max as u64));
-                let refused = otlp::refused(otlp, number, message);
+                let refused = otlp::refused(otlp, siblings, message);
                 return Err(Rejected { reason: Reason::ProfileSizeLimit, ..refused });
             }
             if pprof.samples.is_empty() {
                 let unusable = std::mem::take(&mut filled.unusable);
                 let what = format!("none of its {unusable} samples has a value or a timestamp");
-                return Err(otlp::refused(otlp, number, what));
+                return Err(otlp::refused(otlp, siblings, what));
             }
             let sent = Sent {
                 origin,

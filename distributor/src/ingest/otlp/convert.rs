@@ -4,7 +4,7 @@ use hearth_formats::otlp::{ABSENT, Function, Otlp, Profile, Sample, Span, Tables
 use hearth_formats::pprof::{self, Pprof};
 
 use super::types::{Column, Types};
-use super::{Part, SERVICE, Texts, entry};
+use super::{Part, SERVICE, Siblings, Texts, entry};
 use crate::idtable::FirstUse;
 
 /// Frames of a stack that are written out when the tenant has no limit.
@@ -66,10 +66,13 @@ pub(crate) struct Converter<'o> {
     attributes: Stamps<LabelStrings>,
     links: Stamps<[i64; 2]>,
     stacks: Stamps<Span>,
+    /// Whether each location says anything, once it was looked at.
+    frames: Vec<Option<bool>>,
 }
 
 /// What the samples of one part share.
 struct Context<'o, 'p> {
+    siblings: Siblings,
     tables: &'p Tables,
     profile: &'p Profile,
     columns: &'p [Column<'o>],
@@ -93,18 +96,19 @@ impl<'o> Converter<'o> {
             attributes: Stamps::new(otlp.table_attributes.len()),
             links: Stamps::new(otlp.links.len()),
             stacks: Stamps::new(otlp.stacks.len()),
+            frames: vec![None; otlp.locations.len()],
         }
     }
 
-    /// The name of a profile.
-    pub(crate) fn name(&self, number: usize) -> Result<&'o str, String> {
-        Types::new(self.otlp, &self.otlp.profiles[number]).map(|types| types.name)
+    /// The name of siblings.
+    pub(crate) fn name(&self, siblings: Siblings) -> Result<&'o str, String> {
+        Types::new(self.otlp, siblings).map(|types| types.name)
     }
 
-    /// Fills an empty pprof with a part of a profile. Samples share the entries of equal stacks.
+    /// Fills an empty pprof with a part of siblings. Samples share the entries of equal stacks.
     pub(crate) fn fill<'p>(
         &mut self,
-        number: usize,
+        siblings: Siblings,
         part: &Part<'o>,
         pprof: &mut Pprof<'p>,
     ) -> Result<Filled, String>
@@ -112,9 +116,9 @@ impl<'o> Converter<'o> {
         'o: 'p,
     {
         let otlp = self.otlp;
-        let profile = &otlp.profiles[number];
+        let profile = &otlp.profiles[siblings.first as usize];
         let tables = &otlp.tables[profile.tables as usize];
-        let types = Types::new(otlp, profile)?;
+        let types = Types::new(otlp, siblings)?;
         self.start(pprof);
         let mut push = |text: &'o str| {
             pprof.strings.push(text.as_bytes());
@@ -134,18 +138,14 @@ impl<'o> Converter<'o> {
             0 => DURATION_DEFAULT_NS,
             duration => duration,
         };
-        let context = Context { tables, profile, columns: &types.columns, span_id, trace_id };
+        let context = Context { siblings, tables, profile, columns: &types.columns, span_id, trace_id };
         let mut filled = Filled::default();
-        let samples = &otlp.samples[profile.samples.range()];
         let mut add = |converter: &mut Self, at: u32| {
-            let sample = samples.get(at as usize).copied().unwrap_or_default();
-            converter
-                .sample(&context, &sample, pprof, &mut filled)
-                .map_err(|what| format!("sample {at}: {what}"))
+            converter.sample(&context, at, pprof, &mut filled).map_err(|what| format!("sample {at}: {what}"))
         };
         match &part.samples {
             Some(places) => places.iter().try_for_each(|at| add(self, *at))?,
-            None => (0..samples.len() as u32).try_for_each(|at| add(self, at))?,
+            None => (0..profile.samples.count).try_for_each(|at| add(self, at))?,
         }
         self.symbols(tables, pprof)?;
         filled.bytes += rest_bytes(pprof);
@@ -167,7 +167,7 @@ impl<'o> Converter<'o> {
     fn sample<'p>(
         &mut self,
         context: &Context<'o, '_>,
-        sample: &Sample,
+        at: u32,
         pprof: &mut Pprof<'p>,
         filled: &mut Filled,
     ) -> Result<(), String>
@@ -177,14 +177,14 @@ impl<'o> Converter<'o> {
         if filled.bytes > self.bytes_max {
             return Ok(());
         }
+        let sample = self.otlp.samples[context.profile.samples.range()][at as usize];
         let first_value = pprof.values.len();
-        if !self.values(context.columns, sample, pprof) {
-            filled.unusable += 1;
+        if !self.values(context, at, pprof, filled) {
             return Ok(());
         }
-        let stack = self.stack(context, sample, pprof)?;
+        let stack = self.stack(context, &sample, pprof)?;
         let first_label = pprof.labels.len();
-        self.labels(context, sample, pprof)?;
+        self.labels(context, &sample, pprof)?;
         pprof.samples.push(pprof::Sample {
             first_location: stack.first,
             location_count: stack.count,
@@ -197,31 +197,34 @@ impl<'o> Converter<'o> {
         Ok(())
     }
 
-    /// One value a type: of a single type, the sum of what was observed; without values, each timestamp is worth 1. `false`,
-    /// and nothing appended, when there is nothing to make values of.
-    fn values(&self, columns: &[Column<'_>], sample: &Sample, pprof: &mut Pprof<'_>) -> bool {
-        let values = &self.otlp.values[sample.values.range()];
-        let timestamps = i64::from(sample.timestamps);
-        match columns {
-            [column] => {
-                let mut total = values.iter().fold(0i64, |sum, value| sum.saturating_add(*value));
-                match values.len() {
-                    0 if timestamps == 0 => return false,
-                    0 => total = timestamps,
-                    // Some profilers write one value beside all times at which they saw a stack.
-                    count if count as i64 != timestamps && column.counts => total = total.max(timestamps),
-                    _ => {}
-                }
-                pprof.values.push(total.saturating_mul(column.scale));
+    /// Appends one value a type. `false`, and nothing appended, when there is nothing to make values of.
+    fn values(&self, context: &Context<'_, '_>, at: u32, pprof: &mut Pprof<'_>, filled: &mut Filled) -> bool {
+        let otlp = self.otlp;
+        let sample = |sibling: &Profile| &otlp.samples[sibling.samples.range()][at as usize];
+        let first = pprof.values.len();
+        let siblings = &otlp.profiles[context.siblings.range()];
+        if let ([profile], [_, _, ..]) = (siblings, context.columns) {
+            let values = &otlp.values[sample(profile).values.range()];
+            if values.len() != context.columns.len() {
+                filled.unusable += 1;
+                return false;
             }
-            _ if values.len() == columns.len() => {
-                let scaled =
-                    values.iter().zip(columns).map(|(value, column)| value.saturating_mul(column.scale));
-                pprof.values.extend(scaled);
-            }
-            _ => return false,
+            let scaled = values.iter().zip(context.columns);
+            pprof.values.extend(scaled.map(|(value, column)| value.saturating_mul(column.scale)));
+            return true;
         }
-        true
+        let mut unusable = 0;
+        for (sibling, column) in siblings.iter().zip(context.columns) {
+            let value = observed(&otlp.values, sample(sibling), column);
+            unusable += u32::from(value.is_none());
+            pprof.values.push(value.unwrap_or(0));
+        }
+        filled.unusable += unusable;
+        let usable = (unusable as usize) < siblings.len();
+        if !usable {
+            pprof.values.truncate(first);
+        }
+        usable
     }
 
     /// The stack of a sample, written out at its first use.
@@ -273,11 +276,18 @@ impl<'o> Converter<'o> {
         let all = &otlp.stack_locations[stack.range()];
         for index in &all[all.len().saturating_sub(self.depth_max)..] {
             let at = entry(*index, context.tables.locations, "location index")?;
-            let location = &otlp.locations[at];
-            if location.address == 0 && !self.has_function(context.tables, location.lines)? {
-                continue;
+            let is_frame = match self.frames[at] {
+                Some(known) => known,
+                None => {
+                    let location = &otlp.locations[at];
+                    let made = location.address != 0 || self.has_function(context.tables, location.lines)?;
+                    self.frames[at] = Some(made);
+                    made
+                }
+            };
+            if is_frame {
+                pprof.location_ids.push(u64::from(self.locations.number(at as u32)) + 1);
             }
-            pprof.location_ids.push(u64::from(self.locations.number(at as u32)) + 1);
         }
         Ok(Span { first: first as u32, count: (pprof.location_ids.len() - first) as u32 })
     }
@@ -363,6 +373,24 @@ impl<'o> Converter<'o> {
             _ => (0, 0),
         })
     }
+}
+
+/// The value of a sample of one type: the sum of what was observed; without values, each timestamp is worth 1.
+fn observed(values: &[i64], sample: &Sample, column: &Column<'_>) -> Option<i64> {
+    let values = &values[sample.values.range()];
+    let timestamps = i64::from(sample.timestamps);
+    let sum = match values {
+        [] if timestamps == 0 => return None,
+        [] => timestamps,
+        [value] => *value,
+        values => values.iter().fold(0i64, |sum, value| sum.saturating_add(*value)),
+    };
+    // Some profilers write one value beside all times at which they saw a stack.
+    let total = match values.len() as i64 != timestamps && column.counts {
+        true => sum.max(timestamps),
+        false => sum,
+    };
+    Some(total.saturating_mul(column.scale))
 }
 
 /// Appends a string; the empty one is there already.

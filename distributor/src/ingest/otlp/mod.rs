@@ -6,6 +6,7 @@
 
 mod convert;
 mod labels;
+mod siblings;
 mod symbols;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ mod types;
 
 pub(crate) use convert::{Converter, Filled};
 pub(crate) use labels::ScopeLabels;
+pub(crate) use siblings::{Siblings, siblings};
 pub(crate) use texts::Texts;
 
 use std::fmt::Display;
@@ -74,14 +76,20 @@ fn text<'o>(
     }
 }
 
+/// Bytes of a text that an error shows.
+const SHOWN_BYTES_MAX: usize = 128;
+
 fn utf8<'o>(bytes: &'o [u8], what: &str) -> Result<&'o str, String> {
-    std::str::from_utf8(bytes)
-        .map_err(|_| format!("{what} is not UTF-8: '{}'", String::from_utf8_lossy(bytes)))
+    std::str::from_utf8(bytes).map_err(|error| {
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]);
+        format!("{what} is not UTF-8 at byte {} of {}: '{shown}'", error.valid_up_to(), bytes.len())
+    })
 }
 
 /// Says which profile of an export something is wrong with.
-pub(crate) fn refused(otlp: &Otlp<'_>, number: usize, what: impl Display) -> Rejected {
-    let profile = otlp.profiles.get(number).copied().unwrap_or_default();
+pub(crate) fn refused(otlp: &Otlp<'_>, siblings: Siblings, what: impl Display) -> Rejected {
+    let number = siblings.first;
+    let profile = otlp.profiles.get(number as usize).copied().unwrap_or_default();
     let resource = otlp.scopes.get(profile.scope as usize).map_or(0, |scope| scope.resource);
     Rejected::malformed(format!("profile {number} of the export (resource {resource}): {what}"))
 }

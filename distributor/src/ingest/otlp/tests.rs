@@ -11,9 +11,9 @@ fn words(bytes: &[u8]) -> Vec<String> {
     let texts = Texts::new(&otlp);
     let mut converter = Converter::new(&otlp, &texts, 1000, usize::MAX);
     let mut out = Vec::new();
-    for number in 0..otlp.profiles.len() {
-        if let Err(error) = part_words(&otlp, &texts, &mut converter, number, &mut out) {
-            out.push(format!("error: {}", refused(&otlp, number, error)));
+    for siblings in siblings(&otlp) {
+        if let Err(error) = part_words(&otlp, &texts, &mut converter, siblings, &mut out) {
+            out.push(format!("error: {}", refused(&otlp, siblings, error)));
         }
     }
     out
@@ -23,16 +23,16 @@ fn part_words<'o>(
     otlp: &'o Otlp<'o>,
     texts: &'o Texts,
     converter: &mut Converter<'o>,
-    number: usize,
+    siblings: Siblings,
     out: &mut Vec<String>,
 ) -> Result<(), String> {
-    let profile = &otlp.profiles[number];
+    let profile = &otlp.profiles[siblings.first as usize];
     let labels = ScopeLabels::new(otlp, texts, profile)?;
     for part in parts(otlp, texts, profile, labels.is_named())? {
-        let name = converter.name(number)?;
+        let name = converter.name(siblings)?;
         let service = labels.service(part.service);
         let mut pprof = Pprof::default();
-        let filled = converter.fill(number, &part, &mut pprof)?;
+        let filled = converter.fill(siblings, &part, &mut pprof)?;
         let pairs: Vec<_> =
             labels.with(name, part.service, &service).into_iter().map(|(k, v)| format!("{k}={v}")).collect();
         out.push(pairs.join(" "));
@@ -158,6 +158,64 @@ fn several_types_of_older_releases() {
     }
 }
 
+const CPU_TYPES: &str = "samples:count,cpu:nanoseconds per 10000000 cpu:nanoseconds";
+
+fn cpu_time() -> Profile {
+    Profile::new(("cpu", "nanoseconds"), Some(("cpu", "nanoseconds")), 10_000_000)
+}
+
+/// Of the releases that give a profile one type.
+fn check_stacks(export: &Export, want: &[&str]) {
+    for release in [Release::V1_9, Release::V1_10] {
+        assert_eq!(words(&export.encode(release)), want, "{release:?}");
+    }
+}
+
+#[test]
+fn types_of_one_profile_that_were_sent_apart_are_joined() {
+    let with = |profile: Profile, values: [i64; 2]| {
+        profile
+            .sample(Sample::new("main;work", &[values[0]]).with(&[("k", "v")]))
+            .sample(Sample::new("main", &[values[1]]).linked(&[1; 16], &[2; 8]))
+    };
+    let profiles = vec![with(Profile::cpu(), [3, 1]), with(cpu_time(), [31, 11])];
+    let link = format!("span_id={},trace_id={}", "02".repeat(8), "01".repeat(16));
+    let main = format!("main {{{link}}} [1, 11]");
+    check_stacks(&Export::of(SERVICE_A, profiles), &[A, CPU_TYPES, "work<main {k=v} [3, 31]", &main]);
+}
+
+#[test]
+fn counts_beside_cpu_time_stay_counts() {
+    let profiles = vec![
+        Profile::cpu().sample(Sample::new("main", &[3])),
+        cpu_time().sample(Sample::new("main;work", &[31])),
+    ];
+    let count = "samples:count per 10000000 cpu:nanoseconds";
+    let time = "cpu:nanoseconds per 10000000 cpu:nanoseconds";
+    check_stacks(&Export::of(SERVICE_A, profiles), &[A, count, "main {} [3]", A, time, "work<main {} [31]"]);
+}
+
+#[test]
+fn profiles_of_one_type_are_not_joined() {
+    let profile = |value| Profile::cpu().sample(Sample::new("main", &[value]));
+    let types = "cpu:nanoseconds per 10000000 cpu:nanoseconds";
+    let want = [A, types, "main {} [10000000]", A, types, "main {} [20000000]"];
+    check_stacks(&Export::of(SERVICE_A, vec![profile(1), profile(2)]), &want);
+    let later = Profile { time_ns: 5, ..cpu_time() }.sample(Sample::new("main", &[7]));
+    let want = [A, types, "main {} [10000000]", A, types, "main {} [7]"];
+    check_stacks(&Export::of(SERVICE_A, vec![profile(1), later]), &want);
+}
+
+#[test]
+fn a_value_that_one_sibling_lacks_is_none() {
+    let with = |profile: Profile, values: [&[i64]; 3]| {
+        values.into_iter().fold(profile, |profile, values| profile.sample(Sample::new("main", values)))
+    };
+    let profiles = vec![with(Profile::cpu(), [&[3], &[], &[]]), with(cpu_time(), [&[31], &[11], &[]])];
+    let want = [A, CPU_TYPES, "main {} [3, 31]", "main {} [0, 11]", "unusable: 3"];
+    check_stacks(&Export::of(SERVICE_A, profiles), &want);
+}
+
 #[test]
 fn timestamps_and_several_values() {
     let profile = Profile::cpu()
@@ -187,7 +245,7 @@ fn frames_that_nobody_has_symbolised_keep_their_place() {
     let texts = Texts::new(&otlp);
     let part = Part { service: Service::Resource, samples: None };
     let mut pprof = Pprof::default();
-    Converter::new(&otlp, &texts, 0, usize::MAX).fill(0, &part, &mut pprof).expect("valid");
+    Converter::new(&otlp, &texts, 0, usize::MAX).fill(siblings(&otlp)[0], &part, &mut pprof).expect("valid");
     let mapping = pprof.mappings[0];
     assert_eq!((mapping.memory_start, mapping.memory_limit, mapping.has_functions), (0x1000, 0x9000, false));
 }
@@ -310,12 +368,13 @@ fn stacks_are_cut_and_profiles_given_up_at_their_limits() {
     let texts = Texts::new(&otlp);
     let part = Part { service: Service::Resource, samples: None };
     let mut pprof = Pprof::default();
-    Converter::new(&otlp, &texts, 3, usize::MAX).fill(0, &part, &mut pprof).expect("valid");
+    Converter::new(&otlp, &texts, 3, usize::MAX).fill(siblings(&otlp)[0], &part, &mut pprof).expect("valid");
     assert_eq!(
         pprof_words(&pprof)[1..],
         ["f2<f1<f0 {} [10000000]", "f0 {} [10000000]"],
         "the root side stays"
     );
-    let filled = Converter::new(&otlp, &texts, 1000, 20).fill(0, &part, &mut pprof).expect("valid");
+    let filled =
+        Converter::new(&otlp, &texts, 1000, 20).fill(siblings(&otlp)[0], &part, &mut pprof).expect("valid");
     assert!(filled.bytes > 20 && pprof.samples.len() == 1, "{filled:?}");
 }

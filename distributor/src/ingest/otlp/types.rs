@@ -1,8 +1,8 @@
 //! What the values of a profile are: its name, its sample types, and what values are multiplied by.
 
-use hearth_formats::otlp::{Otlp, Profile, Tables, Text, ValueType};
+use hearth_formats::otlp::{Otlp, Tables, Text, ValueType};
 
-use super::{text, utf8};
+use super::{Siblings, text, utf8};
 
 /// A sample type as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) struct Column<'o> {
     pub(super) counts: bool,
 }
 
-/// The types of a profile.
+/// The types of a profile, or of siblings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Types<'o> {
     /// The profile's `__name__`.
@@ -28,17 +28,21 @@ pub(super) struct Types<'o> {
     pub(super) period: Option<(&'o str, &'o str)>,
 }
 
-const CPU: (&str, &str) = ("cpu", "nanoseconds");
+/// CPU time.
+pub(super) const CPU: (&str, &str) = ("cpu", "nanoseconds");
 const OFF_CPU: (&str, &str) = ("off_cpu", "nanoseconds");
 const SAMPLES: (&str, &str) = ("samples", "count");
 
 impl<'o> Types<'o> {
     /// Counts of samples with a period of CPU time become CPU time; a profile is otherwise named by its period type.
-    pub(super) fn new(otlp: &'o Otlp<'o>, profile: &Profile) -> Result<Self, String> {
+    pub(super) fn new(otlp: &'o Otlp<'o>, siblings: Siblings) -> Result<Self, String> {
+        let profile = &otlp.profiles[siblings.first as usize];
         let tables = &otlp.tables[profile.tables as usize];
         let mut types = Vec::new();
-        for ty in &otlp.sample_types[profile.sample_types.range()] {
-            types.push(pair(otlp, tables, *ty, "sample type")?);
+        for sibling in &otlp.profiles[siblings.range()] {
+            for ty in &otlp.sample_types[sibling.sample_types.range()] {
+                types.push(pair(otlp, tables, *ty, "sample type")?);
+            }
         }
         let Some(first) = types.first().copied() else {
             return Err("it has no sample type".to_owned());
@@ -60,7 +64,7 @@ impl<'o> Types<'o> {
             }
         };
         // Where CPU time is there already, or nobody knows how much a sample is worth, counts stay counts.
-        let timed = period == Some(CPU) && profile.period > 0 && !types.contains(&CPU);
+        let timed = period == Some(CPU) && profile.period > 0 && !siblings.has_cpu && !types.contains(&CPU);
         let column = |(ty, unit)| {
             let counts = (ty, unit) == SAMPLES;
             match counts && timed {
