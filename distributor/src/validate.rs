@@ -166,14 +166,22 @@ fn strings(pprof: &Pprof<'_>) -> Result<(), Rejected> {
     Ok(())
 }
 
+/// Bytes of a text that an error shows.
+const SHOWN_BYTES_MAX: usize = 128;
+
 /// The texts of a profile, or the error for the first that is not UTF-8.
 pub(crate) fn utf8<'a>(strings: &[&'a [u8]], out: &mut Vec<&'a str>) -> Result<(), Rejected> {
     out.clear();
     out.reserve(strings.len());
     for bytes in strings {
-        let text = std::str::from_utf8(bytes).map_err(|_| {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            Rejected::malformed(format!("invalid utf8 string hex: {hex}"))
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let shown = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
+            let hex: String = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+            let rest = match bytes.len() - shown.len() {
+                0 => String::new(),
+                rest => format!("... and {rest} bytes more; wrong is byte {}", error.valid_up_to()),
+            };
+            Rejected::malformed(format!("invalid utf8 string hex: {hex}{rest}"))
         })?;
         out.push(text);
     }

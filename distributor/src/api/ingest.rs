@@ -41,23 +41,23 @@ pub(crate) async fn ingest(
     let limit = body_limit_bytes(&distributor.limits(tenant));
     let body = read_body(body, limit).await?;
     let ingest = Ingest { distributor: &distributor, tenant, params: &params };
-    let prepared = match params.format(content_type) {
-        Format::Jfr => ingest.jfr_request(content_type, body).await,
-        Format::Pprof => blocking(body.len(), || ingest.pprof(&body, None)),
-        Format::PprofForm => {
-            let files = form::files(content_type, body).await.map_err(|error| {
-                HttpError::with_status(422, format!("failed to parse pprof /ingest multipart form {error}"))
-            })?;
-            let Some((profile, configs)) = ingest.form(files)? else { return Ok(()) };
-            blocking(profile.len(), || ingest.pprof(&profile, configs.as_ref()))
-        }
-        Format::Groups => blocking(body.len(), || ingest.stacks(&body, text::groups)),
-        Format::Lines => blocking(body.len(), || ingest.stacks(&body, text::lines)),
-        Format::Tree => blocking(body.len(), || ingest.stacks(&body, text::tree)),
-        Format::Trie => blocking(body.len(), || ingest.stacks(&body, text::trie)),
-        Format::Speedscope => blocking(body.len(), || ingest.speedscope(&body)),
-    }?;
+    let Some(prepared) = ingest.prepare(content_type, body).await? else { return Ok(()) };
     distributor.send(tenant, prepared).await.map_err(status)
+}
+
+impl Distributor {
+    /// Works on the body of a request to `/ingest`, given its query and content type, as [`Self::prepare`] does on a push.
+    /// `None`: a form that holds no profile. Needs a runtime of several threads.
+    pub async fn prepare_ingest(
+        &self,
+        tenant: &TenantId,
+        query: &[(String, String)],
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<Option<Prepared>, HttpError> {
+        let params = Params::new(query);
+        Ingest { distributor: self, tenant, params: &params }.prepare(content_type, body).await
+    }
 }
 
 /// Limits are 429 and outages 5xx; everything else is the client's, 422.
@@ -83,6 +83,28 @@ struct Ingest<'a> {
 }
 
 impl Ingest<'_> {
+    /// What a body holds, by what its format is said to be; `None` for a form without a profile.
+    async fn prepare(&self, content_type: &str, body: Bytes) -> Result<Option<Prepared>, HttpError> {
+        match self.params.format(content_type) {
+            Format::Jfr => self.jfr_request(content_type, body).await,
+            Format::Pprof => blocking(body.len(), || self.pprof(&body, None)),
+            Format::PprofForm => {
+                let files = form::files(content_type, body).await.map_err(|error| {
+                    let message = format!("failed to parse pprof /ingest multipart form {error}");
+                    HttpError::with_status(422, message)
+                })?;
+                let Some((profile, configs)) = self.form(files)? else { return Ok(None) };
+                blocking(profile.len(), || self.pprof(&profile, configs.as_ref()))
+            }
+            Format::Groups => blocking(body.len(), || self.stacks(&body, text::groups)),
+            Format::Lines => blocking(body.len(), || self.stacks(&body, text::lines)),
+            Format::Tree => blocking(body.len(), || self.stacks(&body, text::tree)),
+            Format::Trie => blocking(body.len(), || self.stacks(&body, text::trie)),
+            Format::Speedscope => blocking(body.len(), || self.speedscope(&body)),
+        }
+        .map(Some)
+    }
+
     fn app(&self) -> Result<AppName<'_>, HttpError> {
         self.params.app().map_err(|error| HttpError::with_status(400, format!("name: {error}")))
     }

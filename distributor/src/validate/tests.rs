@@ -75,6 +75,10 @@ fn texts_must_be_utf8() {
     assert_eq!(out, ["", "größe"]);
     let refused = utf8(&[b"", b"ok", b"\x00\xff"], &mut out);
     assert_eq!(refused, Err(Rejected::malformed("invalid utf8 string hex: 00ff")));
+    let long = [&[b'a'; 200][..], b"\xff"].concat();
+    let shown = "61".repeat(128);
+    let message = format!("invalid utf8 string hex: {shown}... and 73 bytes more; wrong is byte 200");
+    assert_eq!(utf8(&[&long], &mut out), Err(Rejected::malformed(message)));
 }
 
 #[test]
