@@ -27,13 +27,6 @@ const MISTAKES: &[&str] = &["otlp/no-dictionary"];
 const EXACT_HERE: &[&str] =
     &["flame/type-memory-alloc_space-bytes-space-bytes", "flame/type-memory-alloc_objects-count-space-bytes"];
 
-/// Steps of the ingest suite whose answers the reference's first engine cut to 400 nodes once more than ADR 4 knows of; whole
-/// graphs are equal.
-const CUT_ONCE_MORE: &[&str] = &[
-    "flame/kafka/memory-alloc_in_new_tlab_bytes-bytes-space-bytes",
-    "flame/kafka/memory-alloc_in_new_tlab_objects-count-space-bytes",
-];
-
 /// Runs a suite; the steps that fail, and the suite's own summary.
 fn conformance(suite: &str, server: &Hearth) -> Option<(Vec<String>, String)> {
     let dir = find("conformance")?;
@@ -70,7 +63,7 @@ fn conformance_ingest() {
     let hearth = Hearth::start(&Options::plain(&data.path().join("data")));
     let Some((mut failed, text)) = conformance("ingest", &hearth) else { return };
     report("conformance", last_line(&text));
-    failed.retain(|id| !MISTAKES.contains(&&**id) && !CUT_ONCE_MORE.contains(&&**id));
+    failed.retain(|id| !MISTAKES.contains(&&**id));
     assert!(failed.is_empty(), "{failed:?}\n{text}");
     hearth.stop();
 }

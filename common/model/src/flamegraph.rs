@@ -28,7 +28,7 @@ struct Bar {
 }
 
 /// How often a tree is cut before it is drawn, which cuts once more.
-const CUTS_BEFORE: u32 = 2;
+const CUTS_BEFORE: u32 = 3;
 
 /// Renders a tree; at most about `max_nodes` bars (≤ 0: all), the rest summed into siblings named `other`.
 pub fn render(tree: &NameTree, max_nodes: i64) -> Result<FlameGraph, AnswerError> {

@@ -71,7 +71,7 @@ fn symbols(pprof: &Pprof<'_>, tables: &mut Tables) -> Places {
     Places { locations: places(pprof.locations.iter().map(|l| l.id).collect()) }
 }
 
-/// The profile of one sample type.
+/// The profile of one sample type, with all samples, as the collector's own translation of pprof has them.
 fn profile(pprof: &Pprof<'_>, tables: &mut Tables, places: &Places, column: usize) -> Vec<u8> {
     let ty = &pprof.sample_types[column];
     let mut out = Vec::new();
@@ -79,9 +79,6 @@ fn profile(pprof: &Pprof<'_>, tables: &mut Tables, places: &Places, column: usiz
     wire::bytes(&mut out, 1, &value_type);
     for sample in &pprof.samples {
         let value = pprof.values[sample.first_value as usize + column];
-        if value == 0 {
-            continue;
-        }
         let ids = &pprof.location_ids[sample.first_location as usize..][..sample.location_count as usize];
         let stack = tables.stack(ids.iter().map(|id| places.locations[id]).collect());
         let labels = &pprof.labels[sample.first_label as usize..][..sample.label_count as usize];
@@ -97,7 +94,7 @@ fn profile(pprof: &Pprof<'_>, tables: &mut Tables, places: &Places, column: usiz
         wire::bytes(&mut out, 2, &message);
     }
     // A profile is named by its period type, so there must be one.
-    let period = pprof.period_type.as_ref().unwrap_or(ty);
+    let period = pprof.period_type.as_ref().filter(|period| period.ty != 0).unwrap_or(ty);
     let period = tables.value_type(&(text(pprof, period.ty), text(pprof, period.unit)));
     wire::key(&mut out, 3, 1);
     out.extend_from_slice(&(pprof.time_ns as u64).to_le_bytes());

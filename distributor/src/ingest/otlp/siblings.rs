@@ -112,7 +112,9 @@ fn alike(otlp: &Otlp<'_>, one: &Profile, other: &Profile) -> bool {
     one.samples.count == other.samples.count
         && samples(one).iter().zip(samples(other)).all(|(one, other)| {
             one.stack == other.stack
-                && attributes(one) == attributes(other)
+                // Two empty slices of an array that was never allocated take 50 ns to compare as such.
+                && ((one.attributes.count, other.attributes.count) == (0, 0)
+                    || attributes(one) == attributes(other))
                 && (one.link == other.link || same_span(otlp, tables, one, other))
         })
 }
