@@ -3,6 +3,7 @@
 use hearth_formats::otlp::{ABSENT, Function, Otlp, Profile, Sample, Span, Tables};
 use hearth_formats::pprof::{self, Pprof};
 
+use super::frames::Frames;
 use super::types::{Column, Types};
 use super::{Part, SERVICE, Siblings, Texts, entry};
 use crate::idtable::FirstUse;
@@ -59,15 +60,13 @@ pub(crate) struct Converter<'o> {
     pub(super) texts: &'o Texts,
     depth_max: usize,
     bytes_max: usize,
-    pub(super) locations: FirstUse,
+    pub(super) frames: Frames,
     pub(super) functions: FirstUse,
     pub(super) mappings: FirstUse,
     pub(super) strings: Stamps<i64>,
     attributes: Stamps<LabelStrings>,
     links: Stamps<[i64; 2]>,
     stacks: Stamps<Span>,
-    /// Whether each location says anything, once it was looked at.
-    frames: Vec<Option<bool>>,
 }
 
 /// What the samples of one part share.
@@ -89,14 +88,13 @@ impl<'o> Converter<'o> {
             texts,
             depth_max: if depth_max == 0 { DEPTH_MAX } else { depth_max.min(DEPTH_MAX) },
             bytes_max,
-            locations: FirstUse::default(),
+            frames: Frames::new(otlp.locations.len()),
             functions: FirstUse::default(),
             mappings: FirstUse::default(),
             strings: Stamps::new(otlp.strings.len()),
             attributes: Stamps::new(otlp.table_attributes.len()),
             links: Stamps::new(otlp.links.len()),
             stacks: Stamps::new(otlp.stacks.len()),
-            frames: vec![None; otlp.locations.len()],
         }
     }
 
@@ -153,7 +151,7 @@ impl<'o> Converter<'o> {
     }
 
     fn start(&mut self, pprof: &mut Pprof<'_>) {
-        self.locations.start(self.otlp.locations.len());
+        self.frames.start();
         self.functions.start(self.otlp.functions.len());
         self.mappings.start(self.otlp.mappings.len());
         self.strings.start();
@@ -274,19 +272,23 @@ impl<'o> Converter<'o> {
         let otlp = self.otlp;
         let first = pprof.location_ids.len();
         let all = &otlp.stack_locations[stack.range()];
-        for index in &all[all.len().saturating_sub(self.depth_max)..] {
-            let at = entry(*index, context.tables.locations, "location index")?;
-            let is_frame = match self.frames[at] {
-                Some(known) => known,
-                None => {
-                    let location = &otlp.locations[at];
-                    let made = location.address != 0 || self.has_function(context.tables, location.lines)?;
-                    self.frames[at] = Some(made);
-                    made
+        let all = &all[all.len().saturating_sub(self.depth_max)..];
+        let table = context.tables.locations;
+        if !self.frames.extend(table, all, &mut pprof.location_ids) {
+            for index in all {
+                let at = entry(*index, table, "location index")?;
+                let id = match self.frames.get(at) {
+                    Some(known) => known,
+                    None => {
+                        let location = &otlp.locations[at];
+                        let is_frame =
+                            location.address != 0 || self.has_function(context.tables, location.lines)?;
+                        self.frames.set(at, is_frame)
+                    }
+                };
+                if id != 0 {
+                    pprof.location_ids.push(id);
                 }
-            };
-            if is_frame {
-                pprof.location_ids.push(u64::from(self.locations.number(at as u32)) + 1);
             }
         }
         Ok(Span { first: first as u32, count: (pprof.location_ids.len() - first) as u32 })

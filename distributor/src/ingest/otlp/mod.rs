@@ -5,6 +5,7 @@
 //! and labels are made once a scope. Must not know: HTTP, gRPC, protobuf, records.
 
 mod convert;
+mod frames;
 mod labels;
 mod siblings;
 mod symbols;

@@ -18,7 +18,7 @@ impl<'o> Converter<'o> {
         let otlp = self.otlp;
         // Whether each mapping has a location that nobody has symbolised yet.
         let mut raw = Vec::new();
-        for (id, at) in (1..).zip(std::mem::take(&mut self.locations.used)) {
+        for (id, at) in (1..).zip(std::mem::take(&mut self.frames.used)) {
             let location = &otlp.locations[at as usize];
             let first_line = pprof.lines.len();
             for line in &otlp.lines[location.lines.range()] {
