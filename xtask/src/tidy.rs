@@ -18,7 +18,7 @@ const ALLOW_LIST: &str = "xtask/tidy-allow.txt";
 const LAYERS: &[&[&str]] = &[
     &["hearth-common"],
     &["hearth-model"],
-    &["hearth-formats", "hearth-ring", "hearth-cell", "hearth-wal", "hearth-block"],
+    &["hearth-formats", "hearth-ring", "hearth-cell", "hearth-wal", "hearth-block", "hearth-symbols"],
     &[
         "hearth-proto",
         "hearth-telemetry",
@@ -65,6 +65,7 @@ const PURE: &[&str] = &[
     "hearth-cell",
     "hearth-block",
     "hearth-wal",
+    "hearth-symbols",
     "hearth-query",
 ];
 
