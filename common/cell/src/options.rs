@@ -70,7 +70,7 @@ pub struct Limits {
     pub flight_bytes: u64,
     /// Most appends with entries under way to one peer.
     pub flight_batches: usize,
-    /// Most bytes of entries that are not committed; beyond it no record is taken.
+    /// Most bytes of entries of a leader's own term that are not committed; beyond it no record is taken.
     pub uncommitted_bytes: u64,
     /// A learner becomes a voter only if it lacks at most this many entries.
     pub promote_lag_entries: u64,

@@ -36,7 +36,7 @@ pub struct Status {
     pub damaged: bool,
     /// Records that would be known again.
     pub rids: usize,
-    /// Bytes of entries that are not committed; 0 unless it leads.
+    /// Bytes of entries of its term that are not committed; 0 unless it leads.
     pub uncommitted_bytes: u64,
     /// The others, if it leads.
     pub peers: Vec<PeerStatus>,

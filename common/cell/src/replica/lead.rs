@@ -38,7 +38,8 @@ pub(super) struct Reign {
     pub(super) quorum_at: Duration,
     /// To whom leadership is being handed, and until when that is tried.
     pub(super) transfer: Option<(MemberId, Duration)>,
-    /// Bytes of entries that are not committed.
+    /// Bytes of entries of this reign that are not committed. What older terms left is on disk here and grows no more: after
+    /// a restart it may be the whole log, until the first entry of the reign is committed with it.
     pub(super) uncommitted_bytes: u64,
 }
 
@@ -106,7 +107,6 @@ impl Replica {
     /// Begins to lead. The first entry commits those of older terms with itself.
     pub(super) fn become_leader(&mut self) {
         let begin = self.end().next();
-        let uncommitted = Positions { first: self.commit.next(), last: self.end() };
         self.leader = Some(self.me.clone());
         // Probes are counted anew.
         self.effects.confirmed = None;
@@ -120,7 +120,7 @@ impl Replica {
             look_at: self.now + self.options.timing.resend / 2,
             quorum_at: self.now,
             transfer: None,
-            uncommitted_bytes: uncommitted.iter().map(|position| self.log.length_at(position)).sum(),
+            uncommitted_bytes: 0,
         }));
         self.note_role();
         self.lead_with(Entry { term: self.pledge.term, body: Body::Begin });
@@ -209,7 +209,7 @@ impl Replica {
         if reached <= self.commit || !(own_term || self.has(Bug::CommitOlderTerm)) {
             return;
         }
-        let settled = Positions { first: self.commit.next(), last: reached };
+        let settled = Positions { first: self.commit.next().max(reign.begin), last: reached };
         let bytes: u64 = settled.iter().map(|position| self.log.length_at(position)).sum();
         if let RoleState::Leader(reign) = &mut self.role {
             reign.uncommitted_bytes = reign.uncommitted_bytes.saturating_sub(bytes);

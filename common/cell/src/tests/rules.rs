@@ -82,6 +82,33 @@ fn what_waits_for_a_quorum_is_bounded() {
 }
 
 #[test]
+fn what_an_older_term_left_does_not_count_against_that_bound() {
+    let old = |rid| EntryMeta { term: Term(1), kind: EntryKind::Record(Rid(rid)), bytes: 40 << 20 };
+    let first = Saved::first(Membership::of([member(0)]));
+    let saved = Saved {
+        pledge: Pledge { term: Term(1), ..Pledge::default() },
+        entries: vec![old(1), old(2)],
+        ..first
+    };
+    let mut replica = Replica::new(member(0), Options::new(7), saved, NOW);
+    settle(&mut replica);
+    replica.tick(replica.wake_at());
+    // Its vote is on disk, its first entry is not: nothing is committed yet.
+    while replica.role() != Role::Leader {
+        let effects = replica.effects();
+        replica.durable(effects.writes.last().expect("a vote to write").0);
+    }
+    assert_eq!(replica.commit(), Position(0));
+    let record = Bytes::from(vec![0; 40 << 20]);
+    assert_eq!(replica.propose(Rid(3), record.clone()), Ok(Proposed::New(Position(4))));
+    let refused = replica.propose(Rid(4), record.clone());
+    assert!(matches!(refused, Err(ProposeError::Uncommitted { .. })), "{refused:?}");
+    settle(&mut replica);
+    assert_eq!((replica.commit(), replica.status().uncommitted_bytes), (Position(4), 0));
+    assert!(replica.propose(Rid(4), record).is_ok());
+}
+
+#[test]
 fn questions_share_a_round() {
     let mut replica = sole_leader();
     let probes = [replica.read(), replica.read()].map(|probe| probe.expect("it leads"));
