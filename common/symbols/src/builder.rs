@@ -173,12 +173,13 @@ impl Builder {
             }
         };
         // What is further from the first than 32 bits reach is left out.
-        for range in self.done.iter().filter(|range| range.end - base <= u64::from(u32::MAX)) {
+        let reach = base.saturating_add(u64::from(u32::MAX));
+        for range in self.done.iter().filter(|range| range.start < reach) {
             if range.start > end {
                 push(end, GAP);
             }
             push(range.start, range.chain);
-            end = range.end;
+            end = range.end.min(reach);
         }
         push(end, GAP);
         let bytes = table::encode(&Parts {
@@ -248,6 +249,23 @@ mod tests {
             let (start, length, name) = begun.clone().find(|(start, ..)| *start == latest)?;
             (address < start + length).then_some(*name)
         })
+    }
+
+    #[test]
+    fn addresses_at_the_end_of_all_and_far_apart() {
+        let table = |ranges: &[(u64, u64)]| {
+            let mut builder = Builder::new(&BuildLimits::default());
+            let function = builder.function("f", "", 0).expect("small");
+            ranges
+                .iter()
+                .for_each(|(start, end)| builder.range(*start, *end, &[(function, 1)]).expect("small"));
+            LineTable::open(Bytes::from(builder.finish().expect("ranges"))).expect("valid")
+        };
+        let known = |table: &LineTable, address| table.find(address).next().is_some();
+        let last = table(&[(u64::MAX - 9, u64::MAX)]);
+        assert!(known(&last, u64::MAX - 9) && known(&last, u64::MAX - 1) && !known(&last, u64::MAX));
+        let long = table(&[(5, u64::MAX), (1 << 40, 1 << 41)]);
+        assert!(known(&long, 5) && known(&long, 1 << 31) && !known(&long, 1 << 40));
     }
 
     proptest! {

@@ -181,7 +181,7 @@ impl LineTable {
         if !starts.clone().zip(starts.skip(1)).all(|(one, next)| one < next) {
             return Err("its ranges are out of order");
         }
-        if self.base.checked_add(u64::from(u32::MAX)).is_none() {
+        if self.base.checked_add(self.numbers(self.starts).last().unwrap_or(0).into()).is_none() {
             return Err("its addresses are beyond 64 bits");
         }
         let frames = self.frames.count;
