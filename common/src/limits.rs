@@ -1,5 +1,6 @@
 //! Per-tenant limits with the reference's keys, units and defaults (api-semantics §4). A limit of 0 is off unless said.
 
+pub mod symbolizer;
 pub mod usage;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::TenantId;
 use crate::units::GoDuration;
+use symbolizer::Symbolizer;
 use usage::{IngestionLimit, Sampling};
 
 /// All limits of one tenant. Field names are the YAML keys under `limits:`.
@@ -95,6 +97,8 @@ pub struct TenantLimits {
     pub s3_sse_type: String,
     /// The key of KMS for it; empty: the account's own for S3.
     pub s3_sse_kms_key_id: String,
+    /// Names for addresses of native programs, when a query is answered.
+    pub symbolizer: Symbolizer,
 }
 
 impl Default for TenantLimits {
@@ -140,6 +144,7 @@ impl Default for TenantLimits {
             max_pending_deletions: 64,
             s3_sse_type: String::new(),
             s3_sse_kms_key_id: String::new(),
+            symbolizer: Symbolizer::default(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod api;
 mod canonical;
+pub mod debuginfo;
 mod distributor;
 pub mod fanout;
 mod go_repair;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use hearth_cluster::PushTarget;
 use hearth_common::BoxError;
-use hearth_node::{Node, Running};
+use hearth_debuginfo::Uploads;
+use hearth_node::{Node, Routes, Running};
 
+use crate::debuginfo::{DebugInfo, DebugInfoOptions};
 use crate::{ClusterPush, ClusterPushDeps, ClusterPushOptions, Distributor, DistributorDeps};
 
 /// Makes a distributor out of a process: what it takes goes to the cells of the cluster.
@@ -17,7 +19,25 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
         options: ClusterPushOptions::default(),
     });
     push.register_metrics(&mut node.registry);
-    Ok(Running::stateless(distributor(node, Arc::new(push)).routes()))
+    let routes = distributor(node, Arc::new(push)).routes().merge(debuginfo(node));
+    Ok(Running::stateless(routes))
+}
+
+/// What takes uploads of programs in a process, with metrics registered: its part of the public port.
+pub fn debuginfo(node: &mut Node) -> Routes {
+    let settings = &node.settings.debug_info;
+    let (store, clock) = (node.catalog.store().clone(), Arc::clone(&node.clock));
+    let uploads = Uploads::new(store, Arc::clone(&node.rng), clock, settings.stale_after());
+    let debuginfo = DebugInfo::new(
+        uploads,
+        DebugInfoOptions {
+            enabled: settings.enabled,
+            upload_bytes_max: settings.max_upload_size_bytes.0,
+            upload_timeout: settings.upload_timeout.0,
+        },
+    );
+    debuginfo.register_metrics(&mut node.registry);
+    debuginfo.routes()
 }
 
 /// The distributor of a process, with metrics registered, before `target`.

@@ -222,7 +222,8 @@ fn one_bad_resource_does_not_cost_the_other() {
         profiles: vec![cpu("main"), cpu("main")],
         ..Resource::default()
     };
-    let both = Export { resources: vec![resource(&many), resource(&[("service.name", "good")])] };
+    let resources = vec![resource(&many), resource(&[("service.name", "good")])];
+    let both = Export { resources, ..Export::default() };
     let said = port.export(&both.encode(Release::V1_10)).expect("something to say");
     assert_eq!(said.code, 2);
     assert!(said.message.contains("label names; limit"), "{said:?}");

@@ -169,6 +169,7 @@ impl Cluster {
             call_site: Vec::new(),
             spans: None,
             profile_ids: Vec::new(),
+            native: false,
         });
         let asked = async {
             loop {

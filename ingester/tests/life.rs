@@ -180,6 +180,7 @@ impl Life {
             call_site: Vec::new(),
             spans: None,
             profile_ids: Vec::new(),
+            native: false,
         });
         for _ in 0..2000 {
             let view = self.catalog.newest(&tenant, Duration::ZERO).await.expect("a root or none");

@@ -6,8 +6,14 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// Paths that a distributor takes; all others are a querier's.
-const PUSHES: [&str; 5] =
-    ["/push.v1.", "/ingest", "/pyroscope/ingest", "/v1development/profiles", "/opentelemetry."];
+const PUSHES: [&str; 6] = [
+    "/push.v1.",
+    "/ingest",
+    "/pyroscope/ingest",
+    "/v1development/profiles",
+    "/opentelemetry.",
+    "/debuginfo.",
+];
 /// Longest head of a request.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 

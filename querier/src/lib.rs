@@ -20,6 +20,7 @@ mod recent;
 mod serving;
 mod share;
 mod skipped;
+mod symbolize;
 mod tenant_settings;
 pub mod timeline;
 
@@ -28,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hearth_catalog::Catalog;
+use hearth_common::limits::symbolizer::Symbolizer as SymbolLimits;
 use hearth_common::{Clock, LimitsSource, TenantId, Workers};
 use hearth_internode::QuerierApi;
 use hearth_model::{Answer, Question};
@@ -36,6 +38,7 @@ use hearth_query::heads::Heads;
 use hearth_rpc::Routes;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use blocks::Blocks;
 pub use cluster::{ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions};
@@ -50,6 +53,8 @@ use reading::Reader;
 use serving::Serving;
 use share::Sharing;
 pub use share::{BlockPeers, ClusterPeers, SharingDeps, SharingOptions};
+pub use symbolize::SymbolOptions;
+use symbolize::Symbolizer;
 use tenant_settings::TenantSettings;
 
 /// What a querier is made of.
@@ -68,6 +73,8 @@ pub struct QuerierDeps {
     pub workers: Workers,
     /// Where parts of blocks are kept beside memory.
     pub disk_cache: Option<DiskCache>,
+    /// Where names of native frames come from.
+    pub symbols: SymbolOptions,
     /// Sizes and times.
     pub options: QuerierOptions,
 }
@@ -120,6 +127,7 @@ struct Inner {
     limits: Arc<dyn LimitsSource>,
     clock: Arc<dyn Clock>,
     settings: TenantSettings,
+    symbolizer: Symbolizer,
     timeout: Duration,
     warned: AtomicBool,
 }
@@ -136,10 +144,12 @@ impl Querier {
     }
 
     fn made(deps: QuerierDeps, sharing: Option<Sharing>) -> Self {
-        let QuerierDeps { catalog, store, heads, limits, clock, workers, disk_cache, options } = deps;
+        let QuerierDeps { catalog, store, heads, limits, clock, workers, disk_cache, symbols, options } =
+            deps;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cores() } else { options.threads };
         let metrics = Metrics::new();
+        let symbolizer = Symbolizer::new(store.clone(), Arc::clone(&clock), Arc::clone(&workers), &symbols);
         let reader = Arc::new(Reader {
             blocks: Blocks::new(store.clone(), options.cache_bytes, disk_cache.map(Parts::new)),
             threads: Arc::new(Semaphore::new(threads)),
@@ -156,6 +166,7 @@ impl Querier {
             limits,
             clock,
             settings: TenantSettings::new(store),
+            symbolizer,
             timeout: options.timeout,
             warned: AtomicBool::new(false),
         }))
@@ -165,6 +176,7 @@ impl Querier {
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.0.engine.metrics.register(registry);
         self.0.serving.register_metrics(registry);
+        self.0.symbolizer.register_metrics(registry);
         self.0.engine.reader.blocks.register_metrics(registry);
         if let Some(sharing) = &self.0.engine.sharing {
             sharing.register_metrics(registry);
@@ -192,11 +204,34 @@ impl Querier {
         let mut answer = Answer::empty(question);
         let mut marks = Marks::default();
         for tenant in tenants {
+            let limits = self.0.limits.limits(tenant).symbolizer;
+            if limits.enabled && symbolize::is_about_stacks(question) {
+                let (named, of_part) = self.ask_for_names(tenant, &limits, question, terms).await?;
+                answer = answer.join(named)?;
+                marks.join(of_part);
+                continue;
+            }
             let part = self.ask_one(tenant, question, terms).await?;
             answer = answer.join(part.blocks)?.join(part.heads)?;
             marks.join(part.marks);
         }
         Ok((answer, marks))
+    }
+
+    /// Asks for native frames, too, and puts names in their places once all parts of the answer are merged.
+    async fn ask_for_names(
+        &self,
+        tenant: &TenantId,
+        limits: &SymbolLimits,
+        question: &Question,
+        terms: Terms,
+    ) -> Result<(Answer, Marks), QueryError> {
+        let started = Instant::now();
+        let part = self.ask_one(tenant, &symbolize::widened(question), terms).await?;
+        let answer = part.blocks.join(part.heads)?;
+        let left = terms.timeout.saturating_sub(started.elapsed());
+        let named = self.0.symbolizer.name(tenant, limits, (question, answer), left).await?;
+        Ok((named, part.marks))
     }
 
     /// Blocks and heads apart.

@@ -12,7 +12,7 @@ use hearth_query::share::Threshold;
 
 use crate::{
     ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions, ClusterPeers, DiskCache, Querier, QuerierDeps,
-    QuerierOptions, SharingDeps, SharingOptions,
+    QuerierOptions, SharingDeps, SharingOptions, SymbolOptions,
 };
 
 /// How long publishing may take beyond the time for which profiles are taken.
@@ -54,7 +54,7 @@ pub fn querier(node: &mut Node, heads: Arc<dyn Heads>) -> Result<Querier, BoxErr
 }
 
 fn deps(node: &Node, heads: Arc<dyn Heads>) -> Result<QuerierDeps, BoxError> {
-    let settings = &node.settings.querier;
+    let (settings, symbolizer) = (&node.settings.querier, &node.settings.symbolizer);
     let has_disk = !settings.disk_cache.as_os_str().is_empty();
     let disk_cache =
         has_disk.then(|| DiskCache::take(&settings.disk_cache, settings.disk_cache_bytes.0)).transpose()?;
@@ -66,6 +66,12 @@ fn deps(node: &Node, heads: Arc<dyn Heads>) -> Result<QuerierDeps, BoxError> {
         clock: Arc::clone(&node.clock),
         workers: hearth_node::workers(),
         disk_cache,
+        symbols: SymbolOptions {
+            debuginfod_url: symbolizer.debuginfod_url.clone(),
+            timeout: symbolizer.timeout.0,
+            cache_bytes: symbolizer.cache_bytes.0,
+            builds: symbolizer.builds,
+        },
         options: QuerierOptions {
             cache_bytes: settings.cache_bytes.0,
             query_bytes_max: settings.query_bytes_max.0,

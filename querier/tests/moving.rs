@@ -22,6 +22,7 @@ fn tree() -> Question {
         call_site: Vec::new(),
         spans: None,
         profile_ids: Vec::new(),
+        native: false,
     })
 }
 

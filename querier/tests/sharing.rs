@@ -27,6 +27,7 @@ fn query() -> ProfileQuery {
         call_site: Vec::new(),
         spans: None,
         profile_ids: Vec::new(),
+        native: false,
     }
 }
 

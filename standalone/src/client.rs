@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
 use serde_json::Value;
 
 /// Most bytes of an answer that are read.
@@ -64,10 +65,32 @@ impl Client {
         self.read(request.send(body))
     }
 
+    /// Sends a large body and shows how far it is.
+    pub(crate) fn post_watched(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+        progress: &ProgressBar,
+    ) -> Result<Answer> {
+        let request = self.agent.post(format!("{}{path}", self.url)).header("content-type", content_type);
+        let mut request = request.header("content-length", body.len());
+        if let Some(tenant) = &self.tenant {
+            request = request.header("X-Scope-OrgID", tenant);
+        }
+        let mut watched = progress.wrap_read(body);
+        self.read(request.send(ureq::SendBody::from_reader(&mut watched)))
+    }
+
     /// Asks the querier in JSON.
     pub(crate) fn ask(&self, method: &str, question: &Value) -> Result<Value> {
-        let path = format!("/querier.v1.QuerierService/{method}");
-        let answer = self.post(&path, "application/json", question.to_string().as_bytes())?.ok()?;
+        self.call(&format!("/querier.v1.QuerierService/{method}"), question)
+    }
+
+    /// Calls a method by its path, in JSON.
+    pub(crate) fn call(&self, path: &str, question: &Value) -> Result<Value> {
+        let answer = self.post(path, "application/json", question.to_string().as_bytes())?.ok()?;
+        let method = path.rsplit('/').next().unwrap_or_default();
         serde_json::from_slice(&answer.body)
             .with_context(|| format!("{}: the answer to {method} is no JSON", self.url))
     }

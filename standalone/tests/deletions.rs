@@ -98,6 +98,7 @@ impl Model {
                 call_site: Vec::new(),
                 spans: None,
                 profile_ids: Vec::new(),
+                native: false,
             };
             let told = format!("{what}: {selector:?} {range:?} type {ty}");
             let Answer::Tree(tree) = world.ask(&Question::Tree(query.clone())).await else { panic!() };

@@ -76,9 +76,12 @@ fn generate_public(protos: &Path, files: &[PathBuf], dir: &Path) -> Result<()> {
     let descriptors = protox::compile(files, [protos]).context("proto/ does not compile")?;
     let mut config = prost_build::Config::new();
     config.out_dir(dir).bytes([".push.v1.RawSample.raw_profile"]);
+    // Google's own messages have a special JSON; they come from a library.
+    config.compile_well_known_types().extern_path(".google.protobuf", "::pbjson_types");
     config.compile_fds(descriptors.clone())?;
     let mut builder = pbjson_build::Builder::new();
     builder.register_descriptors(&descriptors.encode_to_vec())?;
+    builder.extern_path(".google.protobuf", "::pbjson_types").exclude([".google.protobuf"]);
     builder.ignore_unknown_fields().ignore_unknown_enum_variants().out_dir(dir).build(&["."])?;
     Ok(())
 }

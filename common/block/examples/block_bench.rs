@@ -96,6 +96,7 @@ fn questions() -> Vec<(&'static str, Question)> {
         call_site: Vec::new(),
         spans: None,
         profile_ids: Vec::new(),
+        native: false,
     };
     let start = DAY_START_NS / 1_000_000;
     let points = |selector: &str, group_by: &[&str]| Question::Points {

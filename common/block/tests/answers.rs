@@ -65,6 +65,7 @@ fn query(random: &mut Random, profiles: &[Profile]) -> ProfileQuery {
         call_site: random.pick(call_site).iter().map(|name| (*name).to_owned()).collect(),
         spans,
         profile_ids,
+        native: random.below(2) == 0,
     }
 }
 
@@ -230,6 +231,7 @@ fn a_sum_beyond_63_bits_is_a_clear_error() {
             call_site: Vec::new(),
             spans: None,
             profile_ids: Vec::new(),
+            native: false,
         })
     };
     let big = profiles.iter_mut().find(|p| p.samples.len() > 2).expect("some");

@@ -20,6 +20,7 @@ fn questions() -> Vec<Question> {
         call_site: call_site.iter().map(|s| (*s).to_owned()).collect(),
         spans,
         profile_ids: Vec::new(),
+        native: false,
     };
     let start = DAY_START_NS / 1_000_000;
     let part = TimeRange::from_ms(start + 1_000, start + 6_000);

@@ -123,6 +123,7 @@ fn answers_as_ever(writer: &str) {
             call_site: Vec::new(),
             spans: None,
             profile_ids: Vec::new(),
+            native: false,
         };
         for question in [Question::Tree(query.clone()), Question::Pprof(query)] {
             let answer = ask(&reader, &question).expect("answers");

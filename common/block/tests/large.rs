@@ -70,6 +70,7 @@ fn long_series_and_many_small_ones_answer_exactly() {
             call_site: Vec::new(),
             spans: None,
             profile_ids: Vec::new(),
+            native: false,
         };
         let matches = |(service, pod, second, _): &&(&str, String, i64, Vec<i64>)| {
             let labels = Labels::from_pairs([("service_name", *service), ("pod", pod.as_str())]);

@@ -235,6 +235,7 @@ fn questions() -> Vec<Question> {
         call_site: Vec::new(),
         spans: None,
         profile_ids: Vec::new(),
+        native: false,
     };
     let names = ["cpu", "memory", "cpu-x"];
     let mut all: Vec<Question> = names.map(|name| Question::Pprof(query(name))).into();

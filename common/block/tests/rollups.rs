@@ -101,6 +101,7 @@ fn query(random: &mut Random) -> ProfileQuery {
         call_site: random.pick(call_site).iter().map(|name| (*name).to_owned()).collect(),
         spans: None,
         profile_ids: Vec::new(),
+        native: false,
     }
 }
 
@@ -222,6 +223,7 @@ fn tree(selector: &str, range: TimeRange) -> Question {
         call_site: Vec::new(),
         spans: None,
         profile_ids: Vec::new(),
+        native: false,
     })
 }
 

@@ -28,7 +28,7 @@ fn export() -> Export {
         profiles: vec![off],
         ..Resource::default()
     };
-    Export { resources: vec![first, second] }
+    Export { resources: vec![first, second], ..Export::default() }
 }
 
 /// The content of an export in words, whatever its tables look like.

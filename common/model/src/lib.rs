@@ -10,6 +10,7 @@ pub mod flamegraph;
 pub mod labels;
 mod layout;
 pub mod name_tree;
+pub mod native;
 pub mod points;
 pub mod pprof_export;
 pub mod pprof_merge;

@@ -53,7 +53,7 @@ pub struct LineKey {
 pub struct LocationKey {
     /// Interned mapping, if any.
     pub mapping: Option<u32>,
-    /// Address; 0 when the location has lines.
+    /// Address; 0 when the location had lines when it was pushed.
     pub address: u64,
     /// Lines, leaf first.
     pub lines: Box<[LineKey]>,

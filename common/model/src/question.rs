@@ -28,6 +28,9 @@ pub struct ProfileQuery {
     pub spans: Option<SpanFilter>,
     /// Only these profiles (their rid); empty = all.
     pub profile_ids: Vec<u128>,
+    /// Name trees have locations without lines, too, under names of [`crate::native`]; otherwise they leave them out. Whoever
+    /// asks so puts names in their place.
+    pub native: bool,
 }
 
 /// A question that heads and blocks answer alike.

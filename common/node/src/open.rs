@@ -67,7 +67,10 @@ fn remote(settings: &Settings, limits: &TenantOverrides) -> Result<RemoteOptions
         // What is no tenant's name has no objects.
         let Ok(id) = TenantId::parse(tenant) else { continue };
         let of = format!("overrides.{tenant}");
-        encryption_below.push((hearth_catalog::tenant_prefix(&id), encryption(&of, limits)?));
+        let [uploads, tables] = hearth_debuginfo::prefixes(&id);
+        for prefix in [hearth_catalog::tenant_prefix(&id), uploads, tables] {
+            encryption_below.push((prefix, encryption(&of, limits)?));
+        }
     }
     Ok(RemoteOptions {
         environment: None,

@@ -40,6 +40,11 @@ pub mod google {
         package!(google.v1, "google.v1");
     }
 }
+pub mod debuginfo {
+    pub mod v1alpha1 {
+        package!(debuginfo.v1alpha1, "debuginfo.v1alpha1");
+    }
+}
 pub mod settings {
     pub mod v1 {
         package!(settings.v1, "settings.v1");

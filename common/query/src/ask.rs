@@ -133,6 +133,7 @@ impl ProfileAsk {
             call_site: self.call_site.clone(),
             spans: self.span_filter()?,
             profile_ids: self.profile_ids()?,
+            native: false,
         };
         Ok(CheckedAsk { query, range, is_empty: resolved.is_none() })
     }

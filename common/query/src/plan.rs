@@ -117,6 +117,7 @@ mod tests {
             call_site: Vec::new(),
             spans: None,
             profile_ids: Vec::new(),
+            native: false,
         })
     }
 

@@ -20,9 +20,9 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// First allocation for a body whose length is not to be believed.
 const FIRST_BYTES: usize = 64 << 10;
 /// How much of a refused body is still read, so that its sender sees the answer before the connection closes.
-const DRAIN_BYTES_MAX: usize = 16 << 20;
+pub(crate) const DRAIN_BYTES_MAX: usize = 16 << 20;
 /// How long that may take.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +107,14 @@ impl Held {
         }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Gives back a part before the request ends: no more than it holds.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        let less = |held: usize| Some(held.saturating_sub(bytes));
+        // It always answers.
+        let held = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or_default();
+        self.budget.used.fetch_sub(bytes.min(held), Ordering::Relaxed);
     }
 }
 
@@ -230,6 +238,11 @@ mod tests {
         assert!(matches!(two.take(1), Err(BodyFault::Busy { limit: 100 })));
         drop(one);
         assert!(two.take(60).is_ok());
+        two.give_back(30);
+        assert!(two.take(30).is_ok() && two.take(1).is_err());
+        two.give_back(1000);
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert!(two.take(100).is_ok());
         drop(two);
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }

@@ -105,6 +105,14 @@ impl RequestContext {
         self.held.as_ref().map_or(Ok(()), |held| held.take(bytes)).map_err(RpcError::from)
     }
 
+    /// Gives back bytes of the body that a plain handler has passed on and does not hold any more: a body that streams through
+    /// would otherwise count as a whole until the answer.
+    pub fn let_go(&self, bytes: usize) {
+        if let Some(held) = &self.held {
+            held.give_back(bytes);
+        }
+    }
+
     /// The headers that were set for the answer.
     pub fn response_headers(&self) -> HeaderMap {
         self.response_headers.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -85,7 +85,7 @@ pub async fn read_body(body: Body, limit_bytes: usize) -> Result<Bytes, HttpErro
     }
 }
 
-fn broken_body(error: &(dyn std::error::Error + 'static)) -> HttpError {
+pub(crate) fn broken_body(error: &(dyn std::error::Error + 'static)) -> HttpError {
     let mut cause = Some(error);
     while let Some(error) = cause {
         match error.downcast_ref::<BodyFault>() {

@@ -14,6 +14,7 @@ mod http_error;
 mod metrics;
 mod routes;
 mod server;
+mod streamed;
 
 pub use builtin::{Health, common_routes};
 pub use context::{RequestContext, Tenancy, Tenants};
@@ -22,3 +23,4 @@ pub use http_error::{HttpError, read_body};
 pub use metrics::RequestMetrics;
 pub use routes::{Auth, Routes};
 pub use server::{Server, ServerOptions, bind};
+pub use streamed::StreamedBody;

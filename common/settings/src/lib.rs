@@ -14,6 +14,7 @@ mod overrides;
 mod redact;
 mod size;
 mod store;
+mod symbols;
 
 pub use cluster::{Cluster, ClusterTls, Gossip};
 pub use env::{ENV_PREFIX, variable_name};
@@ -24,3 +25,4 @@ pub use overrides::TenantOverrides;
 pub use redact::REDACTED;
 pub use size::ByteSize;
 pub use store::ObjectStoreClient;
+pub use symbols::{DebugInfo, Symbolizer};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::{Cluster, Gossip};
 use crate::size::ByteSize;
 use crate::store::ObjectStoreClient;
+use crate::symbols::{DebugInfo, Symbolizer};
 
 /// All settings of one process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,10 @@ pub struct Settings {
     pub querier: Querier,
     /// Upkeep of published data.
     pub compactor: Compactor,
+    /// Uploads of programs and debug files, from which addresses get names.
+    pub debug_info: DebugInfo,
+    /// Where names of addresses come from beside uploads; which tenants get them is said by `limits.symbolizer`.
+    pub symbolizer: Symbolizer,
     /// Where the process runs: machines of one zone may fail together. A cell's members are in distinct zones if they can.
     pub zone: String,
     /// Name of the process, unique in the cluster and stable over restarts. Empty: the host's name.
@@ -67,6 +72,8 @@ impl Default for Settings {
             ingester: Ingester::default(),
             querier: Querier::default(),
             compactor: Compactor::default(),
+            debug_info: DebugInfo::default(),
+            symbolizer: Symbolizer::default(),
             zone: String::new(),
             instance_id: String::new(),
             replication_factor: 3,

@@ -152,22 +152,48 @@ pub struct Resource {
     pub profiles: Vec<Profile>,
 }
 
+/// The program that all frames of an export lie in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of Mapping")]
+pub struct Binary {
+    pub file: String,
+    pub build_id: String,
+    pub start: u64,
+    pub limit: u64,
+    pub offset: u64,
+}
+
+impl Default for Binary {
+    fn default() -> Self {
+        Self {
+            file: "/app/bin".to_owned(),
+            build_id: "abcd".to_owned(),
+            start: 0x1000,
+            limit: 0x9000,
+            offset: 0,
+        }
+    }
+}
+
 /// An export.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Export {
     /// Resources.
     pub resources: Vec<Resource>,
+    /// The program.
+    pub binary: Binary,
 }
 
 impl Export {
     /// An export of profiles of one resource with these text attributes.
     pub fn of(pairs: &[(&str, &str)], profiles: Vec<Profile>) -> Self {
-        Self { resources: vec![Resource { attributes: attributes(pairs), profiles, ..Resource::default() }] }
+        let resource = Resource { attributes: attributes(pairs), profiles, ..Resource::default() };
+        Self { resources: vec![resource], ..Self::default() }
     }
 
     /// The bytes as a release writes them.
     pub fn encode(&self, release: Release) -> Vec<u8> {
-        let mut shared = Tables::new(release);
+        let mut shared = Tables::new(release, &self.binary);
         let mut out = Vec::new();
         for resource in &self.resources {
             let mut scope_profiles = Vec::new();
@@ -176,7 +202,7 @@ impl Export {
             for profile in &resource.profiles {
                 let bytes = match release {
                     Release::V1_5 => {
-                        let mut own = Tables::new(release);
+                        let mut own = Tables::new(release, &self.binary);
                         own.profile(profile)
                     }
                     _ => shared.profile(profile),

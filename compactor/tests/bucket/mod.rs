@@ -345,6 +345,7 @@ pub fn questions(profiles: &[Profile]) -> Vec<Question> {
             call_site: Vec::new(),
             spans: None,
             profile_ids: Vec::new(),
+            native: false,
         };
         all.push(Question::Tree(query.clone()));
         all.push(Question::Pprof(query));

@@ -1,5 +1,6 @@
 //! The wire: every method and path that a distributor serves. Wire types stop here.
 
+pub(crate) mod debuginfo;
 mod form;
 mod ingest;
 mod otlp;

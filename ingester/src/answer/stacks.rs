@@ -2,6 +2,7 @@
 
 use hearth_block::input::UnitSymbols;
 use hearth_model::name_tree::{NameId, NodeId};
+use hearth_model::native::NativeFrame;
 use hearth_model::pprof_merge::{FunctionKey, LineKey, MappingKey};
 use hearth_model::{AnswerError, NameTree, PprofMerge, ProfileQuery, View};
 
@@ -176,8 +177,14 @@ impl TreeBuilder {
         let child = |parent, location| {
             let mut tree = tree.borrow_mut();
             let mut at = NodeId(parent);
+            let (mapping, address, lines) = symbols.location(location);
+            if lines.is_empty() && query.native {
+                // Each node is met once; what is interned again is only looked up.
+                let name = native_name(symbols, mapping, address).map(|name| tree.intern(&name));
+                return name.map_or(at, |name| tree.child(at, name)).0;
+            }
             // Lines stand leaf first.
-            for line in symbols.location(location).2.iter().rev() {
+            for line in lines.iter().rev() {
                 let string = symbols.function(line.function).name;
                 let name = &mut names[string as usize];
                 if *name == UNKNOWN {
@@ -195,6 +202,18 @@ impl TreeBuilder {
         self.tree.checked_total()?;
         Ok(self.tree)
     }
+}
+
+/// The name that a location without lines stands under; `None`: nothing is known of it.
+fn native_name(symbols: &impl UnitSymbols, mapping: Option<u32>, address: u64) -> Option<String> {
+    let mut frame = NativeFrame { address, ..NativeFrame::default() };
+    if let Some(at) = mapping {
+        let mapping = symbols.mapping(at);
+        frame.file = symbols.string(mapping.file);
+        frame.build_id = symbols.string(mapping.build_id);
+        (frame.start, frame.limit, frame.offset) = (mapping.start, mapping.limit, mapping.offset);
+    }
+    frame.is_known().then(|| frame.encode())
 }
 
 /// Builds the merge by whole locations.

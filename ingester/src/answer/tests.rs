@@ -9,13 +9,14 @@ use hearth_common::range_read::InMemory;
 use hearth_common::{
     CellId, DiskId, Incarnation, InstanceId, JournalId, MemberId, Position, TenantId, TimestampNs,
 };
+use hearth_model::native::NativeFrame;
 use hearth_model::pprof_export::{ExportOptions, export};
 use hearth_model::spans::SpanFilter;
 use hearth_model::{Counted, Labels, ProfileType, Selector, StepGrid, Tally};
 use proptest::prelude::*;
 
 use super::*;
-use crate::head::tests::{DAY_NS, NAMES, Profile, Random, head_of, lines_of, made_up};
+use crate::head::tests::{DAY_NS, NAMES, NATIVE_ADDRESS, Profile, Random, head_of, lines_of, made_up};
 use crate::head::{Deleted, SealedUnit};
 
 /// An answer in a form in which equal answers are equal.
@@ -97,8 +98,14 @@ fn rows(profiles: &[Profile]) -> Vec<(&Profile, usize, Labels)> {
 
 /// The stacks of a row that a query selects, with their names.
 fn selected_stacks(query: &ProfileQuery, profile: &Profile, column: usize) -> Vec<(Vec<String>, i64)> {
-    let names = |stack: usize| -> Vec<String> {
-        profile.stacks[stack].0.iter().flat_map(|frame| lines_of(*frame)).map(str::to_owned).collect()
+    let names = |stack: usize, native: bool| -> Vec<String> {
+        let of_frame = |frame: &usize| match lines_of(*frame)[..] {
+            [] if native => {
+                vec![NativeFrame { file: "bin", address: NATIVE_ADDRESS, ..NativeFrame::default() }.encode()]
+            }
+            ref lines => lines.iter().map(|line| (*line).to_owned()).collect(),
+        };
+        profile.stacks[stack].0.iter().flat_map(of_frame).collect()
     };
     let all: Vec<(usize, i64)> = match &query.spans {
         None => profile.stacks.iter().enumerate().map(|(at, (_, values))| (at, values[column])).collect(),
@@ -107,8 +114,11 @@ fn selected_stacks(query: &ProfileQuery, profile: &Profile, column: usize) -> Ve
             chosen.map(|span| (span.0, span.3[column])).collect()
         }
     };
-    let all = all.into_iter().map(|(stack, value)| (names(stack), value));
-    all.filter(|(path, value)| *value > 0 && path.starts_with(&query.call_site)).collect()
+    let all = all.into_iter().filter(|(stack, value)| {
+        // Locations without lines are no part of a call site.
+        *value > 0 && names(*stack, false).starts_with(&query.call_site)
+    });
+    all.map(|(stack, value)| (names(stack, query.native), value)).collect()
 }
 
 fn naive(question: &Question, profiles: &[Profile]) -> Answer {
@@ -227,6 +237,7 @@ fn query(random: &mut Random) -> ProfileQuery {
             _ => None,
         },
         profile_ids: if random.below(5) == 0 { vec![3 << 64 | 5, 8 << 64 | 5] } else { Vec::new() },
+        native: random.below(2) == 0,
     }
 }
 
@@ -353,6 +364,7 @@ fn sums_that_do_not_fit_are_refused() {
         call_site: Vec::new(),
         spans: None,
         profile_ids: Vec::new(),
+        native: false,
     };
     let filter = Filter::new(vec![(0, 10), (0, 10)]);
     let grid = StepGrid::new(DAY_NS / 1_000_000 - 10_000, DAY_NS / 1_000_000 + 10_000, 1000);

@@ -114,6 +114,7 @@ fn measure_queries(head: Head) {
             call_site: Vec::new(),
             spans: None,
             profile_ids: Vec::new(),
+            native: false,
         };
         let started = std::time::Instant::now();
         let answer = crate::answer::answer(&Question::Tree(query), &heads, &filter);

@@ -15,7 +15,9 @@ pub(crate) const TYPE_SETS: [&[(&str, &str)]; 3] = [
     &[("cpu", "ns"), ("samples", "count")],
     &[("objects", "count"), ("cpu", "ns"), ("space", "bytes")],
 ];
-const FRAMES: [&str; 5] = ["main", "work", "leaf", "io", "main"];
+const FRAMES: [&str; 6] = ["main", "work", "leaf", "io", "main", "(no lines)"];
+/// The address of frame 5, in the file `bin`.
+pub(crate) const NATIVE_ADDRESS: u64 = 0x50;
 
 /// A small generator of numbers: what it gives depends on the seed alone.
 #[derive(Debug, Clone)]
@@ -80,9 +82,14 @@ pub(crate) fn made_up(random: &mut Random, position: u64) -> Profile {
     }
 }
 
-/// The names of a frame's lines, outermost first. Frame 3 has an inlined line, frame 4 another file than frame 0.
+/// The names of a frame's lines, outermost first. Frame 3 has an inlined line, frame 4 another file than frame 0, frame 5 an
+/// address only.
 pub(crate) fn lines_of(frame: usize) -> Vec<&'static str> {
-    if frame == 3 { vec!["io", "inlined"] } else { vec![FRAMES[frame]] }
+    match frame {
+        3 => vec!["io", "inlined"],
+        5 => Vec::new(),
+        _ => vec![FRAMES[frame]],
+    }
 }
 
 /// The record of a profile.
@@ -97,12 +104,13 @@ pub(crate) fn record_of(profile: &Profile) -> (RecordHeader<'static>, Record<'st
     record.functions =
         vec![function(1, 6), function(2, 6), function(3, 6), function(4, 6), function(1, 7), function(5, 6)];
     // Leaf first within a location.
-    let lines = [&[0u32][..], &[1], &[2], &[5, 3], &[4]];
+    let lines = [&[0u32][..], &[1], &[2], &[5, 3], &[4], &[]];
     for functions in lines {
         let first_line = record.lines.len() as u32;
         record.lines.extend(functions.iter().map(|function| Line { function: *function, line: 3 }));
         let line_count = functions.len() as u32;
-        record.locations.push(Location { mapping_plus_1: 1, address: 0, first_line, line_count });
+        let address = if functions.is_empty() { NATIVE_ADDRESS } else { 0 };
+        record.locations.push(Location { mapping_plus_1: 1, address, first_line, line_count });
     }
     for (frames, values) in &profile.stacks {
         record.frames.extend(frames.iter().map(|frame| *frame as u32));

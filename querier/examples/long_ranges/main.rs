@@ -24,7 +24,7 @@ use hearth_common::{
 };
 use hearth_model::{Answer, ProfileQuery, ProfileType, Question, Selector, StepGrid};
 use hearth_objstore::{Store, StoreOptions};
-use hearth_querier::{LocalHeads, Querier, QuerierDeps, QuerierOptions};
+use hearth_querier::{LocalHeads, Querier, QuerierDeps, QuerierOptions, SymbolOptions};
 use made::{DAY_MS, PODS, Service};
 use prometheus_client::registry::Registry;
 
@@ -106,6 +106,7 @@ impl Fresh {
             clock: Arc::new(SystemClock::default()),
             workers: hearth_node::workers(),
             disk_cache: None,
+            symbols: SymbolOptions::default(),
             options: QuerierOptions::default(),
         });
         querier.register_metrics(&mut registry);
@@ -278,6 +279,7 @@ fn questions(days: i32) -> Vec<(&'static str, Question)> {
         call_site: Vec::new(),
         spans: None,
         profile_ids: Vec::new(),
+        native: false,
     };
     let points = |selector: &str, group_by: &[&str], step_ms: i64| {
         let grid = StepGrid::new(start_ms, end_ms, step_ms);

@@ -15,7 +15,7 @@ use hearth_common::{Clock, JournalId, Position, TenantId, TenantLimits, Timestam
 use hearth_model::question::Stats;
 use hearth_model::{Answer, Labels, NameTree, ProfileType, Question};
 use hearth_objstore::{Store, StoreOptions};
-use hearth_querier::{LocalHeads, Querier, QuerierDeps, QuerierOptions, SharingDeps};
+use hearth_querier::{LocalHeads, Querier, QuerierDeps, QuerierOptions, SharingDeps, SymbolOptions};
 use hearth_query::{FetchAnswer, FetchError, FetchRequest, HeadSource, JournalAnswer};
 use hearth_rpc::{RequestMetrics, ServerOptions, Tenancy, bind};
 use parking_lot::Mutex;
@@ -154,6 +154,7 @@ impl World {
             clock: Arc::new(Still::default()),
             workers: hearth_node::workers(),
             disk_cache: None,
+            symbols: SymbolOptions::default(),
             options,
         })
     }
@@ -192,6 +193,7 @@ impl World {
             limits,
             clock,
             disk_cache: None,
+            symbols: SymbolOptions::default(),
             options,
         };
         let querier = match peers {

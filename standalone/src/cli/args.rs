@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Push(PushArgs),
     /// Ask a server: flame graphs, series, labels, pprof files
     Query(QueryArgs),
+    /// Give a server the symbols of native programs, list them, remove them
+    Symbols(SymbolsArgs),
     /// Measure pushes and queries with real profiles
     Bench(BenchArgs),
     /// Look after a store: list, check, repair
@@ -80,6 +82,52 @@ pub(crate) struct PushArgs {
     /// Give each profile the present time instead of its own (servers refuse old profiles)
     #[arg(long)]
     pub(crate) now: bool,
+}
+
+const SYMBOLS_ABOUT: &str = "Give a server the symbols of native programs, list them, remove them.
+
+Profilers of native programs send addresses. A server that has the program, by its build id, puts function names, source
+files and lines in their places when it answers a query, for tenants with limits.symbolizer.enabled.";
+
+#[derive(Debug, Args)]
+#[command(long_about = SYMBOLS_ABOUT, after_help = "Example:\n  hearth symbols upload target/release/shop --url http://hearth:4040 --tenant shop")]
+pub(crate) struct SymbolsArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(subcommand)]
+    pub(crate) command: SymbolsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SymbolsCommand {
+    /// Upload programs, or what `objcopy --only-keep-debug` makes of them; those that the server has are skipped
+    Upload(SymbolsUploadArgs),
+    /// List what was uploaded
+    #[command(visible_alias = "list")]
+    Ls(SymbolsListArgs),
+    /// Remove uploads by their build ids
+    Rm(SymbolsRemoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SymbolsUploadArgs {
+    /// ELF files with a GNU build id, not compressed
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SymbolsListArgs {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SymbolsRemoveArgs {
+    /// As `hearth symbols ls` and `readelf -n` print them
+    #[arg(required = true, value_name = "BUILD_ID")]
+    pub(crate) build_ids: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use hearth_common::{BlockId, Clock, SystemClock, TenantId, TimeRange, TimestampNs};
 use hearth_querier::deletions::{DeletionAsk, Report, last_of_ms};
-use hearth_querier::{LocalHeads, Querier, QuerierDeps, QuerierOptions};
+use hearth_querier::{LocalHeads, Querier, QuerierDeps, QuerierOptions, SymbolOptions};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -114,6 +114,7 @@ impl Place {
             clock: Arc::new(SystemClock::default()),
             workers: hearth_node::workers(),
             disk_cache: None,
+            symbols: SymbolOptions::default(),
             options: QuerierOptions { timeout: TIMEOUT, ..QuerierOptions::default() },
         });
         Ok(Self::Store { querier, tenant, runtime, _lock: lock })

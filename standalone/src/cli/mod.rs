@@ -14,6 +14,7 @@ mod push;
 mod query;
 mod rescue;
 mod retention;
+mod symbols;
 mod time;
 
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Push(args)) => push::run(&args),
         Some(Command::Query(args)) => query::run(&args),
+        Some(Command::Symbols(args)) => symbols::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Admin(args)) => match &args.command {
             AdminCommand::Bucket(args) => bucket::run(args),

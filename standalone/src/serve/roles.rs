@@ -21,7 +21,8 @@ pub(super) fn start(node: &mut Node) -> Result<Running> {
     let distributor = hearth_distributor::process::distributor(node, Arc::<Ingester>::clone(&ingester));
     let heads = LocalHeads::new(vec![Arc::<Ingester>::clone(&ingester)]);
     let querier = hearth_querier::process::querier(node, Arc::new(heads)).map_err(plain)?;
-    let routes = distributor.routes().merge(querier.routes());
+    let uploads = hearth_distributor::process::debuginfo(node);
+    let routes = distributor.routes().merge(uploads).merge(querier.routes());
     let flush = hearth_ingester::process::flush(&ingester, node.settings.ingester.flush_timeout.0);
     let stop = Box::pin(async move {
         upkeep.stop().await?;

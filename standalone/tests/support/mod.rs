@@ -18,7 +18,7 @@ use hearth_formats::record::{self, Function, Line, Location, Record, RecordHeade
 use hearth_ingester::{Cells, Ingester, IngesterDeps, IngesterOptions, NoPost};
 use hearth_model::{Answer, Labels, ProfileQuery, ProfileType, Question, Selector};
 use hearth_objstore::{Store, StoreOptions};
-use hearth_querier::{LocalHeads, Querier, QuerierDeps, QuerierOptions};
+use hearth_querier::{LocalHeads, Querier, QuerierDeps, QuerierOptions, SymbolOptions};
 use tempfile::TempDir;
 
 pub const DAY_NS: i64 = 19_676 * 86_400_000_000_000;
@@ -169,6 +169,7 @@ impl World {
             clock,
             workers: hearth_node::workers(),
             disk_cache: None,
+            symbols: SymbolOptions::default(),
             options: QuerierOptions { root_age: ROOT_AGE, ..QuerierOptions::default() },
         });
         let world = Self { others: catalog(dir.path()), dir, ingester, querier, other_pushed };
@@ -207,6 +208,7 @@ impl World {
             call_site: Vec::new(),
             spans: None,
             profile_ids: Vec::new(),
+            native: false,
         };
         let asked = self.querier.ask(&[other()], &Question::Tree(query), Duration::from_secs(30)).await;
         let Answer::Tree(tree) = asked.expect("answers").0 else { panic!("a tree") };

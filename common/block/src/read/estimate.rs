@@ -34,6 +34,7 @@ pub(super) fn estimate(
             call_site: Vec::new(),
             spans: None,
             profile_ids: Vec::new(),
+            native: false,
         };
         let (prepared, of_type) = Prepared::plan(inner, &Question::Tree(query), hidden.clone());
         wanted.extend(of_type);

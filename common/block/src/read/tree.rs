@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use hearth_model::name_tree::NameId;
+use hearth_model::native::NativeFrame;
 use hearth_model::pprof_merge::{FunctionKey, LineKey, MappingKey};
 use hearth_model::{Answer, NameTree, PprofMerge, ProfileQuery};
 
@@ -10,7 +12,7 @@ use super::fetch::Fetched;
 use super::meta::Meta;
 use super::plan::DatasetPlan;
 use super::stacks::{SampleReader, call_site_stacks};
-use super::symbols::{SharedSymbols, UnitSymbols};
+use super::symbols::{Mapping, SharedSymbols, UnitSymbols};
 use crate::error::BlockError;
 
 /// Stands in tables for "not looked up yet".
@@ -47,15 +49,22 @@ impl Context<'_> {
 
     /// Adds some datasets to a flame graph tree.
     pub(crate) fn tree(self, tasks: &[Task<'_>], mut tree: NameTree) -> Result<Answer, BlockError> {
-        let mut names = Names { shared: vec![UNKNOWN; self.meta.shared_strings as usize], own: Vec::new() };
+        let shared = vec![UNKNOWN; self.meta.shared_strings as usize];
+        let mut names = Names { shared, own: Vec::new(), native: HashMap::new() };
         let mut path = Path::new();
         self.each(tasks, |unit, sums| {
             names.own.clear();
             names.own.resize(unit.place.strings.len(), UNKNOWN);
+            names.native.clear();
             path.start(NameTree::ROOT);
             for (&end, &sum) in unit.stack_nodes.iter().zip(sums).filter(|(_, sum)| **sum > 0) {
                 let node = path.walk(unit, end, |parent, location| {
-                    unit.lines(location).fold(parent, |parent, line| {
+                    let lines = unit.lines(location);
+                    if lines.is_empty() && self.query.native {
+                        let name = names.native(location, unit, self.shared, &mut tree);
+                        return name.map_or(parent, |name| tree.child(parent, name));
+                    }
+                    lines.fold(parent, |parent, line| {
                         let name = names.get(unit.line_names[line], unit, self.shared, &mut tree);
                         tree.child(parent, name)
                     })
@@ -95,6 +104,8 @@ impl Context<'_> {
 struct Names {
     shared: Vec<u32>,
     own: Vec<u32>,
+    /// By location of the unit; `None`: nothing is known of it.
+    native: HashMap<u32, Option<NameId>>,
 }
 
 impl Names {
@@ -114,6 +125,30 @@ impl Names {
             *known = tree.intern(unit.string(shared, string)).0;
         }
         NameId(*known)
+    }
+
+    /// The name that a location without lines stands under.
+    fn native(
+        &mut self,
+        location: u32,
+        unit: &UnitSymbols,
+        shared: &SharedSymbols,
+        tree: &mut NameTree,
+    ) -> Option<NameId> {
+        *self.native.entry(location).or_insert_with(|| {
+            let at = unit.mapping_plus_1[location as usize].checked_sub(1);
+            let mapping = at.map(|at| unit.mappings[at as usize]);
+            let mut frame = NativeFrame {
+                address: unit.addresses.get(&location).copied().unwrap_or_default(),
+                ..NativeFrame::default()
+            };
+            if let Some(Mapping { file, build_id, start, limit, offset }) = mapping {
+                frame.file = unit.string(shared, file);
+                frame.build_id = unit.string(shared, build_id);
+                (frame.start, frame.limit, frame.offset) = (start, limit, offset);
+            }
+            frame.is_known().then(|| tree.intern(&frame.encode()))
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_common::{TimeRange, TimestampNs};
 use hearth_model::name_tree::NodeId;
+use hearth_model::native::NativeFrame;
 use hearth_model::pprof_export::{ExportOptions, export};
 use hearth_model::question::Stats;
 use hearth_model::{
@@ -88,6 +89,21 @@ fn names_of(stack: &[Location]) -> Vec<String> {
     stack.iter().flat_map(|location| location.lines.iter().rev().map(|line| line.0.clone())).collect()
 }
 
+/// With a name for each location without lines of which anything is known.
+fn names_with_native(stack: &[Location]) -> Vec<String> {
+    let names = |location: &Location| {
+        let (file, build_id, start) = location.mapping.clone().unwrap_or_default();
+        let (limit, offset) = if location.mapping.is_some() { (start + 10, start / 2) } else { (0, 0) };
+        let address = location.address;
+        let frame = NativeFrame { build_id: &build_id, file: &file, start, limit, offset, address };
+        match location.lines.is_empty() && frame.is_known() {
+            true => vec![frame.encode()],
+            false => names_of(std::slice::from_ref(location)),
+        }
+    };
+    stack.iter().flat_map(names).collect()
+}
+
 fn type_of(profile: &Profile) -> ProfileType {
     let [a, b, c, d] = &profile.sample_type;
     ProfileType::new(&profile.name, a, b, c, d)
@@ -126,7 +142,8 @@ pub fn answer(profiles: &[Profile], question: &Question) -> Plain {
         Question::Tree(query) => {
             let mut sums = BTreeMap::new();
             for (stack, value) in profiles.iter().filter_map(|p| selected(p, query)).flatten() {
-                *sums.entry(names_of(&stack)).or_insert(0) += value;
+                let names = if query.native { names_with_native(&stack) } else { names_of(&stack) };
+                *sums.entry(names).or_insert(0) += value;
             }
             // A sample without a stack is nowhere in a tree.
             sums.retain(|stack, value| *value != 0 && !stack.is_empty());

@@ -113,6 +113,7 @@ fn query_to(query: &ProfileQuery) -> pb::ProfileQuery {
         call_site: query.call_site.clone(),
         spans: query.spans.as_ref().map(spans_to),
         profile_ids: ids_bytes(query.profile_ids.iter().copied()),
+        native: query.native,
     }
 }
 
@@ -132,6 +133,7 @@ fn profile_query(query: pb::ProfileQuery) -> Result<ProfileQuery, Malformed> {
         call_site: query.call_site,
         spans: query.spans.map(spans).transpose()?,
         profile_ids: ids(&query.profile_ids)?,
+        native: query.native,
     })
 }
 

@@ -92,9 +92,10 @@ prop_compose! {
         call_site in vec("\\PC{0,6}", 0..4),
         spans in option::of(spans()),
         profile_ids in vec(any::<u128>(), 0..3),
+        native in any::<bool>(),
     ) -> ProfileQuery {
         let profile_type = ProfileType::new(&name, &sample_type, &unit, &unit, "");
-        ProfileQuery { profile_type, selector, range, call_site, spans, profile_ids }
+        ProfileQuery { profile_type, selector, range, call_site, spans, profile_ids, native }
     }
 }
 

@@ -127,6 +127,9 @@ pub struct ProfileQuery {
     /// rids, 16 bytes each (big-endian), one after the other; none: all profiles.
     #[prost(bytes = "bytes", tag = "6")]
     pub profile_ids: ::prost::bytes::Bytes,
+    /// Name trees have locations without lines, too; the asker names them.
+    #[prost(bool, tag = "7")]
+    pub native: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StepGrid {

@@ -126,6 +126,7 @@ fn query(selector: &str) -> ProfileQuery {
         call_site: Vec::new(),
         spans: None,
         profile_ids: Vec::new(),
+        native: false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use hearth_formats::pprof::Pprof;
 
 use super::tables::{Tables, key_values};
-use super::{AttributeValue, Release, attributes};
+use super::{AttributeValue, Binary, Release, attributes};
 use crate::wire;
 
 /// Where things are in their tables, by their ids.
@@ -19,7 +19,7 @@ fn text(pprof: &Pprof<'_>, index: i64) -> String {
 
 /// An export of a pprof in the layout of v1.10: one profile for each sample type, labels as attributes.
 pub fn from_pprof(pprof: &Pprof<'_>, service: &str) -> Vec<u8> {
-    let mut tables = Tables::new(Release::V1_10);
+    let mut tables = Tables::new(Release::V1_10, &Binary::default());
     let places = symbols(pprof, &mut tables);
     let mut scope = Vec::new();
     for column in 0..pprof.sample_types.len() {

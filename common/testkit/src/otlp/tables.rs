@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{AttributeValue, Attributes, Profile, Release, Sample};
+use super::{AttributeValue, Attributes, Binary, Profile, Release, Sample};
 use crate::wire;
 
 /// `AnyValue`.
@@ -53,12 +53,13 @@ pub(super) struct Tables {
     stacks: Vec<Vec<u64>>,
     stack_places: HashMap<Vec<u64>, u64>,
     frames: HashMap<String, u64>,
+    binary: Binary,
     /// The mapping of all frames, once there is one.
     mapping: Option<u64>,
 }
 
 impl Tables {
-    pub(super) fn new(release: Release) -> Self {
+    pub(super) fn new(release: Release, binary: &Binary) -> Self {
         let null = || if release.has_stacks() { vec![Vec::new()] } else { Vec::new() };
         Self {
             release,
@@ -73,6 +74,7 @@ impl Tables {
             stacks: if release.has_stacks() { vec![Vec::new()] } else { Vec::new() },
             stack_places: HashMap::from([(Vec::new(), 0)]),
             frames: HashMap::new(),
+            binary: binary.clone(),
             mapping: None,
         }
     }
@@ -118,11 +120,13 @@ impl Tables {
         if let Some(known) = self.mapping {
             return known;
         }
-        let build_id = self.attribute("process.executable.build_id.gnu", &"abcd".into());
-        let filename = self.string("/app/bin");
+        let Binary { file, build_id, start, limit, offset } = self.binary.clone();
+        let build_id = self.attribute("process.executable.build_id.gnu", &build_id.as_str().into());
+        let filename = self.string(&file);
         let mut out = Vec::new();
-        wire::number(&mut out, 1, 0x1000);
-        wire::number(&mut out, 2, 0x9000);
+        wire::number(&mut out, 1, start);
+        wire::number(&mut out, 2, limit);
+        wire::number_unless_zero(&mut out, 3, offset);
         wire::number(&mut out, 4, filename);
         wire::numbers(&mut out, 5, &[build_id], true);
         self.mappings.push(out);

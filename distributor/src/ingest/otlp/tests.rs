@@ -265,7 +265,7 @@ fn attributes_become_labels() {
     resource.profiles = vec![Profile::cpu().sample(Sample::new("main", &[1]))];
     let want = "__name__=process_cpu __delta__=false __otel__=true service_name=unknown_service host.name=h pid=7 one=5 scope=s";
     check(
-        &Export { resources: vec![resource] },
+        &Export { resources: vec![resource], ..Export::default() },
         &[want, "cpu:nanoseconds per 10000000 cpu:nanoseconds", "main {} [10000000]"],
     );
 }

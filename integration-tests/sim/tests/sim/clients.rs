@@ -139,6 +139,7 @@ fn question() -> Question {
         call_site: Vec::new(),
         spans: None,
         profile_ids: Vec::new(),
+        native: false,
     })
 }
 

@@ -20,7 +20,7 @@ use hearth_internode::Reach;
 use hearth_node::{Endpoints, Membership, MembershipDeps, MembershipOptions};
 use hearth_objstore::Store;
 use hearth_querier::{
-    ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions, Querier, QuerierDeps, QuerierOptions,
+    ClusterHeads, ClusterHeadsDeps, ClusterHeadsOptions, Querier, QuerierDeps, QuerierOptions, SymbolOptions,
 };
 use hearth_telemetry::Readiness;
 use parking_lot::Mutex;
@@ -437,6 +437,7 @@ impl Shared<'_> {
             clock: Arc::clone(&self.clock),
             workers: self.workers(),
             disk_cache: None,
+            symbols: SymbolOptions::default(),
             options: QuerierOptions { threads: 2, ..QuerierOptions::default() },
         });
         (Does::Serve(Arc::new(Front { push, querier })), Some(membership), None)

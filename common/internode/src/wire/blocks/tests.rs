@@ -42,6 +42,7 @@ fn some_request(blocks: Vec<BlockEntry>, bytes_max: u64) -> BlocksRequest {
             call_site: Vec::new(),
             spans: None,
             profile_ids: Vec::new(),
+            native: false,
         }),
         blocks: blocks.into_iter().map(Arc::new).collect(),
         deletions: vec![Deletion {
