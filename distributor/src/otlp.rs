@@ -190,7 +190,7 @@ impl<'o, 'r: 'o> Export<'o, 'r> {
         let Self { distributor, otlp, ref mut converter, bytes_max, .. } = *self;
         let origin = Origin::Otlp { export: self.hash, profile: siblings.first };
         // The bytes and the time of the whole are shared out evenly: nothing says which profile they belong to.
-        let share = siblings.count as f64 / otlp.profiles.len().max(1) as f64;
+        let share = f64::from(siblings.count) / otlp.profiles.len().max(1) as f64;
         let compressed_bytes = (self.sent_bytes as f64 * share) as usize;
         let parse_seconds = self.parse_seconds * share;
         let mut filled = otlp::Filled::default();

@@ -38,6 +38,9 @@ pub enum BuildError {
         /// What is wrong.
         what: String,
     },
+    /// The debug information contradicts itself.
+    #[error("the debug information of the file is damaged: upload the file that the linker wrote")]
+    Damaged,
     /// Nothing in the file says what functions it has.
     #[error("the file has neither debug information nor symbols: upload the one from before it was stripped")]
     NoSymbols,

@@ -54,6 +54,14 @@ pub fn build_id_of(elf: &[u8]) -> Result<Option<BuildId>, BuildError> {
 /// the table. Inlined frames come from DWARF only; of a Go program without it, lines are those of the innermost call and names
 /// those of the function that it was inlined into. Split DWARF (`.dwo`) and supplementary files are not read.
 pub fn build(elf: &[u8], limits: &BuildLimits) -> Result<Vec<u8>, BuildError> {
+    // The reader of DWARF adds what files say without looking, which is a panic where overflows are checked.
+    match std::panic::catch_unwind(|| read(elf, limits)) {
+        Ok(outcome) => outcome,
+        Err(_) => Err(BuildError::Damaged),
+    }
+}
+
+fn read(elf: &[u8], limits: &BuildLimits) -> Result<Vec<u8>, BuildError> {
     let length = elf.len() as u64;
     if length > limits.max_file_bytes {
         return Err(BuildError::FileTooLarge { bytes: length, limit_bytes: limits.max_file_bytes });
