@@ -159,8 +159,21 @@ impl World {
         })
     }
 
+    /// A querier that finds names for native frames, on a clock of the test.
+    pub fn with_symbols(symbols: SymbolOptions, limits: TenantLimits, clock: Arc<dyn Clock>) -> Self {
+        Self::made_with((QuerierOptions::default(), symbols), limits, None, clock)
+    }
+
     fn made(options: QuerierOptions, limits: TenantLimits, peers: Option<SharingDeps>) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(Still::default());
+        Self::made_with((options, SymbolOptions::default()), limits, peers, Arc::new(Still::default()))
+    }
+
+    fn made_with(
+        (options, symbols): (QuerierOptions, SymbolOptions),
+        limits: TenantLimits,
+        peers: Option<SharingDeps>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let store =
             Store::open("memory:", StoreOptions { clock: Arc::clone(&clock), ..StoreOptions::default() })
                 .expect("opens");
@@ -193,7 +206,7 @@ impl World {
             limits,
             clock,
             disk_cache: None,
-            symbols: SymbolOptions::default(),
+            symbols,
             options,
         };
         let querier = match peers {
