@@ -4,12 +4,20 @@
 //! of functions and inlined calls. Sources: DWARF 5, §3.3 and §6.2.
 
 use addr2line::Context;
-use gimli::{EndianSlice, Reader, RunTimeEndian, Unit};
+use gimli::{EndianSlice, Reader, RunTimeEndian, Section, Unit};
 
 use crate::BuildLimits;
 use crate::builder::{Builder, CHAIN_MAX, FrameEntry};
 use crate::elf::DebugSections;
 use crate::error::BuildError;
+
+/// How deep entries of debug information may be nested: the reader of addresses calls itself for each.
+const DEPTH_MAX: isize = 256;
+/// Address ranges of functions and units that are read however small the file is. Else no more than debug information has
+/// bytes: functions that share one list are each kept with all of it.
+const RANGES_MIN: usize = 1 << 16;
+/// Units that claim an address, on average.
+const CLAIMS_MAX: usize = 16;
 
 type Slice<'s> = EndianSlice<'s, RunTimeEndian>;
 
@@ -22,18 +30,30 @@ pub(crate) fn read(
 ) -> Result<(), BuildError> {
     let endian = if is_little_endian { RunTimeEndian::Little } else { RunTimeEndian::Big };
     let dwarf = sections.borrow(|bytes| EndianSlice::new(bytes, endian));
-    let mut bounds = Bounds { addresses: Vec::new(), most: limits.max_ranges };
+    let bytes = dwarf.debug_info.reader().len() + dwarf.ranges.debug_ranges().reader().len();
+    let bytes = bytes + dwarf.ranges.debug_rnglists().reader().len();
+    let ranges_left = bytes.max(RANGES_MIN);
+    let mut bounds = Bounds { addresses: Vec::new(), most: limits.max_ranges, ranges_left };
     let mut units = dwarf.units();
+    let mut of_units = Vec::new();
     while let Ok(Some(header)) = units.next() {
         if let Ok(unit) = dwarf.unit(header) {
             bounds.of_lines(&unit)?;
             bounds.of_functions(&dwarf, &unit)?;
+            let Ok(mut ranges) = dwarf.unit_ranges(&unit) else { continue };
+            while let Ok(Some(range)) = ranges.next() {
+                bounds.count_range()?;
+                if builder.is_mapped(range.begin) {
+                    of_units.push((range.begin, range.end));
+                }
+            }
         }
     }
     let addresses = bounds.finish();
     if addresses.is_empty() {
         return Ok(());
     }
+    check_overlap(&of_units, &addresses)?;
     let Ok(context) = Context::from_dwarf(dwarf) else { return Ok(()) };
     for pair in addresses.windows(2) {
         if builder.is_mapped(pair[0]) {
@@ -43,6 +63,17 @@ pub(crate) fn read(
         }
     }
     Ok(())
+}
+
+/// Each look-up asks all units that claim the address: those that say of themselves that they are everywhere would make the
+/// work grow with the square of the file.
+fn check_overlap(units: &[(u64, u64)], addresses: &[u64]) -> Result<(), BuildError> {
+    let place = |address: u64| addresses.partition_point(|other| *other < address);
+    let asked: usize = units.iter().map(|(begin, end)| place(*end).saturating_sub(place(*begin))).sum();
+    match asked <= addresses.len().saturating_mul(CLAIMS_MAX).max(RANGES_MIN) {
+        true => Ok(()),
+        false => Err(BuildError::Damaged),
+    }
 }
 
 /// The frames of an address, innermost first; how many they are. None where the function has no name.
@@ -70,6 +101,7 @@ fn frames_of<R: Reader>(
 struct Bounds {
     addresses: Vec<u64>,
     most: usize,
+    ranges_left: usize,
 }
 
 impl Bounds {
@@ -81,6 +113,11 @@ impl Bounds {
             }
         }
         self.addresses.push(address);
+        Ok(())
+    }
+
+    fn count_range(&mut self) -> Result<(), BuildError> {
+        self.ranges_left = self.ranges_left.checked_sub(1).ok_or(BuildError::Damaged)?;
         Ok(())
     }
 
@@ -110,11 +147,15 @@ impl Bounds {
     ) -> Result<(), BuildError> {
         let mut entries = unit.entries();
         while let Ok(Some(entry)) = entries.next_dfs() {
+            if entry.depth() > DEPTH_MAX {
+                return Err(BuildError::Damaged);
+            }
             if !matches!(entry.tag(), gimli::DW_TAG_subprogram | gimli::DW_TAG_inlined_subroutine) {
                 continue;
             }
             let Ok(mut ranges) = dwarf.die_ranges(unit, entry) else { continue };
             while let Ok(Some(range)) = ranges.next() {
+                self.count_range()?;
                 self.add(range.begin)?;
                 self.add(range.end)?;
             }

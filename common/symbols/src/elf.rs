@@ -7,7 +7,7 @@ use object::{CompressionFormat, Object, ObjectSection, ObjectSegment, ObjectSymb
 
 use crate::builder::Builder;
 use crate::error::BuildError;
-use crate::table::Segment;
+use crate::table::{NO_OFFSET, Segment};
 use crate::{BuildId, BuildLimits};
 
 /// Segments of a file that are looked at; linkers write a handful.
@@ -46,9 +46,12 @@ impl<'e> Elf<'e> {
 
     /// Where executable code is mapped.
     pub(crate) fn segments(&self) -> impl Iterator<Item = Segment> {
-        self.file.segments().take(SEGMENTS_MAX).filter(is_executable).map(|segment| Segment {
+        // A file that has only the debug information does not say where code is in the program itself.
+        let text = self.file.section_by_name(".text");
+        let is_debug_file = text.is_some_and(|section| section.file_range().is_none());
+        self.file.segments().take(SEGMENTS_MAX).filter(is_executable).map(move |segment| Segment {
             address: segment.address(),
-            file_offset: segment.file_range().0,
+            file_offset: if is_debug_file { NO_OFFSET } else { segment.file_range().0 },
             bytes: segment.size(),
         })
     }
@@ -118,9 +121,10 @@ impl<'e> Elf<'e> {
         }
         // Of several names of an address the global one, then the first.
         found.sort_by_key(|(address, is_local, ..)| (*address, *is_local));
+        found.dedup_by_key(|(address, ..)| *address);
         for at in 0..found.len() {
             let (address, _, size, name) = found[at];
-            let next = found[at + 1..].iter().find(|(other, ..)| *other > address).map(|(next, ..)| *next);
+            let next = found.get(at + 1).map(|(next, ..)| *next);
             let end = match size {
                 0 => {
                     let reach = address.saturating_add(UNSIZED_BYTES_MAX);
@@ -128,9 +132,6 @@ impl<'e> Elf<'e> {
                 }
                 size => address.saturating_add(size),
             };
-            if at > 0 && found[at - 1].0 == address {
-                continue;
-            }
             let function = builder.function(name, "", 0)?;
             builder.range(address, end, &[(function, 0)])?;
         }

@@ -15,12 +15,17 @@ pub(crate) const GAP: u32 = u32::MAX;
 /// The bit of a frame's function that says that it is the outermost of its chain.
 pub(crate) const LAST: u32 = 1 << 31;
 
+/// The place in the file of a part that is not known.
+pub(crate) const NO_OFFSET: u64 = u64::MAX;
+/// Parts of a file are mapped from whole pages on.
+const PAGE_BYTES: u64 = 4096;
+
 /// An executable part of the file: where it is mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment {
     /// Address as the file has it.
     pub(crate) address: u64,
-    /// Where it begins in the file.
+    /// Where it begins in the file, or [`NO_OFFSET`].
     pub(crate) file_offset: u64,
     /// Bytes in memory.
     pub(crate) bytes: u64,
@@ -273,6 +278,10 @@ impl LineTable {
         }
         let in_file = runtime.wrapping_sub(start).wrapping_add(offset);
         let number = |at: usize, field: usize| u64_at(&self.bytes, self.segments.at + 24 * at + 8 * field);
+        if self.segments.count == 1 && number(0, 1) == NO_OFFSET {
+            // The only part that can be executed is the one that is mapped.
+            return runtime.wrapping_sub(start).wrapping_add(number(0, 0) & !(PAGE_BYTES - 1));
+        }
         (0..self.segments.count)
             .find_map(|at| {
                 let past = in_file.checked_sub(number(at, 1)).filter(|past| *past < number(at, 2))?;

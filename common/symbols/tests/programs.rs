@@ -176,6 +176,33 @@ fn stripped_programs_have_names_where_symbols_are_left() {
 }
 
 #[test]
+fn files_of_debug_information_alone_answer_as_the_program() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let command = ["cc", "-g", "-O2", "-o", "program", "a.c"];
+    let Some(elf) = compile(folder.path(), ("a.c", C), &command) else { return };
+    let addresses = addresses_of(&folder.path().join("program"), "outer");
+    let status = Command::new("objcopy")
+        .args(["--only-keep-debug", "program", "program.debug"])
+        .current_dir(folder.path())
+        .status();
+    assert!(status.expect("binutils").success());
+    let debug = std::fs::read(folder.path().join("program.debug")).expect("there");
+    assert_eq!(build_id_of(&debug).expect("ELF"), build_id_of(&elf).expect("ELF"));
+    let tables = [table(&elf), table(&debug)];
+    // Code of a program that is linked as here begins at its first page but one, in the file and in memory.
+    let (page, start) = (0x1000, 0x7f12_3456_7000);
+    for address in addresses {
+        let [program, debug] = tables.each_ref().map(|table| {
+            let found = table.virtual_address(start + (address - page), start, start + page, page);
+            assert_eq!(found, address);
+            table.find(found).map(|frame| (frame.function.to_owned(), frame.line)).collect::<Vec<_>>()
+        });
+        assert!(!program.is_empty());
+        assert_eq!(program, debug, "{address:#x}");
+    }
+}
+
+#[test]
 fn go_without_debug_information() {
     let folder = tempfile::tempdir().expect("a folder");
     let whole = ["go", "build", "-o", "program", "a.go"];
