@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn other_texts_are_errors() {
-        let text = String::from_utf8(record().encode()[envelope::HEADER_BYTES..].to_vec()).expect("JSON");
+        let text =
+            String::from_utf8(record().encode()[hearth_objstore::ENVELOPE_BYTES..].to_vec()).expect("JSON");
         assert!(Record::decode("k", &envelope::wrap(text.as_bytes())).is_ok());
         for bad in [
             String::new(),

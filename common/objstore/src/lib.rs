@@ -12,6 +12,7 @@ pub mod conformance;
 #[cfg(feature = "cloud")]
 mod credentials;
 mod encryption;
+mod envelope;
 mod error;
 mod faults;
 mod folder;
@@ -29,6 +30,7 @@ mod upload;
 
 pub use class::Class;
 pub use encryption::Encryption;
+pub use envelope::{ENVELOPE_BYTES, Envelope, EnvelopeError};
 pub use error::{StoreError, StoreErrorKind};
 pub use faults::{Fault, Faults};
 pub use metrics::Operation;

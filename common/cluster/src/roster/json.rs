@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hearth_common::{CellId, DiskId, InstanceId, LogId, MemberId, TenantId, TimestampNs};
+use hearth_objstore::Envelope;
 use serde::{Deserialize, Serialize};
 
-use super::envelope::{self, Kind};
+use super::envelope;
 use super::error::RosterError;
 use super::types::{Cell, CellState, Loss, Member, MemberState, ROSTER_FORMAT, Roster, ScheduleEntry};
 
-pub(crate) const ROSTER: Kind = Kind { magic: *b"HEARTHRS", format: ROSTER_FORMAT };
+pub(crate) const ROSTER: Envelope = Envelope { magic: *b"HEARTHRS", format: ROSTER_FORMAT };
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,7 +99,7 @@ pub fn encode_roster(roster: &Roster) -> Vec<u8> {
         losses: roster.losses.iter().map(loss_json).collect(),
     };
     let text = serde_json::to_vec(&json).expect("maps have texts as keys, and a buffer takes everything");
-    envelope::wrap(ROSTER, &text)
+    ROSTER.wrap(&text)
 }
 
 /// Decodes and checks a roster; `key` is for the error.
