@@ -8,6 +8,9 @@ use crate::error::{Classify, ErrorKind};
 /// The longest tenant id, in bytes.
 pub const TENANT_ID_MAX_BYTES: usize = 150;
 
+/// The most tenants that one request may name.
+pub const TENANTS_MAX: usize = 100;
+
 /// A tenant's id: first path element of all its objects, so its grammar is strict.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(Arc<str>);
@@ -24,6 +27,14 @@ pub enum InvalidTenantId {
     /// `.` and `..` would leave the tenant's folder.
     #[error("tenant ID is '.' or '..'")]
     Dots,
+    /// The header is there several times: one of them may be whoever's.
+    #[error("the header X-Scope-OrgID is there {0} times: send it once, several tenants as a|b")]
+    Repeated(usize),
+    /// More than [`TENANTS_MAX`] at once.
+    #[error(
+        "the header X-Scope-OrgID names {0} tenants, at most {TENANTS_MAX} are asked at once: ask in parts"
+    )]
+    TooMany(usize),
     /// A character outside letters, digits and `!-_.*'()`.
     #[error("tenant ID '{0}' contains unsupported character '{1}'")]
     Character(String, char),

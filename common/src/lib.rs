@@ -7,6 +7,7 @@ pub mod error;
 pub mod ids;
 pub mod limits;
 pub mod range_read;
+pub mod turns;
 pub mod units;
 pub mod work;
 
@@ -17,4 +18,5 @@ pub use ids::{
 };
 pub use limits::{LimitsSource, TenantLimits};
 pub use range_read::RangeRead;
+pub use turns::{Turn, Turns};
 pub use work::Workers;

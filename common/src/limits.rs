@@ -13,6 +13,13 @@ use crate::units::GoDuration;
 use symbolizer::Symbolizer;
 use usage::{IngestionLimit, Sampling};
 
+/// The end of an error that a limit has made: who may change that, and where.
+pub fn raise(key: &str) -> String {
+    format!(
+        "; {key} allows more when it is raised, for all under limits or for the tenant in the overrides file"
+    )
+}
+
 /// All limits of one tenant. Field names are the YAML keys under `limits:`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -61,6 +68,10 @@ pub struct TenantLimits {
     pub distributor_usage_groups: BTreeMap<String, String>,
     /// What of some usage groups is kept.
     pub distributor_sampling: Option<Sampling>,
+    /// Of profiles that sampling leaves out, the totals are kept: without stacks, under the label `__sampled__="true"`.
+    pub keep_stripped_profiles: bool,
+    /// Queries count these totals, too.
+    pub include_stripped_profiles: bool,
     /// A quota that is used up, or will be.
     pub ingestion_limit: Option<IngestionLimit>,
     /// Accepted requests take this long, a tenth more or less.
@@ -126,6 +137,8 @@ impl Default for TenantLimits {
             sample_type_relabeling_rules: Vec::new(),
             distributor_usage_groups: BTreeMap::new(),
             distributor_sampling: None,
+            keep_stripped_profiles: false,
+            include_stripped_profiles: false,
             ingestion_limit: None,
             ingestion_artificial_delay: GoDuration::from_secs(0),
             max_local_series_per_tenant: 0,

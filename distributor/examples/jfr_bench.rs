@@ -75,6 +75,8 @@ fn main() {
         target: Arc::new(Nobody),
         limits: Arc::new(Arc::new(limits)),
         clock: Arc::new(SystemClock::default()),
+        replicas: Arc::new(|| 1),
+        threads: 2,
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("threads");
     let tenant = TenantId::anonymous();

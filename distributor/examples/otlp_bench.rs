@@ -60,6 +60,8 @@ fn main() {
         target: Arc::new(Nobody),
         limits: Arc::new(Arc::new(limits)),
         clock: Arc::new(SystemClock::default()),
+        replicas: Arc::new(|| 1),
+        threads: 2,
     });
     let tenant = TenantId::anonymous();
     let labels = vec![("__name__", "process_cpu"), ("service_name", "bench")];

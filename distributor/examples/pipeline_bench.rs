@@ -52,7 +52,14 @@ fn main() {
             let started = Instant::now();
             let series = labels::with_defaults(&sent);
             let id = PartId { tenant: &tenant, hash, occurrence: 0 };
-            let part = Part { id, series, raw: &raw, size_bytes: raw.len(), annotations: Vec::new() };
+            let part = Part {
+                id,
+                series,
+                raw: &raw,
+                size_bytes: raw.len(),
+                annotations: Vec::new(),
+                totals_only: false,
+            };
             let rules =
                 TenantRules { limits: &limits, series: &rules, sample_types: None, now: TimestampNs(1) };
             done = Some(work.run(&mut pprof, &part, rules, &mut out).expect("valid"));

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hearth_cluster::push::{PushError, PushOutcome, PushTarget};
+use hearth_common::limits::raise;
 use hearth_common::units::si_bytes;
-use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, TenantId, TenantLimits};
+use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, TenantId, TenantLimits, Turn, Turns};
 use hearth_formats::pprof::Pprof;
 use hearth_model::labels::NAME;
 use prometheus_client::registry::Registry;
@@ -19,6 +20,7 @@ use crate::labels;
 use crate::metrics::Metrics;
 use crate::otlp;
 use crate::pipeline::{Done, Part, TenantRules, Work};
+use crate::ratelimit::Rate;
 use crate::records::PartId;
 use crate::reject::{Reason, Rejected};
 use crate::rid::{self, Occurrences, Origin};
@@ -26,8 +28,10 @@ use crate::scratch::{Scratch, body_limit_bytes, decoded, with_scratch};
 use crate::tenant::{Compiled, Tenant, TenantStates};
 use crate::usage::{self, Verdict};
 
+/// How many distributors a tenant's pushes are spread over; each lets its share of the rate through.
+pub type Replicas = Arc<dyn Fn() -> usize + Send + Sync>;
+
 /// What a distributor is made of.
-#[derive(Debug)]
 pub struct DistributorDeps {
     /// Takes the records.
     pub target: Arc<dyn PushTarget>,
@@ -35,18 +39,36 @@ pub struct DistributorDeps {
     pub limits: Arc<dyn LimitsSource>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// How many there are.
+    pub replicas: Replicas,
+    /// Requests that are parsed at once.
+    pub threads: usize,
+}
+
+impl std::fmt::Debug for DistributorDeps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DistributorDeps").field("target", &self.target).finish_non_exhaustive()
+    }
 }
 
 /// Takes pushes. Stateless but for rate limits.
-#[derive(Debug)]
 pub struct Distributor {
     target: Arc<dyn PushTarget>,
     limits: Arc<dyn LimitsSource>,
     pub(crate) clock: Arc<dyn Clock>,
     tenants: TenantStates,
     metrics: Metrics,
+    replicas: Replicas,
+    /// Threads that parse.
+    parsing: Turns,
     /// Requests that were delayed.
     delayed: AtomicU64,
+}
+
+impl std::fmt::Debug for Distributor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Distributor").field("target", &self.target).finish_non_exhaustive()
+    }
 }
 
 /// A series of a push: labels as sent, and its profiles.
@@ -124,6 +146,8 @@ pub(crate) struct Delivery {
     pub(crate) passing: Option<DistributeError>,
     /// The parts that have one; a part may be named twice.
     pub(crate) failed: Vec<u32>,
+    /// How long the answer was held back because the tenant's limits want it.
+    pub(crate) delayed: Duration,
 }
 
 impl Prepared {
@@ -173,9 +197,10 @@ pub(crate) struct Sent<'a> {
 impl Distributor {
     /// A distributor.
     pub fn new(deps: DistributorDeps) -> Self {
-        let DistributorDeps { target, limits, clock } = deps;
-        let (tenants, metrics) = (TenantStates::default(), Metrics::default());
-        Self { target, limits, clock, tenants, metrics, delayed: AtomicU64::new(0) }
+        let DistributorDeps { target, limits, clock, replicas, threads } = deps;
+        let (tenants, metrics, delayed) = (TenantStates::default(), Metrics::default(), AtomicU64::new(0));
+        let parsing = Turns::new(threads);
+        Self { target, limits, clock, tenants, metrics, replicas, parsing, delayed }
     }
 
     /// Adds this distributor's metrics to a registry.
@@ -191,6 +216,11 @@ impl Distributor {
     /// The limits of a tenant.
     pub(crate) fn limits(&self, tenant: &TenantId) -> Arc<TenantLimits> {
         self.limits.limits(tenant)
+    }
+
+    /// A turn to parse a request of a tenant; held while it is parsed.
+    pub(crate) async fn turn(&self, tenant: &TenantId) -> Turn {
+        self.parsing.take(tenant).await
     }
 
     /// Works on all parts of a push. An error refuses the whole; errors of parts stand in the result. Blocks for as long as
@@ -209,8 +239,9 @@ impl Distributor {
                 total = total.saturating_add(read);
                 if total > body_max {
                     let message = format!(
-                        "uncompressed batched profile payload size exceeds limit of {}",
-                        si_bytes(body_max as u64)
+                        "uncompressed batched profile payload size exceeds limit of {}{}",
+                        si_bytes(body_max as u64),
+                        raise("ingestion_body_limit_mb")
                     );
                     let parts = request.prepared.bytes.len();
                     request.state.metrics.discard_several(Reason::BodySizeLimitExceeded, parts, total);
@@ -226,9 +257,18 @@ impl Distributor {
         otlp::prepare(self, tenant, export, otlp::Encoding::Protobuf).map(|(prepared, _)| prepared)
     }
 
-    /// Sends what was prepared; the first error of any part is the answer.
-    pub async fn send(&self, tenant: &TenantId, prepared: Prepared) -> Result<(), DistributeError> {
-        self.deliver(tenant, prepared).await?.first.map_or(Ok(()), Err)
+    /// Counts a body that was given up at its limit.
+    pub(crate) fn discarded_body(&self, tenant: &TenantId, bytes: usize) {
+        if let Ok(state) = self.tenants.of(tenant, &self.metrics) {
+            state.metrics.discard(Reason::BodySizeLimitExceeded, bytes);
+        }
+    }
+
+    /// Sends what was prepared; the first error of any part is the answer. Says how long the answer was held back because the
+    /// tenant's limits want it.
+    pub async fn send(&self, tenant: &TenantId, prepared: Prepared) -> Result<Duration, DistributeError> {
+        let delivery = self.deliver(tenant, prepared).await?;
+        delivery.first.map_or(Ok(delivery.delayed), Err)
     }
 
     /// Sends what was prepared; errors of parts stand in the result.
@@ -239,7 +279,8 @@ impl Distributor {
     ) -> Result<Delivery, DistributeError> {
         let Prepared { records, parts, bytes, error, passing, failed, not_before } = prepared;
         let mut first = error.map(|(part, error)| (part, DistributeError::from(error)));
-        let mut delivery = Delivery { first: None, passing: passing.map(DistributeError::from), failed };
+        let passing = passing.map(DistributeError::from);
+        let mut delivery = Delivery { passing, failed, ..Delivery::default() };
         if !records.is_empty() {
             let outcomes = self.target.push(records).await?;
             let state = self.tenants.of(tenant, &self.metrics)?;
@@ -264,6 +305,7 @@ impl Distributor {
         let wait = not_before.saturating_sub(self.clock.monotonic());
         if delivery.first.is_none() && !wait.is_zero() {
             tokio::time::sleep(wait).await;
+            delivery.delayed = wait;
         }
         Ok(delivery)
     }
@@ -290,6 +332,14 @@ impl Distributor {
         })
     }
 
+    fn rate(&self, limits: &TenantLimits) -> Rate {
+        Rate {
+            limit_mb: limits.ingestion_rate_mb,
+            burst_mb: limits.ingestion_burst_size_mb,
+            replicas: (self.replicas)(),
+        }
+    }
+
     /// One profile of a push; returns its decompressed size.
     fn pprof_part(
         &self,
@@ -301,6 +351,8 @@ impl Distributor {
         let origin = Origin::Push;
         request.isolated(profile.len(), |request, scratch| {
             let Scratch { inflater, raw, pprof: kept, work } = scratch;
+            let (rate, now) = (self.rate(&request.limits), self.clock.monotonic());
+            request.state.bucket.lock().check(profile.len(), rate, now)?;
             let raw = decoded(inflater, profile, &request.limits, raw)?;
             request.decoded(raw.len());
             let started = self.clock.monotonic();
@@ -384,19 +436,29 @@ impl Distributor {
         let (state, limits, now) = (&request.state, &request.limits, self.clock.monotonic());
         let hash = rid::part(sent.origin, request.tenant, sent.client_id, sent.labels, sent.identity);
         let verdict = usage::decide(limits, groups, &mut state.trickles.lock(), (now, usage::chance(hash)))?;
-        let (rate, burst) = (limits.ingestion_rate_mb, limits.ingestion_burst_size_mb);
-        state.bucket.lock().take(bytes, rate, burst, now)?;
-        let Verdict::Keep(annotations) = verdict else { return Ok(None) };
+        state.bucket.lock().take(bytes, self.rate(limits), now)?;
+        let (annotations, totals_only) = match verdict {
+            Verdict::Keep(annotations) => (annotations, false),
+            Verdict::Totals(annotations) => (annotations, true),
+            Verdict::Drop => return Ok(None),
+        };
         let occurrence = request.occurrences.next(hash);
         let id = PartId { tenant: request.tenant, hash, occurrence };
-        let part = Part { id, series, raw: sent.raw, size_bytes: sent.size_bytes, annotations };
+        let Sent { raw, size_bytes, .. } = *sent;
+        let part = Part { id, series, raw, size_bytes, annotations, totals_only };
         let rules = TenantRules {
             limits: &request.limits,
             series: &request.rules.series,
             sample_types: request.rules.sample_types.as_ref(),
             now: self.clock.now(),
         };
-        work.run(pprof, &part, rules, &mut request.prepared.records).map(Some)
+        let done = work.run(pprof, &part, rules, &mut request.prepared.records)?;
+        if totals_only {
+            let reason = Reason::DroppedBySamplingRules;
+            state.metrics.discard(reason, bytes);
+            groups.counted().for_each(|group| state.metrics.group_discarded(reason, group, bytes));
+        }
+        Ok(Some(done))
     }
 }
 

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use hearth_common::TenantLimits;
+use hearth_common::limits::raise;
 use hearth_model::labels::{NAME, SERVICE_NAME};
 
 use crate::reject::{Reason, Rejected};
@@ -93,10 +94,11 @@ pub fn validate(labels: &mut Vec<Label<'_>>, limits: &TenantLimits) -> Result<()
     }
     if labels.len() > limits.max_label_names_per_series {
         let message = format!(
-            "profile series '{}' has {} label names; limit {}",
+            "profile series '{}' has {} label names; limit {}{}",
             text(labels),
             labels.len(),
-            limits.max_label_names_per_series
+            limits.max_label_names_per_series,
+            raise("max_label_names_per_series")
         );
         return Err(Rejected::invalid(Reason::MaxLabelNamesPerSeries, message));
     }
@@ -124,10 +126,19 @@ fn each(
     while at < labels.len() {
         let (name, value) = &labels[at];
         if name.len() > limits.max_label_name_length {
-            return Err(with_labels(Reason::LabelNameTooLong, labels, "label name too long", name));
+            let mut error = with_labels(Reason::LabelNameTooLong, labels, "label name too long", name);
+            error.message.push_str(&too_long(
+                name.len(),
+                limits.max_label_name_length,
+                "max_label_name_length",
+            ));
+            return Err(error);
         }
         if value.len() > limits.max_label_value_length {
-            return Err(with_labels(Reason::LabelValueTooLong, labels, "label value too long", value));
+            let mut error = with_labels(Reason::LabelValueTooLong, labels, "label value too long", value);
+            let limit = limits.max_label_value_length;
+            error.message.push_str(&too_long(value.len(), limit, "max_label_value_length"));
+            return Err(error);
         }
         if name.is_empty() {
             return Err(with_error(Reason::InvalidLabels, labels, "invalid label name ''"));
@@ -159,6 +170,10 @@ fn each(
         at += 1;
     }
     Ok(())
+}
+
+fn too_long(bytes: usize, limit: usize, key: &str) -> String {
+    format!(" ({bytes} bytes, limit {limit}){}", raise(key))
 }
 
 /// The name in the older set of characters, `[a-zA-Z_][a-zA-Z0-9_]*`, where dots become underscores; `None` when another
@@ -234,15 +249,19 @@ mod tests {
                 max_label_value_length: if reason == Reason::LabelValueTooLong { 11 } else { 2048 },
                 ..limits.clone()
             };
-            assert_eq!(check(sent, &limits), Err((reason, message.to_owned())));
+            let (found, text) = check(sent, &limits).expect_err("refused");
+            assert!(found == reason && text.starts_with(message), "{text}");
         }
         let narrow = TenantLimits { max_label_name_length: 11, ..limits.clone() };
         let message = check(&[name], &narrow).expect_err("service_name is longer").1;
-        assert!(message.ends_with("has label name too long: 'service_name'"), "{message}");
+        assert!(
+            message.contains("has label name too long: 'service_name' (12 bytes, limit 11); max_"),
+            "{message}"
+        );
         let few = TenantLimits { max_label_names_per_series: 2, ..limits };
         let want = "profile series '{__name__=\"process_cpu\", a=\"b\", service_name=\"x\"}' has 3 label names; limit 2";
-        let got = check(&[name, service, ("a", "b")], &few);
-        assert_eq!(got, Err((Reason::MaxLabelNamesPerSeries, want.to_owned())));
+        let (reason, got) = check(&[name, service, ("a", "b")], &few).expect_err("too many");
+        assert!(reason == Reason::MaxLabelNamesPerSeries && got.starts_with(want), "{got}");
     }
 
     #[test]

@@ -37,5 +37,5 @@ mod validate;
 #[doc(hidden)]
 /// For its fuzz target.
 pub use api::form_files;
-pub use distributor::{DistributeError, Distributor, DistributorDeps, Prepared, PushSeries};
+pub use distributor::{DistributeError, Distributor, DistributorDeps, Prepared, PushSeries, Replicas};
 pub use fanout::{ClusterPush, ClusterPushDeps, ClusterPushOptions};

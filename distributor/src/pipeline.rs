@@ -21,6 +21,9 @@ use crate::{go_repair, relabel, session, source_code, validate};
 /// The label that names the profiler.
 pub(crate) const SPY: &str = "pyroscope_spy";
 
+/// The label of profiles of which sampling has left the totals: `"true"`. Queries leave them out unless the tenant wants them.
+pub const SAMPLED: &str = "__sampled__";
+
 /// A parsed profile with its surroundings.
 #[derive(Debug)]
 pub struct Part<'a> {
@@ -34,6 +37,8 @@ pub struct Part<'a> {
     pub annotations: Vec<(&'static str, String)>,
     /// Its size as a pprof, decoded, or what it would be.
     pub size_bytes: usize,
+    /// Of its samples only the sums are kept, without stacks and labels, marked by the label [`SAMPLED`].
+    pub totals_only: bool,
 }
 
 /// A tenant's rules as they are now.
@@ -112,6 +117,9 @@ impl Work {
             }
             go_repair::complete_stacks(pprof);
         }
+        if part.totals_only {
+            totals(pprof);
+        }
         self.columns(pprof, &strings, &part.series, rules.sample_types);
         let mut done = Done { symbols_bytes, ..Done::default() };
         let build_ids = source_code::build_ids(&part.series, pprof, &strings);
@@ -125,7 +133,7 @@ impl Work {
         let mut groups = Groups::default();
         self.normalizer.run(&input, &mut groups);
         if !self.normalizer.rows.ends.is_empty() {
-            let outputs = outputs(&part.series, &groups, rules)?;
+            let outputs = outputs(part, &groups, rules)?;
             done.groups_dropped = outputs.of_group.iter().filter(|at| **at == crate::idtable::NONE).count();
             let before = out.len();
             let shared = Shared {
@@ -165,13 +173,23 @@ impl Work {
     }
 }
 
+/// Takes stacks and labels off all samples: they become one when equal samples are summed.
+fn totals(pprof: &mut Pprof<'_>) {
+    for sample in &mut pprof.samples {
+        (sample.location_count, sample.label_count) = (0, 0);
+    }
+}
+
 fn outputs<'s>(
-    series: &[Label<'s>],
+    part: &Part<'s>,
     groups: &Groups<'s>,
     rules: TenantRules<'_>,
 ) -> Result<Outputs<'s>, Rejected> {
-    let mut series = series.to_vec();
+    let mut series = part.series.clone();
     session::limit(&mut series, rules.limits.max_sessions_per_series);
+    if part.totals_only {
+        labels::set(&mut series, Cow::Borrowed(SAMPLED), Cow::Borrowed("true"));
+    }
     Outputs::new(&series, &groups.sets, |labels| {
         let kept = rules.series.apply(labels);
         if kept {

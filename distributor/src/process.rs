@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use hearth_cluster::PushTarget;
+use hearth_cluster::gossip::{PeerState, Role};
 use hearth_common::BoxError;
 use hearth_debuginfo::Uploads;
 use hearth_node::{Node, Routes, Running};
 
 use crate::debuginfo::{DebugInfo, DebugInfoOptions};
-use crate::{ClusterPush, ClusterPushDeps, ClusterPushOptions, Distributor, DistributorDeps};
+use crate::{ClusterPush, ClusterPushDeps, ClusterPushOptions, Distributor, DistributorDeps, Replicas};
 
 /// Makes a distributor out of a process: what it takes goes to the cells of the cluster.
 pub fn start(node: &mut Node) -> Result<Running, BoxError> {
@@ -43,7 +44,20 @@ pub fn debuginfo(node: &mut Node) -> Routes {
 /// The distributor of a process, with metrics registered, before `target`.
 pub fn distributor(node: &mut Node, target: Arc<dyn PushTarget>) -> Arc<Distributor> {
     let (limits, clock) = (Arc::clone(&node.limits), Arc::clone(&node.clock));
-    let distributor = Arc::new(Distributor::new(DistributorDeps { target, limits, clock }));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let replicas = replicas(node);
+    let distributor =
+        Arc::new(Distributor::new(DistributorDeps { target, limits, clock, replicas, threads }));
     distributor.register_metrics(&mut node.registry);
     distributor
+}
+
+/// How many distributors gossip sees at work, this one included.
+fn replicas(node: &Node) -> Replicas {
+    let Some(membership) = &node.membership else { return Arc::new(|| 1) };
+    let peers = membership.peers();
+    Arc::new(move || {
+        let peers = peers.borrow();
+        peers.role(Role::Distributor).filter(|peer| peer.said.state == PeerState::Active).count().max(1)
+    })
 }

@@ -2,11 +2,26 @@
 
 use std::time::Duration;
 
+use hearth_common::limits::raise;
 use hearth_common::units::iec_bytes;
 
 use crate::reject::{Reason, Rejected};
 
 const MIB: f64 = 1_048_576.0;
+
+/// A gzipped profile is not smaller when it is inflated, but for what gzip puts around it: some of a hundred bytes.
+const GZIP_BYTES_MAX: usize = 100;
+
+/// What a tenant may push, as its limits say it now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// MiB a second, over all distributors; 0 switches the limit off.
+    pub limit_mb: f64,
+    /// MiB at once, at each distributor.
+    pub burst_mb: f64,
+    /// Distributors that share the rate.
+    pub replicas: usize,
+}
 
 /// A bucket of bytes. It starts full; rate and burst are given at each use because limits change while it lives.
 #[derive(Debug)]
@@ -22,54 +37,96 @@ impl Default for TokenBucket {
 }
 
 impl TokenBucket {
-    /// Takes `bytes` if the bucket holds them. `now` is monotonic time; a rate of 0 switches the limit off.
-    pub fn take(&mut self, bytes: usize, rate_mb: f64, burst_mb: f64, now: Duration) -> Result<(), Rejected> {
-        if rate_mb <= 0.0 {
+    /// Takes `bytes` if the bucket holds them. `now` is monotonic time.
+    pub fn take(&mut self, bytes: usize, rate: Rate, now: Duration) -> Result<(), Rejected> {
+        if rate.limit_mb <= 0.0 {
             return Ok(());
         }
-        let burst = burst_mb * MIB;
-        let elapsed = self.at.map_or(Duration::ZERO, |at| now.saturating_sub(at));
-        self.tokens = (self.tokens + elapsed.as_secs_f64() * rate_mb * MIB).min(burst);
-        self.at = Some(self.at.map_or(now, |at| at.max(now)));
+        self.fill(rate, now);
         if bytes as f64 > self.tokens {
-            let message = format!(
-                "push rate limit ({}) exceeded while adding {}",
-                iec_bytes((rate_mb * MIB) as u64),
-                iec_bytes(bytes as u64)
-            );
-            return Err(Rejected::exhausted(Reason::RateLimited, message));
+            return Err(refused(bytes, rate));
         }
         self.tokens -= bytes as f64;
         Ok(())
     }
+
+    /// Refuses bytes that [`Self::take`] would refuse once they are inflated, before anybody inflates them.
+    pub fn check(&mut self, compressed: usize, rate: Rate, now: Duration) -> Result<(), Rejected> {
+        if rate.limit_mb <= 0.0 {
+            return Ok(());
+        }
+        self.fill(rate, now);
+        match compressed.saturating_sub(GZIP_BYTES_MAX) as f64 > self.tokens {
+            true => Err(refused(compressed, rate)),
+            false => Ok(()),
+        }
+    }
+
+    fn fill(&mut self, rate: Rate, now: Duration) {
+        let elapsed = self.at.map_or(Duration::ZERO, |at| now.saturating_sub(at));
+        let share = rate.limit_mb * MIB / rate.replicas.max(1) as f64;
+        self.tokens = (self.tokens + elapsed.as_secs_f64() * share).min(rate.burst_mb * MIB);
+        self.at = Some(self.at.map_or(now, |at| at.max(now)));
+    }
+}
+
+fn refused(bytes: usize, rate: Rate) -> Rejected {
+    let (limit, burst) = (iec_bytes((rate.limit_mb * MIB) as u64), iec_bytes((rate.burst_mb * MIB) as u64));
+    let what = format!("push rate limit ({limit}) exceeded while adding {}", iec_bytes(bytes as u64));
+    let message = match bytes as f64 > rate.burst_mb * MIB {
+        true => format!(
+            "{what}, which is more than may come at once ({burst}){}",
+            raise("ingestion_burst_size_mb")
+        ),
+        false => format!("{what}{}", raise("ingestion_rate_mb")),
+    };
+    Rejected::exhausted(Reason::RateLimited, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn rate(limit_mb: f64, burst_mb: f64) -> Rate {
+        Rate { limit_mb, burst_mb, replicas: 1 }
+    }
+
     #[test]
     fn fills_by_the_clock_and_never_beyond_the_burst() {
         let mut bucket = TokenBucket::default();
         let at = Duration::from_millis;
-        assert_eq!(bucket.take(2 << 20, 4.0, 2.0, at(0)), Ok(()));
-        let refused = bucket.take(1, 4.0, 2.0, at(0)).expect_err("empty");
-        assert_eq!(refused.message, "push rate limit (4.0 MiB) exceeded while adding 1 B");
+        assert_eq!(bucket.take(2 << 20, rate(4.0, 2.0), at(0)), Ok(()));
+        let refused = bucket.take(1, rate(4.0, 2.0), at(0)).expect_err("empty");
+        let message = "push rate limit (4.0 MiB) exceeded while adding 1 B; ingestion_rate_mb allows more";
+        assert!(refused.message.starts_with(message), "{}", refused.message);
         assert_eq!(refused.reason, Reason::RateLimited);
-        assert_eq!(bucket.take(1 << 20, 4.0, 2.0, at(250)), Ok(()));
-        assert!(bucket.take(1 << 20, 4.0, 2.0, at(260)).is_err());
-        assert_eq!(bucket.take(2 << 20, 4.0, 2.0, at(100_000)), Ok(()));
-        let refused = bucket.take(3 << 20, 4.0, 2.0, at(200_000)).expect_err("larger than the burst");
-        assert_eq!(refused.message, "push rate limit (4.0 MiB) exceeded while adding 3.0 MiB");
-        assert_eq!(bucket.take(1 << 30, 0.0, 2.0, at(200_000)), Ok(()));
+        assert_eq!(bucket.take(1 << 20, rate(4.0, 2.0), at(250)), Ok(()));
+        assert!(bucket.take(1 << 20, rate(4.0, 2.0), at(260)).is_err());
+        assert_eq!(bucket.take(2 << 20, rate(4.0, 2.0), at(100_000)), Ok(()));
+        let refused = bucket.take(3 << 20, rate(4.0, 2.0), at(200_000)).expect_err("larger than the burst");
+        let message = "push rate limit (4.0 MiB) exceeded while adding 3.0 MiB, which is more than may come at once (2.0 MiB); \
+                       ingestion_burst_size_mb allows more";
+        assert!(refused.message.starts_with(message), "{}", refused.message);
+        assert_eq!(bucket.take(1 << 30, rate(0.0, 2.0), at(200_000)), Ok(()));
     }
 
     #[test]
     fn a_clock_that_stands_or_falls_gives_nothing() {
         let mut bucket = TokenBucket::default();
-        assert!(bucket.take(1 << 20, 1.0, 1.0, Duration::from_secs(10)).is_ok());
-        assert!(bucket.take(1, 1.0, 1.0, Duration::from_secs(5)).is_err());
-        assert!(bucket.take(1, 1.0, 1.0, Duration::from_secs(10)).is_err());
-        assert!(bucket.take(1 << 19, 1.0, 1.0, Duration::from_millis(10_500)).is_ok());
+        assert!(bucket.take(1 << 20, rate(1.0, 1.0), Duration::from_secs(10)).is_ok());
+        assert!(bucket.take(1, rate(1.0, 1.0), Duration::from_secs(5)).is_err());
+        assert!(bucket.take(1, rate(1.0, 1.0), Duration::from_secs(10)).is_err());
+        assert!(bucket.take(1 << 19, rate(1.0, 1.0), Duration::from_millis(10_500)).is_ok());
+    }
+
+    #[test]
+    fn distributors_share_the_rate_and_refuse_before_they_inflate() {
+        let (mut bucket, at) = (TokenBucket::default(), Duration::from_millis);
+        let shared = Rate { replicas: 4, ..rate(4.0, 2.0) };
+        assert_eq!(bucket.take(2 << 20, shared, at(0)), Ok(()));
+        assert_eq!(bucket.check(1 << 20, shared, at(1000)), Ok(()));
+        assert!(bucket.check((1 << 20) + 101, shared, at(1000)).is_err());
+        assert_eq!(bucket.take(1 << 20, shared, at(1000)), Ok(()), "a check takes nothing");
+        assert!(bucket.take(1, shared, at(1000)).is_err());
     }
 }

@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 
 use hearth_common::TenantLimits;
+use hearth_common::limits::raise;
 use hearth_common::units::si_bytes;
 use hearth_formats::gunzip::{InflateError, Inflater, is_gzip};
 use hearth_formats::pprof::Pprof;
@@ -55,6 +56,7 @@ pub(crate) fn profile_limit_bytes(limits: &TenantLimits) -> usize {
 pub(crate) fn too_large(limit_bytes: usize) -> Rejected {
     let message =
         format!("uncompressed profile payload size exceeds limit of {}", si_bytes(limit_bytes as u64));
+    let message = message + &raise("max_profile_size_bytes");
     Rejected::invalid(Reason::ProfileSizeLimit, message)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Truncates deep stacks and long strings, which is not an error. Must not know: repair, splitting, storage.
 
+use hearth_common::limits::raise;
 use hearth_common::{TenantLimits, TimestampNs};
 use hearth_formats::pprof::Pprof;
 
@@ -51,10 +52,12 @@ fn window(
         (Some(start), None) => format!("starts at {}", date(start)),
         (_, end) => format!("ends at {}", date(end.unwrap_or(now))),
     };
+    let too_old = start.is_some_and(|start| time.as_ms() <= start.as_ms());
     let message = format!(
-        "profile with labels '{}' is outside of ingestion window (profile timestamp: {}, the ingestion window {bounds})",
+        "profile with labels '{}' is outside of ingestion window (profile timestamp: {}, the ingestion window {bounds}){}",
         labels::text(series),
-        date(time)
+        date(time),
+        raise(if too_old { "reject_older_than" } else { "reject_newer_than" })
     );
     Err(Rejected::invalid(Reason::NotInIngestionWindow, message))
 }
@@ -65,28 +68,31 @@ fn sizes(
     series: &[Label<'_>],
     limits: &TenantLimits,
 ) -> Result<(), Rejected> {
-    let refuse = |reason, what: &str, which: &str, actual: usize, limit: usize| {
+    let refuse = |reason, what: &str, (which, key): (&str, &str), actual: usize, limit: usize| {
         Err(Rejected::invalid(
             reason,
             format!(
-                "the profile with labels '{}' exceeds the {what} ({which}, actual: {actual}, limit: {limit})",
-                labels::text(series)
+                "the profile with labels '{}' exceeds the {what} ({which}, actual: {actual}, limit: {limit}){}",
+                labels::text(series),
+                raise(key)
             ),
         ))
     };
     let limit = limits.max_profile_size_bytes;
     if limit != 0 && size_bytes > limit {
-        return refuse(Reason::ProfileSizeLimit, "size limit", "max_profile_size_byte", size_bytes, limit);
+        // Without the s, as the reference writes it.
+        let which = ("max_profile_size_byte", "max_profile_size_bytes");
+        return refuse(Reason::ProfileSizeLimit, "size limit", which, size_bytes, limit);
     }
     let (samples, limit) = (pprof.samples.len(), limits.max_profile_stacktrace_samples);
     if limit != 0 && samples > limit {
-        let which = "max_profile_stacktrace_samples";
+        let which = ("max_profile_stacktrace_samples", "max_profile_stacktrace_samples");
         return refuse(Reason::SamplesLimit, "samples count limit", which, samples, limit);
     }
     let limit = limits.max_profile_stacktrace_sample_labels;
     let most = pprof.samples.iter().map(|sample| sample.label_count as usize).max().unwrap_or(0);
     if limit != 0 && most > limit {
-        let which = "max_profile_stacktrace_sample_labels";
+        let which = ("max_profile_stacktrace_sample_labels", "max_profile_stacktrace_sample_labels");
         return refuse(Reason::SampleLabelsLimit, "sample labels limit", which, most, limit);
     }
     Ok(())

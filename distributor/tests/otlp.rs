@@ -51,6 +51,8 @@ impl Port {
             target: Arc::clone(&target) as Arc<dyn PushTarget>,
             limits: Arc::new(Arc::new(limits)),
             clock: Arc::new(StandingClock::default()) as Arc<dyn Clock>,
+            replicas: Arc::new(|| 1),
+            threads: 2,
         }));
         let options = ServerOptions {
             listen: "127.0.0.1:0".parse().expect("an address"),

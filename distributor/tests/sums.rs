@@ -76,6 +76,7 @@ fn stored(samples: &[Sample], work: &mut Work) -> Sums {
         raw: &raw,
         size_bytes: raw.len(),
         annotations: Vec::new(),
+        totals_only: false,
     };
     let rules = TenantRules { limits: &limits, series: &rules, sample_types: None, now: TimestampNs(5) };
     let mut out = Vec::new();

@@ -34,6 +34,8 @@ pub struct IngesterOptions {
     pub cut_age_max: Duration,
     /// How long pushes are remembered, so that a retry counts once.
     pub remember_pushes: Duration,
+    /// Questions that are computed at once.
+    pub threads: usize,
     /// Which cells it keeps.
     pub cells: Cells,
 }

@@ -80,6 +80,7 @@ fn start(dir: &Path, setup: &Setup) -> Life {
         cut_min_bytes: 1 << 20,
         cut_age_max: Duration::from_secs(3600),
         remember_pushes: Duration::from_secs(1800),
+        threads: 2,
         cells: Cells::Alone,
     };
     let limits = Arc::new(Arc::new(setup.limits.clone()));

@@ -66,6 +66,12 @@ pub enum QueryError {
         /// What it would have read, if that was known before it read anything.
         planned: Option<PlannedRead>,
     },
+    /// The tenant asks for too much at once.
+    #[error(
+        "too many outstanding requests: {} queries of the tenant are being answered here: ask again when some are done",
+        crate::outstanding::OUTSTANDING_MAX
+    )]
+    Outstanding,
     /// Time is over.
     #[error(
         "request timed out after {:.1}s, decrease the duration of the request or add more label matchers to narrow it",
@@ -85,7 +91,7 @@ impl Classify for QueryError {
             Self::Heads(error) => error.kind(),
             Self::Block { source, .. } => source.kind(),
             Self::Answer(error) => error.kind(),
-            Self::Bytes { .. } => ErrorKind::ResourceExhausted,
+            Self::Bytes { .. } | Self::Outstanding => ErrorKind::ResourceExhausted,
             Self::Deadline(_) => ErrorKind::DeadlineExceeded,
             Self::Worker => ErrorKind::Internal,
         }

@@ -10,9 +10,11 @@ mod cluster;
 pub mod deletions;
 mod engine;
 mod error;
+mod federation;
 mod gather;
 mod local;
 mod metrics;
+mod outstanding;
 mod parts;
 pub mod process;
 mod reading;
@@ -28,16 +30,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt};
 use hearth_catalog::Catalog;
 use hearth_common::limits::symbolizer::Symbolizer as SymbolLimits;
-use hearth_common::{Clock, LimitsSource, TenantId, Workers};
+use hearth_common::{Clock, LimitsSource, TenantId, Turns, Workers};
 use hearth_internode::QuerierApi;
 use hearth_model::{Answer, Question};
 use hearth_objstore::Store;
 use hearth_query::heads::Heads;
 use hearth_rpc::Routes;
 use prometheus_client::registry::Registry;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use blocks::Blocks;
@@ -47,15 +49,19 @@ pub use engine::{Marks, Terms};
 pub use error::{PlannedRead, QueryError};
 pub use local::LocalHeads;
 use metrics::Metrics;
+use outstanding::Outstanding;
 pub use parts::DiskCache;
 use parts::Parts;
-use reading::Reader;
+use reading::{FETCHES_OF_ALL, Reader};
 use serving::Serving;
 use share::Sharing;
 pub use share::{BlockPeers, ClusterPeers, SharingDeps, SharingOptions};
 pub use symbolize::SymbolOptions;
 use symbolize::Symbolizer;
 use tenant_settings::TenantSettings;
+
+/// Tenants of one query that are asked at once.
+const TENANTS_AT_ONCE: usize = 4;
 
 /// What a querier is made of.
 pub struct QuerierDeps {
@@ -126,6 +132,7 @@ struct Inner {
     serving: Arc<Serving>,
     limits: Arc<dyn LimitsSource>,
     clock: Arc<dyn Clock>,
+    outstanding: Outstanding,
     settings: TenantSettings,
     symbolizer: Symbolizer,
     timeout: Duration,
@@ -152,7 +159,8 @@ impl Querier {
         let symbolizer = Symbolizer::new(store.clone(), Arc::clone(&clock), Arc::clone(&workers), &symbols);
         let reader = Arc::new(Reader {
             blocks: Blocks::new(store.clone(), options.cache_bytes, disk_cache.map(Parts::new)),
-            threads: Arc::new(Semaphore::new(threads)),
+            fetching: Turns::new(FETCHES_OF_ALL),
+            threads: Turns::new(threads),
             workers,
             metrics: metrics.clone(),
         });
@@ -165,6 +173,7 @@ impl Querier {
             serving,
             limits,
             clock,
+            outstanding: Outstanding::default(),
             settings: TenantSettings::new(store),
             symbolizer,
             timeout: options.timeout,
@@ -175,6 +184,7 @@ impl Querier {
     /// Adds this querier's metrics to a registry.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.0.engine.metrics.register(registry);
+        self.0.outstanding.register_metrics(registry);
         self.0.serving.register_metrics(registry);
         self.0.symbolizer.register_metrics(registry);
         self.0.engine.reader.blocks.register_metrics(registry);
@@ -200,22 +210,41 @@ impl Querier {
         question: &Question,
         terms: impl Into<Terms>,
     ) -> Result<(Answer, Marks), QueryError> {
-        let terms = terms.into();
-        let mut answer = Answer::empty(question);
-        let mut marks = Marks::default();
+        let (terms, several) = (terms.into(), tenants.len() > 1);
+        // A loop: closures over references are not general enough for handlers.
+        let mut parts = Vec::with_capacity(tenants.len());
         for tenant in tenants {
-            let limits = self.0.limits.limits(tenant).symbolizer;
-            if limits.enabled && symbolize::is_about_stacks(question) {
-                let (named, of_part) = self.ask_for_names(tenant, &limits, question, terms).await?;
-                answer = answer.join(named)?;
-                marks.join(of_part);
-                continue;
+            if let Some(asked) = federation::of_tenant(tenant, question) {
+                parts.push(self.ask_tenant(tenant, asked, terms));
             }
-            let part = self.ask_one(tenant, question, terms).await?;
-            answer = answer.join(part.blocks)?.join(part.heads)?;
-            marks.join(part.marks);
+        }
+        let mut parts = std::pin::pin!(futures::stream::iter(parts).buffer_unordered(TENANTS_AT_ONCE));
+        let (mut answer, mut marks) = (Answer::empty(question), Marks::default());
+        while let Some((tenant, part, of_part)) = parts.try_next().await? {
+            answer = answer.join(federation::labelled(tenant, several, question, part))?;
+            marks.join(of_part);
         }
         Ok((answer, marks))
+    }
+
+    /// Asks for one tenant, by its own limits.
+    async fn ask_tenant<'t>(
+        &self,
+        tenant: &'t TenantId,
+        mut question: Question,
+        terms: Terms,
+    ) -> Result<(&'t TenantId, Answer, Marks), QueryError> {
+        let _outstanding = self.0.outstanding.enter(tenant)?;
+        let limits = self.0.limits.limits(tenant);
+        if !limits.include_stripped_profiles {
+            federation::without_totals(&mut question);
+        }
+        if limits.symbolizer.enabled && symbolize::is_about_stacks(&question) {
+            let (answer, marks) = self.ask_for_names(tenant, &limits.symbolizer, &question, terms).await?;
+            return Ok((tenant, answer, marks));
+        }
+        let part = self.ask_one(tenant, &question, terms).await?;
+        Ok((tenant, part.blocks.join(part.heads)?, part.marks))
     }
 
     /// Asks for native frames, too, and puts names in their places once all parts of the answer are merged.

@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use hearth_block::deletion::hidden_in;
 use hearth_block::{BlockEntry, BlockError, Deletion};
 use hearth_common::work::away;
-use hearth_common::{TenantId, Workers};
+use hearth_common::{TenantId, Turns, Workers};
 use hearth_model::{Answer, Question};
 use tokio::sync::Semaphore;
 
@@ -20,6 +20,9 @@ use crate::skipped::Skipped;
 
 /// Blocks of one query that are fetched at once.
 pub(crate) const FETCHES_AT_ONCE: usize = 8;
+
+/// Blocks of all queries that are fetched at once.
+pub(crate) const FETCHES_OF_ALL: usize = 64;
 
 /// Bytes that one query may fetch from blocks.
 #[derive(Debug)]
@@ -103,8 +106,10 @@ fn failed(folder: &str, source: BlockError) -> ReadError {
 /// Reads blocks. One for a process.
 pub(crate) struct Reader {
     pub(crate) blocks: Blocks,
-    /// One permit a thread that computes.
-    pub(crate) threads: Arc<Semaphore>,
+    /// Blocks that are fetched, and held until they are computed.
+    pub(crate) fetching: Turns,
+    /// Threads that compute.
+    pub(crate) threads: Turns,
     pub(crate) workers: Workers,
     pub(crate) metrics: Metrics,
 }
@@ -173,6 +178,7 @@ impl Reader {
     ) -> Result<(), ReadError> {
         let folder = entry.folder(reading.tenant);
         let _fetch = reading.fetches.acquire().await.map_err(|_| QueryError::Worker)?;
+        let _turn = self.fetching.take(reading.tenant).await;
         let open = match self.blocks.open(reading.tenant, &entry, &self.metrics).await {
             Ok(open) => open,
             Err(source) => return unread(reading, &folder, source),
@@ -187,11 +193,11 @@ impl Reader {
         self.metrics.bytes.inc_by(bytes);
         self.metrics.rows.inc_by(prepared.rows());
         reading.budget.take(bytes)?;
-        let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| QueryError::Worker)?;
+        let turn = self.threads.take(reading.tenant).await;
         // An answer of other blocks is lost with a block that fails.
         let apart = reading.skipped.may_skip();
         let worked = away(&self.workers, move || {
-            let _permit = permit;
+            let _turn = turn;
             let others = if apart { None } else { gather.take() };
             let answer = match others {
                 Some(others) => prepared.run_onto(others)?,
@@ -209,11 +215,16 @@ impl Reader {
     }
 
     /// Adds the answer of others to `gather`, on a thread that computes.
-    pub(crate) async fn add(&self, answer: Answer, gather: &Arc<Gather>) -> Result<(), QueryError> {
-        let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| QueryError::Worker)?;
+    pub(crate) async fn add(
+        &self,
+        tenant: &TenantId,
+        answer: Answer,
+        gather: &Arc<Gather>,
+    ) -> Result<(), QueryError> {
+        let turn = self.threads.take(tenant).await;
         let gather = Arc::clone(gather);
         let worked = away(&self.workers, move || {
-            let _permit = permit;
+            let _turn = turn;
             gather.add(answer)
         });
         Ok(worked.await.map_err(|_| QueryError::Worker)??)

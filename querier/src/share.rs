@@ -142,7 +142,7 @@ impl Sharing {
             let won = self.race(reader, reading, deadline, &part).await?;
             reading.budget.take(won.fetched_bytes)?;
             reading.skipped.join(won.skipped);
-            Ok::<_, ReadError>(reader.add(won.partial, gather).await?)
+            Ok::<_, ReadError>(reader.add(reading.tenant, won.partial, gather).await?)
         });
         let parts = futures::stream::iter(parts).buffer_unordered(PARTS_AT_ONCE).try_collect::<()>();
         try_join(own, parts).await.map(drop)

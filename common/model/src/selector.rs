@@ -96,7 +96,7 @@ impl Selector {
                 MatchKind::NotRegex => MatchOp::NotRegex(parser.regex(&value)?),
             };
             selector.matchers.push(Matcher { name, op, value });
-            if selector.matchers.len() > MATCHERS_MAX {
+            if selector.matchers.len() > MATCHERS_MAX + OWN_MATCHERS_MAX {
                 return Err(parser.error(&format!("more than {MATCHERS_MAX} matchers in one selector")));
             }
         }
@@ -143,6 +143,8 @@ const REGEX_BYTES_MAX: usize = 4 << 20;
 const PATTERN_BYTES_MAX: usize = 64 << 10;
 /// Most matchers of one selector.
 const MATCHERS_MAX: usize = 1000;
+/// Matchers that a querier adds to those of its client.
+const OWN_MATCHERS_MAX: usize = 1;
 
 struct Parser<'a> {
     text: &'a str,
@@ -393,7 +395,8 @@ mod tests {
         assert_eq!(Selector::from_parts(parts), Ok(parsed.clone()));
         let bad = ("a".to_owned(), MatchKind::Regex, "b)|(c".to_owned());
         assert!(Selector::from_parts([bad]).is_err());
-        let many = (0..=MATCHERS_MAX).map(|_| ("a".to_owned(), MatchKind::Equal, String::new()));
+        let many =
+            (0..=MATCHERS_MAX + OWN_MATCHERS_MAX).map(|_| ("a".to_owned(), MatchKind::Equal, String::new()));
         assert!(Selector::from_parts(many).is_err());
     }
 

@@ -10,6 +10,7 @@ mod args;
 mod certificates;
 mod error;
 mod folder_lock;
+mod limits_page;
 mod losses;
 mod membership;
 mod node;

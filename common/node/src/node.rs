@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::NodeError;
 use crate::folder_lock::FolderLock;
+use crate::limits_page::LimitsPage;
 use crate::membership::{Endpoints, Membership};
 use crate::reload::{Limits, Seen};
 use crate::ring::RingPage;
@@ -62,6 +63,7 @@ pub struct Node {
     pub tls: Option<Tls>,
     /// The cluster; `None` for Hearth on one machine. It is joined when the role runs.
     pub membership: Option<Arc<Membership>>,
+    overrides: Arc<Limits>,
     request_metrics: RequestMetrics,
     gate: Gate,
     stop: Stop,
@@ -176,7 +178,8 @@ impl Node {
             settings,
             clock,
             rng,
-            limits,
+            limits: Arc::<Limits>::clone(&limits),
+            overrides: limits,
             catalog,
             readiness,
             registry,
@@ -253,11 +256,14 @@ impl Node {
         let health = Arc::new(move || readiness.check().is_ok());
         let (readiness, stop) = (self.readiness.clone(), self.stop.clone());
         let membership = self.membership.clone();
+        let has_file = !settings.overrides_file.as_os_str().is_empty();
+        let limits = LimitsPage { limits: Arc::clone(&self.overrides), has_file };
         let web = Web { settings, metrics, readiness, flush, stop, membership };
         routes
             .merge(hearth_rpc::common_routes(health, version, revision))
             .http(web.routes())
             .http(ring.routes())
+            .http(limits.routes())
     }
 
     fn port(&self, listen: SocketAddr) -> ServerOptions {

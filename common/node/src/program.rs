@@ -26,7 +26,9 @@ where
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // One thread more than compute at once: it wakes up whose turn it is while the others compute (hearth_common::Turns).
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) + 1;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.map_err(|source| NodeError::System { doing: "start a runtime", source })?;
     let done = runtime.block_on(serve(settings));
     // Everything that must be on disk is; what still runs may be left.

@@ -1,12 +1,16 @@
 //! How many nodes an answer may have (api-semantics §2.7).
 
+use hearth_common::limits::raise;
 use hearth_common::{Classify, ErrorKind, TenantLimits};
 
 /// The number is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NodesError {
     /// More than the tenant may ask for.
-    #[error("max flamegraph nodes limit {asked} is greater than allowed {max}")]
+    #[error(
+        "max flamegraph nodes limit {asked} is greater than allowed {max}{}",
+        raise("max_flamegraph_nodes_max")
+    )]
     TooMany {
         /// What was asked for.
         asked: i64,
@@ -57,10 +61,9 @@ mod tests {
         assert_eq!(resolve(None, &limits), Ok(8192));
         assert_eq!(resolve(Some(0), &limits), Ok(8192));
         assert_eq!(resolve(Some(1_048_576), &limits), Ok(1_048_576));
-        assert_eq!(
-            resolve(Some(1_048_577), &limits).map_err(|e| e.to_string()),
-            Err("max flamegraph nodes limit 1048577 is greater than allowed 1048576".to_owned())
-        );
+        let error = resolve(Some(1_048_577), &limits).expect_err("too many").to_string();
+        let want = "max flamegraph nodes limit 1048577 is greater than allowed 1048576; max_flamegraph_nodes_max allows";
+        assert!(error.starts_with(want), "{error}");
         assert_eq!(
             resolve(Some(-1), &limits).map_err(|e| e.to_string()),
             Err("max flamegraph nodes limit must be set (max allowed 1048576)".to_owned())

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use hearth_common::ids::InvalidTenantId;
+use hearth_common::ids::{InvalidTenantId, TENANTS_MAX};
 use hearth_common::{ErrorKind, TenantId};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -35,8 +35,12 @@ impl Tenants {
         if tenancy == Tenancy::Single {
             return Ok(Self(vec![TenantId::anonymous()]));
         }
-        let text =
-            headers.get(TENANT_HEADER).map(|value| value.to_str().unwrap_or("\u{fffd}")).unwrap_or_default();
+        let mut values = headers.get_all(TENANT_HEADER).iter();
+        let text = values.next().map(|value| value.to_str().unwrap_or("\u{fffd}")).unwrap_or_default();
+        match values.count() {
+            0 => {}
+            more => return Err(InvalidTenantId::Repeated(more + 1)),
+        }
         let mut tenants = Vec::new();
         for part in text.split('|') {
             let id = part.split_once(':').map_or(part, |(id, _)| id);
@@ -44,6 +48,9 @@ impl Tenants {
         }
         tenants.sort();
         tenants.dedup();
+        if tenants.len() > TENANTS_MAX {
+            return Err(InvalidTenantId::TooMany(tenants.len()));
+        }
         Ok(Self(tenants))
     }
 
@@ -165,6 +172,14 @@ mod tests {
         assert_eq!(check(Some("team:key=value")), Ok(vec!["team".to_owned()]));
         assert_eq!(check(Some("a/b")), Err("tenant ID 'a/b' contains unsupported character '/'".to_owned()));
         assert!(check(Some("..")).is_err());
+        let many: &'static str = (0..=TENANTS_MAX).map(|n| format!("t{n}|")).collect::<String>().leak();
+        let error = check(Some(many.trim_end_matches('|'))).expect_err("too many");
+        assert!(error.contains("names 101 tenants, at most 100"), "{error}");
+        let mut twice = HeaderMap::new();
+        twice.append(TENANT_HEADER, HeaderValue::from_static("a"));
+        twice.append(TENANT_HEADER, HeaderValue::from_static("b"));
+        let repeated = Tenants::from_headers(&twice, Tenancy::Multi);
+        assert_eq!(repeated, Err(InvalidTenantId::Repeated(2)));
         let single = Tenants::from_headers(&HeaderMap::new(), Tenancy::Single).expect("anonymous");
         assert_eq!(single.single().map(TenantId::as_str), Ok("anonymous"));
     }

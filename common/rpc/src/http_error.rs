@@ -31,7 +31,19 @@ impl HttpError {
         Self { status, code, message: message.into(), retry_after: None, text: false }
     }
 
-    /// When a retry may help, as a header says it.
+    /// The status that the client gets.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The same with more to its text.
+    #[must_use]
+    pub fn saying(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
+    }
+
+    /// When the client should try again, if it should.
     pub fn retry_after(&self) -> Option<&HeaderValue> {
         self.retry_after.as_ref()
     }

@@ -77,7 +77,7 @@ impl Settings {
 }
 
 /// Removes from a map what is the same in another.
-fn subtract(tree: &mut Value, same: &Value) {
+pub(crate) fn subtract(tree: &mut Value, same: &Value) {
     let (Some(map), Some(same)) = (tree.as_object_mut(), same.as_object()) else { return };
     map.retain(|key, value| {
         let Some(other) = same.get(key) else { return true };

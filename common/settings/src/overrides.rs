@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::file;
+use crate::layers::subtract;
 use crate::nearest::nearest;
 
 /// The limits of every tenant: those named in the overrides file, and all others.
@@ -44,6 +45,23 @@ impl TenantOverrides {
     /// All limits that are in force for somebody.
     pub fn all(&self) -> impl Iterator<Item = &TenantLimits> {
         std::iter::once(&*self.default).chain(self.tenants.values().map(|limits| &**limits))
+    }
+
+    /// All of them as a file would say it; `changes`: of each tenant only what differs from the limits of all.
+    pub fn to_yaml(&self, changes: bool) -> String {
+        let value = |limits: &TenantLimits| {
+            serde_json::to_value(limits).expect("limits have string keys and finite numbers only")
+        };
+        let default = value(&self.default);
+        let tenants = self.tenants.iter().map(|(tenant, limits)| {
+            let mut tree = value(limits);
+            if changes {
+                subtract(&mut tree, &default);
+            }
+            (tenant.clone(), tree)
+        });
+        let document = serde_json::json!({ "overrides": tenants.collect::<serde_json::Map<_, _>>() });
+        serde_saphyr::to_string(&document).expect("a tree of strings, numbers, lists and maps is YAML")
     }
 
     /// Reads `overrides: {tenant: {key: value}}`; what a tenant's entry does not name it has from `default`.
@@ -102,6 +120,13 @@ mod tests {
         assert_eq!((a.ingestion_rate_mb, a.ingestion_burst_size_mb), (10.0, 7.0));
         assert_eq!(*overrides.limits(&TenantId::anonymous()), default);
         assert_eq!(overrides.all().count(), 2);
+        assert_eq!(
+            overrides.to_yaml(true).trim(),
+            "overrides:\n  a:\n    ingestion_rate_mb: 10.0\n    max_query_length: 2d"
+        );
+        std::fs::write(&path, overrides.to_yaml(false)).expect("written");
+        let again = TenantOverrides::read(&path, default.clone()).expect("valid");
+        assert_eq!(again.limits(&TenantId::parse("a").expect("valid")), a);
 
         std::fs::write(&path, "overrides:\n  a: {ingestion_rat_mb: 10}\n").expect("written");
         let error = TenantOverrides::read(&path, default.clone()).expect_err("a wrong key").to_string();

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use hearth_common::{ErrorKind, TenantId};
 use hearth_formats::app_name::AppName;
 use hearth_model::labels::SERVICE_NAME;
-use hearth_rpc::{HttpError, RequestContext, read_body};
+use hearth_rpc::{HttpError, RequestContext};
 use http::{HeaderMap, header};
 
-use super::form;
+use super::{form, limited_body, say_delay};
 use crate::Distributor;
 use crate::distributor::{DistributeError, Prepared, Sent};
 use crate::ingest::SeriesLabels;
@@ -23,26 +23,26 @@ use crate::ingest::params::{Format, Params};
 use crate::ingest::pprof::{Quirks, TypeConfigs, mend_time, name};
 use crate::reject::Rejected;
 use crate::rid::Origin;
-use crate::scratch::{Scratch, blocking, body_limit_bytes, decoded};
+use crate::scratch::{Scratch, blocking, decoded};
 
-/// Takes one profile.
+/// Takes one profile; the answer is headers alone.
 pub(crate) async fn ingest(
     State(distributor): State<Arc<Distributor>>,
     context: RequestContext,
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
     body: Body,
-) -> Result<(), HttpError> {
+) -> Result<HeaderMap, HttpError> {
     let tenant = context.tenants.single().map_err(HttpError::from)?;
     let params = Params::new(&query);
     params.app().map_err(|error| HttpError::with_status(400, format!("name: {error}")))?;
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let limit = body_limit_bytes(&distributor.limits(tenant));
-    let body = read_body(body, limit).await?;
+    let body = limited_body(&distributor, tenant, body).await?;
     let ingest = Ingest { distributor: &distributor, tenant, params: &params };
-    let Some(prepared) = ingest.prepare(content_type, body).await? else { return Ok(()) };
-    distributor.send(tenant, prepared).await.map_err(status)
+    let Some(prepared) = ingest.prepare(content_type, body).await? else { return Ok(HeaderMap::new()) };
+    say_delay(&context, distributor.send(tenant, prepared).await.map_err(status)?);
+    Ok(context.response_headers())
 }
 
 impl Distributor {
@@ -85,6 +85,7 @@ struct Ingest<'a> {
 impl Ingest<'_> {
     /// What a body holds, by what its format is said to be; `None` for a form without a profile.
     async fn prepare(&self, content_type: &str, body: Bytes) -> Result<Option<Prepared>, HttpError> {
+        let _turn = self.distributor.turn(self.tenant).await;
         match self.params.format(content_type) {
             Format::Jfr => self.jfr_request(content_type, body).await,
             Format::Pprof => blocking(body.len(), || self.pprof(&body, None)),

@@ -7,14 +7,41 @@ mod otlp;
 mod push;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::routing::post;
-use hearth_rpc::{Auth, Routes};
+use bytes::Bytes;
+use hearth_common::TenantId;
+use hearth_common::limits::raise;
+use hearth_rpc::{Auth, HttpError, RequestContext, Routes, read_body};
+use http::StatusCode;
 
 use crate::Distributor;
+use crate::scratch::body_limit_bytes;
 
 pub use form::files as form_files;
+
+/// Tells the client that its answer was held back on purpose (api-semantics §3.10).
+fn say_delay(context: &RequestContext, delayed: Duration) {
+    if !delayed.is_zero() {
+        let text = format!("artificial_delay;dur={}", delayed.as_millis());
+        context.set_response_header("server-timing", &text);
+    }
+}
+
+/// The body of a request, held to the tenant's limit.
+async fn limited_body(distributor: &Distributor, tenant: &TenantId, body: Body) -> Result<Bytes, HttpError> {
+    let limit = body_limit_bytes(&distributor.limits(tenant));
+    read_body(body, limit).await.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            distributor.discarded_body(tenant, limit);
+            error.saying(&raise("ingestion_body_limit_mb"))
+        }
+        _ => error,
+    })
+}
 
 /// Everything.
 pub(crate) fn routes(distributor: Arc<Distributor>) -> Routes {

@@ -11,9 +11,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hearth_common::TenantId;
 use hearth_formats::gunzip::{InflateError, inflate_capped};
-use hearth_rpc::{HttpError, RequestContext, RpcError, read_body};
+use hearth_rpc::{HttpError, RequestContext, RpcError};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use super::{limited_body, say_delay};
 use crate::Distributor;
 use crate::distributor::{Delivery, DistributeError};
 use crate::otlp::{Encoding, Report, prepare};
@@ -47,7 +48,10 @@ pub(crate) async fn http(
         }
     };
     match over_http(&distributor, &context, &headers, body, encoding).await {
-        Ok(answer) => ([(header::CONTENT_TYPE, PROTOBUF)], answer).into_response(),
+        Ok(answer) => {
+            let headers = context.response_headers();
+            ([(header::CONTENT_TYPE, PROTOBUF)], headers, answer).into_response()
+        }
         Err(error) => refusal(&error, encoding),
     }
 }
@@ -61,7 +65,7 @@ async fn over_http(
 ) -> Result<Bytes, HttpError> {
     let tenant = context.tenants.single().map_err(HttpError::from)?;
     let limit = body_limit_bytes(&distributor.limits(tenant));
-    let sent = read_body(body, limit).await?;
+    let sent = limited_body(distributor, tenant, body).await?;
     let bytes = match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"identity" | b"") => sent,
         Some(b"gzip") => {
@@ -75,7 +79,7 @@ async fn over_http(
             return Err(HttpError::with_status(415, message));
         }
     };
-    export(distributor, tenant, bytes, encoding).await.map_err(HttpError::from)
+    export(distributor, context, tenant, (bytes, encoding)).await.map_err(HttpError::from)
 }
 
 /// Takes an export over gRPC, inflated already.
@@ -85,18 +89,20 @@ pub(crate) async fn grpc(
     bytes: Bytes,
 ) -> Result<Bytes, RpcError> {
     let tenant = context.tenants.single()?;
-    Ok(export(&distributor, tenant, bytes, Encoding::Protobuf).await?)
+    Ok(export(&distributor, &context, tenant, (bytes, Encoding::Protobuf)).await?)
 }
 
 async fn export(
     distributor: &Distributor,
+    context: &RequestContext,
     tenant: &TenantId,
-    bytes: Bytes,
-    encoding: Encoding,
+    (bytes, encoding): (Bytes, Encoding),
 ) -> Result<Bytes, DistributeError> {
+    let turn = distributor.turn(tenant).await;
     let (prepared, report) = blocking(bytes.len(), || prepare(distributor, tenant, &bytes, encoding))?;
-    drop(bytes);
+    drop((turn, bytes));
     let delivery = distributor.deliver(tenant, prepared).await?;
+    say_delay(context, delivery.delayed);
     answer(&report, delivery)
 }
 

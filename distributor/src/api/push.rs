@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hearth_proto::push::v1::{PushRequest, PushResponse};
 use hearth_rpc::{RequestContext, RpcError};
 
+use super::say_delay;
 use crate::Distributor;
 use crate::distributor::{DistributeError, PushSeries};
 use crate::scratch::blocking;
@@ -16,6 +17,7 @@ pub(crate) async fn push(
     request: PushRequest,
 ) -> Result<PushResponse, RpcError> {
     let tenant = context.tenants.single()?;
+    let turn = distributor.turn(tenant).await;
     let prepared = {
         let series: Vec<PushSeries<'_>> = request
             .series
@@ -28,7 +30,7 @@ pub(crate) async fn push(
         let bytes = series.iter().flat_map(|series| &series.samples).map(|(raw, _)| raw.len()).sum();
         blocking(bytes, || distributor.prepare(tenant, &series)).map_err(DistributeError::from)?
     };
-    drop(request);
-    distributor.send(tenant, prepared).await?;
+    drop((turn, request));
+    say_delay(&context, distributor.send(tenant, prepared).await?);
     Ok(PushResponse {})
 }

@@ -29,6 +29,8 @@ pub(crate) type Annotation = (&'static str, String);
 pub(crate) enum Verdict {
     /// It is kept, and annotated.
     Keep(Vec<Annotation>),
+    /// Its totals are kept, without stacks, and the client is told that all is well.
+    Totals(Vec<Annotation>),
     /// It is not stored, and the client is told that all is well.
     Drop,
 }
@@ -46,7 +48,12 @@ pub(crate) fn decide(
         annotations.extend(quota::check(limit, groups, trickles, now)?);
     }
     match limits.distributor_sampling.as_ref().and_then(|rules| sampling::of(rules, groups)) {
-        Some(sampled) if chance >= sampled.probability => return Ok(Verdict::Drop),
+        Some(sampled) if chance >= sampled.probability => {
+            return Ok(match limits.keep_stripped_profiles {
+                true => Verdict::Totals(annotations),
+                false => Verdict::Drop,
+            });
+        }
         Some(sampled) => annotations.push((SAMPLED, sampled.annotation())),
         None => {}
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use hashbrown::HashMap;
+use hearth_common::limits::raise;
 use hearth_common::limits::usage::{IngestionLimit, Trickle};
 use hearth_common::units::iec_bytes;
 use serde_json::json;
@@ -56,11 +57,12 @@ pub(super) fn check(
     }
     let reset = UNIX_EPOCH + Duration::from_secs(u64::try_from(limit.limit_reset_time).unwrap_or_default());
     let message = format!(
-        "limit of {}/{} reached{}, next reset at {}",
+        "limit of {}/{} reached{}, next reset at {}{}",
         iec_bytes(limit_mb.saturating_mul(1 << 20)),
         limit.period_type,
         group.map(|group| format!(" by usage group '{group}'")).unwrap_or_default(),
         humantime::format_rfc3339_seconds(reset),
+        raise("ingestion_limit"),
     );
     Err(Rejected::exhausted(Reason::IngestLimitReached, message))
 }
@@ -103,7 +105,8 @@ mod tests {
     fn a_quota_that_is_used_up_refuses_until_the_reset() {
         let refused =
             check(&limit(), &Matched::default(), &mut Trickles::default(), at(0)).expect_err("used up");
-        assert_eq!(refused.message, "limit of 128 MiB/hour reached, next reset at 2025-01-24T12:18:06Z");
+        let want = "limit of 128 MiB/hour reached, next reset at 2025-01-24T12:18:06Z; ingestion_limit";
+        assert!(refused.message.starts_with(want), "{}", refused.message);
         assert_eq!(refused.reason, Reason::IngestLimitReached);
         let open = IngestionLimit { limit_reached: false, ..limit() };
         assert_eq!(check(&open, &Matched::default(), &mut Trickles::default(), at(0)), Ok(None));

@@ -89,12 +89,10 @@ fn the_window_is_strict_in_milliseconds() {
     assert_eq!(check(|p| p.time_ns = in_window), Ok(TimestampNs(in_window)));
     let refused = check(|p| p.time_ns = NOW.0 - 60 * MINUTE_NS + 999_999).expect_err("at the bound");
     assert_eq!(refused.reason, Reason::NotInIngestionWindow);
-    assert_eq!(
-        refused.message,
-        "profile with labels '{__name__=\"cpu\"}' is outside of ingestion window (profile timestamp: \
-         2023-11-14 21:13:20.000999999 +0000 UTC, the ingestion window starts at 2023-11-14 21:13:20 +0000 UTC \
-         and ends at 2023-11-14 22:23:20 +0000 UTC)"
-    );
+    let want = "profile with labels '{__name__=\"cpu\"}' is outside of ingestion window (profile timestamp: \
+                2023-11-14 21:13:20.000999999 +0000 UTC, the ingestion window starts at 2023-11-14 21:13:20 +0000 UTC \
+                and ends at 2023-11-14 22:23:20 +0000 UTC); reject_older_than allows";
+    assert!(refused.message.starts_with(want), "{}", refused.message);
     assert!(check(|p| p.time_ns = NOW.0 + 10 * MINUTE_NS).is_err());
     assert!(check(|p| p.time_ns = NOW.0 + 10 * MINUTE_NS - 1_000_000).is_ok());
     let limits = TenantLimits { reject_older_than: GoDuration::default(), ..TenantLimits::default() };
@@ -103,7 +101,9 @@ fn the_window_is_strict_in_milliseconds() {
     assert_eq!(profile(&mut pprof, 1, &series(), &limits, NOW), Ok(TimestampNs(1)));
     pprof.time_ns = NOW.0 * 2;
     let refused = profile(&mut pprof, 1, &series(), &limits, NOW).expect_err("too new");
-    assert!(refused.message.ends_with("the ingestion window ends at 2023-11-14 22:23:20 +0000 UTC)"));
+    assert!(
+        refused.message.contains("the ingestion window ends at 2023-11-14 22:23:20 +0000 UTC); reject_newer")
+    );
 }
 
 #[test]
@@ -120,18 +120,18 @@ fn sizes_and_truncation() {
     let message = run(&mut small(), 101).expect_err("too large").message;
     let want = "the profile with labels '{__name__=\"cpu\"}' exceeds the size limit \
                 (max_profile_size_byte, actual: 101, limit: 100)";
-    assert_eq!(message, want);
+    assert!(message.starts_with(want), "{message}");
     let mut pprof = small();
     pprof.samples.push(pprof.samples[0]);
     let message = run(&mut pprof, 1).expect_err("too many").message;
     let want = "exceeds the samples count limit (max_profile_stacktrace_samples, actual: 2, limit: 1)";
-    assert!(message.ends_with(want), "{message}");
+    assert!(message.contains(want), "{message}");
     let mut pprof = small();
     pprof.samples[0].label_count = 2;
     let refused = run(&mut pprof, 1).expect_err("too many labels");
     assert_eq!(refused.reason, Reason::SampleLabelsLimit);
     let want = "exceeds the sample labels limit (max_profile_stacktrace_sample_labels, actual: 2, limit: 1)";
-    assert!(refused.message.ends_with(want), "{}", refused.message);
+    assert!(refused.message.contains(want), "{}", refused.message);
     let mut pprof = small();
     pprof.location_ids = vec![1, 2, 3];
     pprof.samples[0].location_count = 3;

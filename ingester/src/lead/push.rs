@@ -124,7 +124,8 @@ impl Lead {
         let (active, limit) = (full.active, full.limit);
         let message = format!(
             "Maximum active series limit exceeded ({active}/{limit}), reduce the number of active streams (reduce \
-             labels or reduce label values), or raise max_global_series_per_tenant"
+             labels or reduce label values), or raise max_global_series_per_tenant, and max_local_series_per_tenant if \
+             it is set"
         );
         let kind = ErrorKind::ResourceExhausted;
         Some(PushOutcome::Refused { kind, reason: "series_limit", message })

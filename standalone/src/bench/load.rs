@@ -148,7 +148,13 @@ impl Load {
     }
 
     /// One request: (bytes of the profile, request, bytes of the gzipped profile).
-    fn body(&self, at_ns: i64, round: u32, service: u32, pod: u32) -> Result<(usize, Vec<u8>, usize)> {
+    pub(super) fn body(
+        &self,
+        at_ns: i64,
+        round: u32,
+        service: u32,
+        pod: u32,
+    ) -> Result<(usize, Vec<u8>, usize)> {
         let source = &self.profiles[(service * 7 + pod) as usize % self.profiles.len()];
         let seed = u64::from(service) << 40 | u64::from(pod) << 32 | u64::from(round);
         let varied =

@@ -5,6 +5,7 @@
 
 mod disk;
 mod figures;
+mod isolation;
 mod load;
 mod queries;
 mod requests;
@@ -17,10 +18,11 @@ use anyhow::{Context, Result};
 use hearth_common::{Clock, SystemClock};
 use serde_json::json;
 
-use crate::cli::{BenchAll, BenchArgs, BenchCommand, BenchLoad, BenchPush, BenchQuery};
+use crate::cli::{BenchAll, BenchArgs, BenchCommand, BenchIsolation, BenchLoad, BenchPush, BenchQuery};
 use crate::client::Client;
 use crate::term;
 use figures::{Process, print};
+use isolation::Isolation;
 use load::Load;
 use requests::Requests;
 use server::OwnServer;
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         BenchCommand::Push(args) => push(args),
         BenchCommand::Query(args) => query(args),
         BenchCommand::All(args) => all(args),
+        BenchCommand::Isolation(args) => isolation(args),
     }
 }
 
@@ -133,6 +136,25 @@ fn all(args: &BenchAll) -> Result<()> {
     print(&json!({"op": "start after a clean stop", "ready_ms": server.ready_ms()}));
     let client = server.client("bench")?;
     print(&queries::time(&client, &server.process(), span, args.n, &clock, "query, from blocks")?);
+    server.kill()
+}
+
+/// Two tenants with the load in blocks; then one of them floods the server.
+fn isolation(args: &BenchIsolation) -> Result<()> {
+    let clock = SystemClock::default();
+    let folder = folder(args.dir.as_ref())?;
+    let server = OwnServer::start(folder.path())?;
+    let (quiet, flooding) = (server.client("quiet")?, server.client("flood")?);
+    let span = Span::of(&args.load, clock.now().as_ms());
+    let load = Load::read(&args.load, span.end_ms / 1000)?;
+    for client in [&quiet, &flooding] {
+        print(&load.push(client, &server.process(), &clock)?);
+    }
+    quiet.post("/flush", "application/json", b"")?.ok()?;
+    let phase = Duration::from_secs(u64::from(args.seconds));
+    let flooders = args.flooders;
+    let isolation = Isolation { quiet: &quiet, flooding: &flooding, load: &load, span, flooders, phase };
+    print(&isolation.measure(&clock)?);
     server.kill()
 }
 

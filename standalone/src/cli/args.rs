@@ -259,6 +259,8 @@ pub(crate) enum BenchCommand {
     Query(BenchQuery),
     /// Everything: push, memory, flush, size, restart, queries, and a start after kill -9
     All(BenchAll),
+    /// What one tenant feels of another that floods the server
+    Isolation(BenchIsolation),
 }
 
 /// The load: services × pods × rounds profiles, one a request, 15 s of profile time between rounds.
@@ -325,6 +327,21 @@ pub(crate) struct BenchAll {
     /// Times that each question is asked
     #[arg(long, short, default_value_t = 20)]
     pub(crate) n: u32,
+    /// Folder for the server's data, on the disk that is to be measured [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BenchIsolation {
+    #[command(flatten)]
+    pub(crate) load: BenchLoad,
+    /// Seconds of each of the two phases: alone, and beside the flood
+    #[arg(long, default_value_t = 20)]
+    pub(crate) seconds: u32,
+    /// Threads of the flood that push, and as many that ask for the whole fleet
+    #[arg(long, default_value_t = 8)]
+    pub(crate) flooders: u32,
     /// Folder for the server's data, on the disk that is to be measured [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,

@@ -75,6 +75,6 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-pub(crate) use args::{BenchAll, BenchArgs, BenchCommand, BenchLoad, BenchPush, BenchQuery};
+pub(crate) use args::{BenchAll, BenchArgs, BenchCommand, BenchIsolation, BenchLoad, BenchPush, BenchQuery};
 pub(crate) use push::plain;
 pub(crate) use time::Range;
