@@ -30,12 +30,22 @@ struct Case {
 
 const CASES: &[Case] = &[
     Case {
-        tenant: "rate",
+        tenant: "burst",
         limits: "ingestion_rate_mb: 0.001, ingestion_burst_size_mb: 0.02",
         over: |api| push(api, &[], &wide(600)),
         status: 429,
         code: "resource_exhausted",
-        says: &["push rate limit (1.0 KiB)", "ingestion_rate_mb"],
+        says: &["push rate limit (1.0 KiB)", "more than may come at once (20 KiB)", "ingestion_burst_size_mb"],
+        reason: "rate_limited",
+    },
+    Case {
+        tenant: "rate",
+        limits: "ingestion_rate_mb: 0.00001, ingestion_burst_size_mb: 0.002",
+        // Less than the burst of 2,097 bytes, more than what is left of it.
+        over: |api| push(api, &[], &profile::cpu(now_ns(), &[(&["x".repeat(1850).as_str()], 1)])),
+        status: 429,
+        code: "resource_exhausted",
+        says: &["push rate limit (10 B)", "ingestion_rate_mb"],
         reason: "rate_limited",
     },
     Case {
