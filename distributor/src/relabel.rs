@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use hearth_common::limits::{DefaultRulesPosition, RelabelAction, RelabelRule};
 use hearth_model::labels::{NAME, TYPE};
+use hearth_model::tenant_rules::relabel_regex;
 use regex::Regex;
 
 use crate::labels::{self, Label};
@@ -81,24 +82,7 @@ fn default_rules(labels: &mut Vec<Label<'_>>) {
 
 impl Rule {
     fn compile(rule: &RelabelRule) -> Result<Self, String> {
-        let regex = Regex::new(&format!("^(?s:{})$", rule.regex))
-            .map_err(|error| format!("regex '{}' is not valid: {error}", rule.regex))?;
-        let action = rule.action;
-        let needs_target = matches!(
-            action,
-            RelabelAction::Replace
-                | RelabelAction::HashMod
-                | RelabelAction::Lowercase
-                | RelabelAction::Uppercase
-                | RelabelAction::KeepEqual
-                | RelabelAction::DropEqual
-        );
-        if needs_target && rule.target_label.is_empty() {
-            return Err(format!("{action:?} needs a target_label"));
-        }
-        if action == RelabelAction::HashMod && rule.modulus == 0 {
-            return Err("HashMod needs a modulus above 0".to_owned());
-        }
+        let regex = relabel_regex(rule)?;
         Ok(Self { rule: rule.clone(), regex })
     }
 

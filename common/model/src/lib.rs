@@ -19,6 +19,7 @@ pub mod question;
 pub mod selector;
 pub mod spans;
 pub mod tally;
+pub mod tenant_rules;
 pub mod tree_bytes;
 pub mod view;
 

@@ -54,6 +54,16 @@ pub enum NodeError {
         #[source]
         source: hearth_catalog::InvalidRetention,
     },
+    /// Limits of all tenants, or of one, hold a rule that cannot work.
+    #[error("setting '{of}.{key}' is refused: {problem}")]
+    Limits {
+        /// `limits`, or `overrides` and a tenant.
+        of: String,
+        /// The key, with the place of a rule in a list.
+        key: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// Limits that were read again let older profiles in than the cluster was told when the process started.
     #[error(
         "reject_older_than grew to {}s for some tenant, and was {}s at most when the process started: restart the processes for it",
@@ -140,6 +150,7 @@ impl Classify for NodeError {
             Self::OwnStore(_)
             | Self::Tls(_)
             | Self::Retention { .. }
+            | Self::Limits { .. }
             | Self::WindowGrew { .. }
             | Self::Encryption { .. } => ErrorKind::InvalidArgument,
             Self::Roster(error) => error.kind(),

@@ -19,6 +19,7 @@ mod program;
 mod reload;
 mod ring;
 mod signals;
+pub mod tenant_rules;
 mod web;
 
 pub use args::{About, CommonArgs, RoleArgs};

@@ -11,6 +11,7 @@ use hearth_settings::{Settings, TenantOverrides};
 
 use crate::error::NodeError;
 use crate::node::Random;
+use crate::tenant_rules;
 
 /// Profiles older than this are taken for as old: ten years.
 const INGESTION_WINDOW_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -37,7 +38,11 @@ pub fn limits(settings: &Settings) -> Result<TenantOverrides, NodeError> {
     let now = hearth_common::TimestampNs(0);
     let check = |of: &str, limits| {
         let wrong = |source| NodeError::Retention { of: of.to_owned(), source };
-        hearth_catalog::expiries(limits, now).map(drop).map_err(wrong)
+        hearth_catalog::expiries(limits, now).map(drop).map_err(wrong)?;
+        match tenant_rules::problems(limits).into_iter().next() {
+            Some((key, problem)) => Err(NodeError::Limits { of: of.to_owned(), key, problem }),
+            None => Ok(()),
+        }
     };
     check("limits", limits.default_limits())?;
     for (tenant, limits) in limits.named() {

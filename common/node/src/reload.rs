@@ -171,6 +171,8 @@ mod tests {
         for (failures, bad) in [
             "overrides: {a: {ingestion_rat_mb: 3}}\n",
             "overrides: [\n",
+            // Its rule would be refused at the next push only.
+            "overrides: {a: {ingestion_rate_mb: 3, ingestion_relabeling_rules: [{regex: '(', target_label: x}]}}\n",
             // The cluster has been told how old a profile may be.
             "overrides: {a: {ingestion_rate_mb: 3, reject_older_than: 240h}}\n",
         ]
@@ -182,7 +184,7 @@ mod tests {
             assert_eq!((rate(), limits.successful.get()), (2.0, 0), "{bad}");
         }
         std::fs::remove_file(&settings.overrides_file).expect("removed");
-        until("the file is gone", || limits.failures.get() == 4).await;
+        until("the file is gone", || limits.failures.get() == 5).await;
         assert_eq!(rate(), 2.0);
         write(&settings, "overrides: {a: {reject_older_than: 10m}}\n");
         until("what is not named is as for all", || rate() == settings.limits.ingestion_rate_mb).await;

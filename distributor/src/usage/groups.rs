@@ -2,35 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use hearth_model::Selector;
-use hearth_model::selector::InvalidSelector;
+pub(crate) use hearth_model::tenant_rules::{InvalidGroup, OTHER_USAGE_GROUP as OTHER};
+use hearth_model::{Selector, tenant_rules};
 
 use crate::labels::{self, Label};
 
-/// Groups of one tenant.
-pub(crate) const GROUPS_MAX: usize = 50;
-/// The group of series that belong to none.
-pub(crate) const OTHER: &str = "other";
 const PLACEHOLDER: &str = "${labels.";
-
-/// The groups of a tenant cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidGroup {
-    /// Too many.
-    #[error("distributor_usage_groups: {0} groups are more than {GROUPS_MAX}: leave some out")]
-    TooMany(usize),
-    /// A name that stands for something else.
-    #[error("distributor_usage_groups: '{0}' is no name of a group: it is not empty and not '{OTHER}'")]
-    Name(String),
-    /// A selector that cannot be read.
-    #[error("distributor_usage_groups: {name}: {source}")]
-    Selector {
-        /// Of this group.
-        name: String,
-        /// Why.
-        source: InvalidSelector,
-    },
-}
 
 /// A part of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,18 +64,8 @@ impl Matched {
 impl UsageGroups {
     /// Reads the groups of a tenant.
     pub(crate) fn compile(groups: &BTreeMap<String, String>) -> Result<Self, InvalidGroup> {
-        if groups.len() > GROUPS_MAX {
-            return Err(InvalidGroup::TooMany(groups.len()));
-        }
-        let group = |(name, selector): (&String, &String)| {
-            if name.trim().is_empty() || name == OTHER {
-                return Err(InvalidGroup::Name(name.clone()));
-            }
-            let selector = Selector::parse(selector)
-                .map_err(|source| InvalidGroup::Selector { name: name.clone(), source })?;
-            Ok(Group { name: name.clone(), pieces: pieces(name), selector })
-        };
-        groups.iter().map(group).collect::<Result<_, _>>().map(Self)
+        let group = |(name, selector): (String, Selector)| Group { pieces: pieces(&name), name, selector };
+        Ok(Self(tenant_rules::usage_groups(groups)?.into_iter().map(group).collect()))
     }
 
     /// The groups of a series, each once.
