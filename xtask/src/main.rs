@@ -2,10 +2,12 @@
 //!
 //! - `cargo xtask tidy` checks the rules of the house.
 //! - `cargo xtask codegen [--check]` writes (or compares) the wire types.
+//! - `cargo xtask config-docs [--check]` writes (or compares) the reference of all settings, see [`config_docs`].
 //! - `cargo xtask fuzz` runs a fuzz target, see [`fuzz`].
 //! - `cargo xtask sim` tries simulated clusters, see [`sim`].
 
 mod codegen;
+mod config_docs;
 mod fuzz;
 mod sim;
 mod tidy;
@@ -21,9 +23,16 @@ fn main() -> Result<()> {
     match words[..] {
         ["tidy"] => tidy::run(root),
         ["codegen"] => codegen::run(root, false),
-        ["codegen", "--check"] => codegen::run(root, true),
+        // One check for all that is generated.
+        ["codegen", "--check"] => codegen::run(root, true).and_then(|()| config_docs::run(root, true)),
+        ["config-docs"] => config_docs::run(root, false),
+        ["config-docs", "--check"] => config_docs::run(root, true),
         ["fuzz", ref options @ ..] => fuzz::run(root, options),
         ["sim", ref options @ ..] => sim::run(root, options),
-        _ => bail!("usage: cargo xtask tidy | codegen [--check] | {} | {}", fuzz::USAGE, sim::USAGE),
+        _ => bail!(
+            "usage: cargo xtask tidy | codegen [--check] | config-docs [--check] | {} | {}",
+            fuzz::USAGE,
+            sim::USAGE
+        ),
     }
 }
