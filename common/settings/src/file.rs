@@ -66,3 +66,13 @@ fn needs(ty: &str) -> String {
         ty => format!("no valid {ty}"),
     }
 }
+
+/// A YAML file as it is, whatever its keys: for files of others.
+pub fn read_tree(path: &Path) -> Result<serde_json::Value, Error> {
+    read(path)
+}
+
+/// A tree as YAML.
+pub fn tree_to_yaml(tree: &serde_json::Value) -> String {
+    serde_saphyr::to_string(tree).expect("a tree of strings, numbers, lists and maps is YAML")
+}

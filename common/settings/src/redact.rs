@@ -8,12 +8,18 @@ pub const REDACTED: &str = "<hidden>";
 /// Parts of a key that make its value a secret.
 const SECRET_WORDS: &[&str] = &["password", "secret", "token", "credential", "access_key", "private_key"];
 
+/// Whether a key sounds like that of a secret.
+pub fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| key.contains(word))
+}
+
 /// Replaces secrets: values of keys that sound like one, and the user part and query of URLs.
 pub(crate) fn redact(value: &mut Value) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                let secret = SECRET_WORDS.iter().any(|word| key.to_ascii_lowercase().contains(word));
+                let secret = is_secret(key);
                 match value {
                     Value::String(text) if secret && !text.is_empty() => REDACTED.clone_into(text),
                     value => redact(value),

@@ -41,8 +41,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Look after a store: list, check, repair
     Admin(super::admin_args::AdminArgs),
-    /// Print the settings that would be in force, with all keys
-    Config(ConfigArgs),
+    /// Print the settings that would be in force; check a file of settings; make one of Pyroscope's
+    Config(super::config::ConfigArgs),
 }
 
 /// Which server, and as whom.
@@ -234,15 +234,6 @@ pub(crate) struct PprofArgs {
     /// The file; gzipped, as Go's tools read it
     #[arg(long, short, default_value = "hearth.pprof", value_name = "FILE")]
     pub(crate) output: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ConfigArgs {
-    #[command(flatten)]
-    pub(crate) serve: CommonArgs,
-    /// Ignore the file, the variables and the flags
-    #[arg(long)]
-    pub(crate) defaults: bool,
 }
 
 #[derive(Debug, Args)]
