@@ -208,14 +208,20 @@ impl Compactor {
                 return;
             }
         };
+        self.metrics.stored.keep_only(&tenants);
+        let mut all_succeeded = true;
         for tenant in tenants {
             match self.run_once(&tenant).await {
                 Ok(collected) if collected == Collected::default() => {}
                 Ok(collected) => tracing::info!(%tenant, ?collected, "collected"),
                 Err(error) => {
+                    all_succeeded = false;
                     tracing::warn!(%tenant, error = %hearth_common::error::chain(&error), "collection failed");
                 }
             }
+        }
+        if all_succeeded {
+            self.metrics.round_succeeded(self.clock.now());
         }
     }
 
@@ -274,6 +280,7 @@ impl Compactor {
 
     async fn delete_due(&self, tenant: &TenantId, collected: &mut Collected) -> Result<(), CatalogError> {
         let Some(view) = self.catalog.newest(tenant, Duration::ZERO).await? else { return Ok(()) };
+        self.metrics.stored.set(tenant, &view.blocks);
         let due = decide::due(&view.root.condemned, self.clock.now(), self.options.deletion_delay);
         let mut deleted = Vec::new();
         let mut failure = None;

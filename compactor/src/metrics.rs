@@ -1,10 +1,13 @@
 //! What the compactor counts.
 
+mod stored;
+
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use hearth_block::merge::Counts;
-use hearth_common::TenantId;
+use hearth_common::{TenantId, TimestampNs};
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+pub(crate) use self::stored::Stored;
 use crate::Collected;
 use crate::plan::Why;
 
@@ -78,7 +82,17 @@ pub struct Metrics {
     blocks_set_aside: Counter,
     blocks_aside: Gauge,
     backlog: Gauge,
-    planned: Mutex<BTreeMap<TenantId, usize>>,
+    backlog_since: Gauge<f64, AtomicU64>,
+    planned: Mutex<BTreeMap<TenantId, Planned>>,
+    last_round: Gauge<f64, AtomicU64>,
+    pub(crate) stored: Stored,
+}
+
+/// Merges of a tenant that are planned, and since when there are any.
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    jobs: usize,
+    since: TimestampNs,
 }
 
 impl Default for Metrics {
@@ -115,13 +129,20 @@ impl Default for Metrics {
             blocks_set_aside: Counter::default(),
             blocks_aside: Gauge::default(),
             backlog: Gauge::default(),
+            backlog_since: Gauge::default(),
             planned: Mutex::default(),
+            last_round: Gauge::default(),
+            stored: Stored::default(),
         }
     }
 }
 
 impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
+        let help = "When a round of retention and collection over all tenants succeeded last, in seconds since 1970; 0: not yet";
+        let name = "pyroscope_compactor_last_successful_run_timestamp_seconds";
+        registry.register(name, help, self.last_round.clone());
+        self.stored.register(registry);
         let registry = registry.sub_registry_with_prefix("hearth_compactor");
         let counters: [(&str, &str, &Counter); 19] = [
             ("runs", "Runs over one tenant that succeeded", &self.runs),
@@ -173,6 +194,8 @@ impl Metrics {
             self.blocks_aside.clone(),
         );
         registry.register("backlog", "Merges planned and not yet done, of all tenants", self.backlog.clone());
+        let help = "Since when some tenant has had merges to be done, in seconds since 1970; 0: none has any";
+        registry.register("backlog_since_timestamp_seconds", help, self.backlog_since.clone());
     }
 
     pub(crate) fn done(&self, collected: &Collected) {
@@ -195,13 +218,20 @@ impl Metrics {
         self.failures.inc();
     }
 
-    pub(crate) fn planned(&self, tenant: &TenantId, jobs: usize) {
+    /// Retention and collection went over all tenants.
+    pub(crate) fn round_succeeded(&self, now: TimestampNs) {
+        self.last_round.set(seconds(now));
+    }
+
+    pub(crate) fn planned(&self, tenant: &TenantId, jobs: usize, now: TimestampNs) {
         let mut planned = self.planned.lock();
         match jobs {
             0 => drop(planned.remove(tenant)),
-            jobs => drop(planned.insert(tenant.clone(), jobs)),
+            jobs => planned.entry(tenant.clone()).or_insert(Planned { jobs, since: now }).jobs = jobs,
         }
-        let all: usize = planned.values().sum();
+        let since = planned.values().map(|planned| planned.since).min();
+        self.backlog_since.set(since.map_or(0.0, seconds));
+        let all: usize = planned.values().map(|planned| planned.jobs).sum();
         self.backlog.set(i64::try_from(all).unwrap_or(i64::MAX));
     }
 
@@ -226,4 +256,8 @@ impl Metrics {
         self.bytes_in.inc_by(counts.bytes_in);
         self.bytes_out.inc_by(counts.bytes_out);
     }
+}
+
+fn seconds(at: TimestampNs) -> f64 {
+    at.as_ms() as f64 / 1000.0
 }

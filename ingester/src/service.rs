@@ -94,7 +94,8 @@ impl Ingester {
             ..WalOptions::new(dir.wal_dir())
         };
         let (reports, durable) = watch::channel(Durable::default());
-        let reports = Arc::new(Reports(reports));
+        let metrics = IngesterMetrics::default();
+        let reports = Arc::new(Reports(reports, metrics.wal.clone()));
         #[cfg(feature = "simulated")]
         let threadless = disk.is_some();
         let (wal, replay) = match disk {
@@ -102,7 +103,6 @@ impl Ingester {
             Some(disk) => Wal::open_without_thread(disk, wal_options, Vec::new(), reports)?,
         };
         let inexact = Mutex::new(dir.damage());
-        let metrics = IngesterMetrics::default();
         let parts = HostParts {
             me: me.clone(),
             wal,
@@ -413,10 +413,11 @@ impl Ingester {
         }
     }
 
-    /// A loop of its own: who keeps a cell must not wait for the object store.
+    /// A loop of its own: who keeps a cell, and figures, must not wait for the object store.
     async fn steer(self: Arc<Self>) {
         let mut stopped = self.stop.subscribe();
         while tokio::time::timeout(TICK, stopped.changed()).await.is_err() {
+            self.common.metrics.update(&self);
             for lead in self.leads() {
                 let wanted = self.wanted.read().get(&lead.cell.id).cloned().unwrap_or_default();
                 lead.steer(&wanted).await;
@@ -430,7 +431,6 @@ impl Ingester {
             if tokio::time::timeout(TICK, stopped.changed()).await.is_ok() {
                 return;
             }
-            self.common.metrics.update(&self);
             let Some(host) = self.host_now() else { continue };
             if self.closed.load(Ordering::Relaxed) {
                 continue;

@@ -10,6 +10,7 @@ mod args;
 mod certificates;
 mod error;
 mod folder_lock;
+mod limit_metrics;
 mod limits_page;
 mod losses;
 mod membership;

@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::error::NodeError;
+use crate::limit_metrics::LimitMetrics;
 use crate::open;
 
 /// The limits as they are now.
@@ -26,6 +27,7 @@ pub struct Limits {
     successful: Gauge,
     loaded_at: Gauge<f64, AtomicU64>,
     failures: Counter,
+    figures: LimitMetrics,
 }
 
 impl LimitsSource for Limits {
@@ -48,8 +50,10 @@ impl Limits {
             successful: Gauge::default(),
             loaded_at: Gauge::default(),
             failures: Counter::default(),
+            figures: LimitMetrics::default(),
         };
         limits.loaded(clock);
+        limits.figures.register(registry);
         let registry = registry.sub_registry_with_prefix("pyroscope_runtime_config");
         let help = "Whether the overrides file was in use when it was looked at last";
         registry.register("last_reload_successful", help, limits.successful.clone());
@@ -69,6 +73,7 @@ impl Limits {
     }
 
     fn loaded(&self, clock: &dyn Clock) {
+        self.figures.set(&self.current.read());
         self.successful.set(1);
         self.loaded_at.set(clock.now().as_ms() as f64 / 1000.0);
     }

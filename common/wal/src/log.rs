@@ -63,6 +63,10 @@ pub struct WalStats {
     pub bytes: u64,
     /// The quota that `bytes` may not pass.
     pub quota_bytes: u64,
+    /// Bytes free on its disk when something was written last.
+    pub free_bytes: u64,
+    /// Bytes that must stay free.
+    pub reserve_bytes: u64,
     /// Number of segments.
     pub segments: u64,
     /// Bytes accepted and not yet durable.
@@ -262,6 +266,8 @@ impl Wal {
         WalStats {
             bytes: state.total_bytes,
             quota_bytes: self.shared.options.quota_bytes,
+            free_bytes: state.free_bytes,
+            reserve_bytes: self.shared.options.reserve_bytes,
             segments: state.segments.len() as u64,
             waiting_bytes: state.waiting_bytes as u64,
             appended: Lsn(state.next_lsn - 1),

@@ -104,7 +104,7 @@ impl Compactor {
         let store = self.catalog.store().of(Class::Compaction);
         let expired = expiry::expired(&store, tenant, &view, &expiries, &self.clean).await;
         let jobs = self.planned(tenant, &view, &expired);
-        self.metrics.planned(tenant, jobs.len());
+        self.metrics.planned(tenant, jobs.len(), self.clock.now());
         let mut changes = 0;
         for job in jobs.into_iter().take(JOBS_IN_A_ROW) {
             let why = job.why;

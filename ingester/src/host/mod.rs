@@ -8,6 +8,7 @@ mod codec;
 mod load;
 mod news;
 mod places;
+mod reports;
 pub(crate) mod takeover;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use hearth_cell::{AppendHead, Base, Membership, Message, Options, Pledge, Positi
 use hearth_common::error::chain;
 use hearth_common::work::away;
 use hearth_common::{CellId, Clock, DiskId, LogId, MemberId, Position, Rid, TimestampNs, Workers};
-use hearth_wal::{Appended, Damage, Lsn, Replayed, Wal, WalError, WalEvents};
+use hearth_wal::{Appended, Damage, Lsn, Replayed, Wal, WalError};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{mpsc, watch};
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 pub(crate) use cell::Cell;
 use codec::{CellNumber, CheckpointCell};
 use load::Segments;
+pub(crate) use reports::{Durable, Reports, WalTimes};
 
 use crate::planted::{Bug, Planted};
 use crate::state_dir::StateDir;
@@ -65,31 +67,6 @@ pub struct CellSpec {
     pub founders: Option<Vec<MemberId>>,
     /// The members that should keep it now, home first; empty = whoever keeps it.
     pub wanted: Vec<MemberId>,
-}
-
-/// How far the log is on disk.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Durable {
-    /// All entries up to here are.
-    pub(crate) upto: Lsn,
-    /// Writing has ended for good.
-    pub(crate) failed: Option<Arc<str>>,
-}
-
-/// Receives what the log reports.
-#[derive(Debug)]
-pub(crate) struct Reports(pub(crate) watch::Sender<Durable>);
-
-impl WalEvents for Reports {
-    fn durable(&self, upto: Lsn) {
-        self.0.send_modify(|durable| durable.upto = upto);
-    }
-
-    fn failed(&self, error: &WalError) {
-        let text: Arc<str> = chain(error).into();
-        tracing::error!(error = %text, "the write-ahead log takes nothing more: restart the process");
-        self.0.send_modify(|durable| durable.failed = Some(text));
-    }
 }
 
 /// Counters of the host.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::codec::{self, CellNumber, CheckpointCell};
 use super::load::{Loaded, LoadedCell, read};
-use super::{Durable, Reports};
+use super::{Durable, Reports, WalTimes};
 use crate::options::StartError;
 use crate::state_dir::StateDir;
 
@@ -76,7 +76,8 @@ pub fn take_over(
     let (reports, _durable) = watch::channel(Durable::default());
     // Entries of takeovers are few and small: they may use the room that is kept free.
     let options = WalOptions { reserve_bytes: 0, ..WalOptions::new(dir.wal_dir()) };
-    let (wal, replay) = Wal::open(options, Vec::new(), std::sync::Arc::new(Reports(reports)))?;
+    let (wal, replay) =
+        Wal::open(options, Vec::new(), std::sync::Arc::new(Reports(reports, WalTimes::default())))?;
     let loaded = read(replay);
     let mut cells = Vec::new();
     let mut taken = BTreeMap::new();

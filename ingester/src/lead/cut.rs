@@ -30,7 +30,8 @@ impl Lead {
         let head = std::mem::replace(&mut state.live, fresh);
         state.since = self.common.now();
         let after = std::mem::replace(&mut state.cut, upto);
-        state.sealed.push(Arc::new(Sealed { head, after, upto }));
+        let at = state.since;
+        state.sealed.push(Arc::new(Sealed { head, at, after, upto }));
     }
 
     /// Publishes all sealed heads of a tenant, oldest first.
@@ -54,8 +55,9 @@ impl Lead {
             if self.has_ended() {
                 return Err("another member leads the cell now".to_owned());
             }
-            self.common.metrics.cuts.inc();
-            let took_ms = (self.common.deps.clock.monotonic() - started).as_millis() as u64;
+            let took = self.common.deps.clock.monotonic().saturating_sub(started);
+            self.common.metrics.published(took);
+            let took_ms = took.as_millis() as u64;
             let sizes = sealed.head.sizes();
             tracing::debug!(tenant = %tenant.id, records = sizes.records, took_ms, "a cut is published");
             let mut state = tenant.state.write();
@@ -79,7 +81,8 @@ impl Lead {
         let mut view = self.root_for_cut(tenant).await?;
         loop {
             let sources = vec![SourceRange { journal: journal.clone(), after, upto: sealed.upto }];
-            let cut = Arc::new(Sealed { head: Arc::clone(&sealed.head), after, upto: sealed.upto });
+            let (head, at) = (Arc::clone(&sealed.head), sealed.at);
+            let cut = Arc::new(Sealed { head, at, after, upto: sealed.upto });
             // Refused by the commit if deletions came or went meanwhile.
             let deletions = view.deletions_beyond(&sources);
             let deleted = view.deletions(&tenant.id).map_err(|error| hearth_common::error::chain(&error))?;

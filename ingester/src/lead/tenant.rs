@@ -17,6 +17,8 @@ const ACTIVE_NS: i64 = 600_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Sealed {
     pub(crate) head: Arc<Head>,
+    /// When it was taken out of the live head's place.
+    pub(crate) at: TimestampNs,
     pub(crate) after: Position,
     pub(crate) upto: Position,
 }

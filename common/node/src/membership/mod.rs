@@ -223,7 +223,7 @@ impl Membership {
         };
         let gossip = Arc::new(Gossip::start(gossip.clone(), said, Arc::clone(&self.clock)).await?);
         gossip.register_metrics(registry);
-        self.metrics.register(registry);
+        self.metrics.register(*role, registry);
         tracing::info!(%instance, zone, gossip = %gossip.addr(), api = %api_addr, cluster = %cluster_addr, "joined gossip");
         let voice: Arc<dyn Voice> = Arc::<Gossip>::clone(&gossip);
         self.take_part(endpoints, gossip.watch(), &voice);
@@ -368,6 +368,7 @@ impl Membership {
                     Err(why) => gate.close(why),
                 }
             }
+            self.metrics.saw(&self.peers.borrow(), self.store.known().as_deref());
             voice.set_state(match (*self.leaving.borrow(), self.readiness.check()) {
                 (true, _) => PeerState::Leaving,
                 (false, Ok(())) => PeerState::Active,
