@@ -35,7 +35,11 @@ const CASES: &[Case] = &[
         over: |api| push(api, &[], &wide(600)),
         status: 429,
         code: "resource_exhausted",
-        says: &["push rate limit (1.0 KiB)", "more than may come at once (20 KiB)", "ingestion_burst_size_mb"],
+        says: &[
+            "push rate limit (1.0 KiB)",
+            "more than may come at once (20 KiB)",
+            "ingestion_burst_size_mb",
+        ],
         reason: "rate_limited",
     },
     Case {
