@@ -213,8 +213,6 @@ pub(super) const LIMITS: &[(&str, Act)] = &[
     ("compactor", NotNeeded(MERGES)),
     ("distributor_aggregation", Cannot("profiles are stored as they came; nothing is added up before")),
     ("enable_query_backend", NotNeeded("there is one way to read")),
-    ("include_stripped_profiles", Cannot("profiles that sampling leaves out are not kept in part")),
-    ("keep_stripped_profiles", Cannot("profiles that sampling leaves out are not kept in part")),
     ("max_async_query_concurrency", Cannot("queries are answered while the client waits")),
     ("max_recording_rules", Cannot("metrics are not made of profiles by recording rules here")),
     ("query_sanitize_on_merge", NotNeeded("merged profiles are always whole")),
