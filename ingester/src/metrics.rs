@@ -99,6 +99,14 @@ impl IngesterMetrics {
         for (name, help, counter) in counters.into_iter().chain(host) {
             registry.register(name, help, counter.clone());
         }
+        self.register_levels(registry);
+        let help = "Time to publish a cut: its blocks and the commit of the root, with all attempts";
+        registry.register("hearth_ingester_publish_duration_seconds", help, self.publish_seconds.0.clone());
+        self.wal.register(registry);
+        self.cells.register(registry);
+    }
+
+    fn register_levels(&self, registry: &mut Registry) {
         let levels = [
             ("pyroscope_tsdb_head_series", "Active series", &self.head_series),
             ("pyroscope_head_profiles", "Records in heads", &self.head_profiles),
@@ -128,10 +136,6 @@ impl IngesterMetrics {
         for (name, help, level) in levels {
             registry.register(name, help, level.clone());
         }
-        let help = "Time to publish a cut: its blocks and the commit of the root, with all attempts";
-        registry.register("hearth_ingester_publish_duration_seconds", help, self.publish_seconds.0.clone());
-        self.wal.register(registry);
-        self.cells.register(registry);
     }
 
     /// A cut is published.

@@ -39,9 +39,9 @@ impl Metrics {
         let help =
             "Processes by role and state, as this one sees them; Unhealthy: in the roster and not heard";
         registry.register("pyroscope_ring_members", help, self.members.clone());
-        let help = "On how many disks each profile is kept, as the roster says";
+        let copies = "On how many disks each profile is kept, as the roster says";
         if role == Role::Distributor {
-            registry.register("pyroscope_distributor_replication_factor", help, self.factor.clone());
+            registry.register("pyroscope_distributor_replication_factor", copies, self.factor.clone());
         }
         let registry = registry.sub_registry_with_prefix("hearth_membership");
         registry.register(
@@ -57,7 +57,7 @@ impl Metrics {
             "What the planner waits for or warns of; see /ring",
             self.note_count.clone(),
         );
-        registry.register("replication_factor", help, self.factor.clone());
+        registry.register("replication_factor", copies, self.factor.clone());
     }
 
     pub(super) fn changed(&self, steps: usize) {
