@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod faults;
 pub mod front;
 pub mod load;
+pub mod metrics;
 pub mod process;
 pub mod profile;
 pub mod shared;
