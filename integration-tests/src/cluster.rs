@@ -109,7 +109,7 @@ pub struct Cluster {
 }
 
 /// The folder with the binaries under test: `HEARTH_BIN_DIR`, else what cargo makes of the sources beside this test.
-fn binaries() -> &'static Path {
+pub fn binaries() -> &'static Path {
     static BINARIES: OnceLock<PathBuf> = OnceLock::new();
     BINARIES.get_or_init(|| std::env::var_os("HEARTH_BIN_DIR").map_or_else(build, PathBuf::from))
 }
