@@ -6,6 +6,7 @@ pub mod clock;
 pub mod error;
 pub mod ids;
 pub mod limits;
+pub mod pulse;
 pub mod range_read;
 pub mod turns;
 pub mod units;
@@ -17,6 +18,7 @@ pub use ids::{
     BlockId, CellId, DiskId, Incarnation, InstanceId, JournalId, LogId, MemberId, Position, Rid, TenantId,
 };
 pub use limits::{LimitsSource, TenantLimits};
+pub use pulse::Pulse;
 pub use range_read::RangeRead;
 pub use turns::{Turn, Turns};
 pub use work::Workers;

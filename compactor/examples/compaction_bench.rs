@@ -79,6 +79,7 @@ async fn run(store: &str, budget_mib: u64) {
         rng: random(),
         workers: Some(Arc::new(|job| drop(tokio::task::spawn_blocking(job)))),
         owners: Arc::new(Alone),
+        pulses: Default::default(),
     };
     let compactor = Compactor::new(deps, CompactorOptions { merging, ..CompactorOptions::default() });
     compactor.register_metrics(&mut registry);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_catalog::{BlockEntry, BlockRef, Catalog, CatalogError, Edit, expired_versions};
-use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, Retry, TenantId, TimestampNs, Workers};
+use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, Pulse, Retry, TenantId, TimestampNs, Workers};
 use prometheus_client::registry::Registry;
 
 pub use decide::expired_blocks;
@@ -118,6 +118,17 @@ pub struct CompactorDeps {
     pub workers: Option<Workers>,
     /// Which days of which tenants are merged here.
     pub owners: Arc<dyn Owners>,
+    /// What its loops tell of themselves.
+    pub pulses: Pulses,
+}
+
+/// What the loops of a compactor tell of themselves; the default is watched by nobody.
+#[derive(Debug, Clone, Default)]
+pub struct Pulses {
+    /// Retention and collection.
+    pub collecting: Pulse,
+    /// Merges: each read and each write of one is progress.
+    pub merging: Pulse,
 }
 
 impl std::fmt::Debug for CompactorDeps {
@@ -134,6 +145,7 @@ pub struct Compactor {
     rng: Random,
     workers: Option<Workers>,
     owners: Arc<dyn Owners>,
+    pulses: Pulses,
     options: CompactorOptions,
     metrics: Metrics,
     aside: Aside,
@@ -149,7 +161,7 @@ impl std::fmt::Debug for Compactor {
 impl Compactor {
     /// A compactor over a catalog.
     pub fn new(deps: CompactorDeps, options: CompactorOptions) -> Self {
-        let CompactorDeps { catalog, limits, clock, rng, workers, owners } = deps;
+        let CompactorDeps { catalog, limits, clock, rng, workers, owners, pulses } = deps;
         let options = CompactorOptions {
             keep_versions: options.keep_versions.max(2),
             keep_versions_for: options.keep_versions_for.max(catalog.versions_kept_least()),
@@ -162,6 +174,7 @@ impl Compactor {
             rng,
             workers,
             owners,
+            pulses,
             options,
             metrics: Metrics::default(),
             aside: Aside::default(),
@@ -180,14 +193,18 @@ impl Compactor {
         let pause = || tokio::time::sleep(self.options.run_every);
         let collects = async {
             loop {
+                let work = self.pulses.collecting.work();
                 self.run_all().await;
+                drop(work);
                 pause().await;
             }
         };
         // On its own: a long merge must not keep what is deleted from being deleted.
         let merges = async {
             loop {
+                let work = self.pulses.merging.work();
                 self.merge_all().await;
+                drop(work);
                 pause().await;
             }
         };
@@ -211,6 +228,7 @@ impl Compactor {
         self.metrics.stored.keep_only(&tenants);
         let mut all_succeeded = true;
         for tenant in tenants {
+            self.pulses.collecting.beat();
             match self.run_once(&tenant).await {
                 Ok(collected) if collected == Collected::default() => {}
                 Ok(collected) => tracing::info!(%tenant, ?collected, "collected"),
@@ -238,8 +256,10 @@ impl Compactor {
     async fn collect(&self, tenant: &TenantId) -> Result<Collected, CatalogError> {
         let mut collected = Collected::default();
         self.condemn(tenant, &mut collected).await?;
+        self.pulses.collecting.beat();
         self.delete_due(tenant, &mut collected).await?;
         self.delete_versions(tenant, &mut collected).await?;
+        self.pulses.collecting.beat();
         let grace_ns = i64::try_from(self.options.orphan_grace.as_nanos()).unwrap_or(i64::MAX);
         let before = TimestampNs(self.clock.now().0.saturating_sub(grace_ns));
         collected.unfinished_files = self.catalog.remove_unfinished(tenant, before).await?;
@@ -285,6 +305,7 @@ impl Compactor {
         let mut deleted = Vec::new();
         let mut failure = None;
         for path in due {
+            self.pulses.collecting.beat();
             match self.catalog.delete_condemned(tenant, &view, &path).await {
                 Ok(objects) => {
                     collected.deleted_objects += objects;
@@ -295,6 +316,7 @@ impl Compactor {
             }
         }
         if !deleted.is_empty() {
+            self.pulses.collecting.beat();
             collected.deleted_paths = deleted.len() as u64;
             let forget = |view: &hearth_catalog::RootView| {
                 let left = deleted.iter().filter(|path| view.root.condemned.contains_key(*path));

@@ -9,7 +9,9 @@ use hearth_node::{Membership, Node, Routes, Running};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::{Alone, Compactor, CompactorDeps, CompactorOptions, MergingOptions, Owners, PlanOptions, Shared};
+use crate::{
+    Alone, Compactor, CompactorDeps, CompactorOptions, MergingOptions, Owners, PlanOptions, Pulses, Shared,
+};
 
 /// How long a stop waits: whatever is under way can be cut off anywhere.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -72,6 +74,10 @@ impl Upkeep {
             rng: Arc::clone(&node.rng),
             workers: Some(hearth_node::workers()),
             owners,
+            pulses: Pulses {
+                collecting: node.watch_with_store("collecting"),
+                merging: node.watch_with_store("merging"),
+            },
         };
         let compactor = Compactor::new(deps, options(&node.settings.compactor));
         compactor.register_metrics(&mut node.registry);

@@ -72,6 +72,7 @@ impl Fixture {
             rng: Arc::new(|| 1),
             workers: Some(Arc::new(|job| drop(tokio::task::spawn_blocking(job)))),
             owners: Arc::new(Alone),
+            pulses: Default::default(),
         };
         Compactor::new(deps, options)
     }

@@ -23,8 +23,9 @@ mod service;
 #[cfg(feature = "simulated")]
 pub mod simulated;
 mod state_dir;
+mod tending;
 
 pub use host::takeover::{CellOnDisk, DiskLook, Verdict, take_over};
 pub use host::{CellSpec, NoPost, Post};
-pub use options::{Cells, IngesterDeps, IngesterOptions, StartError};
+pub use options::{Cells, IngesterDeps, IngesterOptions, Pulses, StartError};
 pub use service::Ingester;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_catalog::Catalog;
-use hearth_common::{Clock, InstanceId, LimitsSource, Workers};
+use hearth_common::{Clock, InstanceId, LimitsSource, Pulse, Workers};
 
 use crate::host::Post;
 
@@ -64,6 +64,19 @@ pub struct IngesterDeps {
     pub rng: Arc<dyn Fn() -> u128 + Send + Sync>,
     /// Reads the log, builds records, encodes blocks, answers from heads.
     pub workers: Workers,
+    /// What its loops tell of themselves.
+    pub pulses: Pulses,
+}
+
+/// What the loops of an ingester tell of themselves; the default is watched by nobody.
+#[derive(Debug, Clone, Default)]
+pub struct Pulses {
+    /// Writes and syncs of the write-ahead log.
+    pub wal: Pulse,
+    /// What lets replicas see what is on disk, and that time passes.
+    pub cells: Pulse,
+    /// Cuts heads and publishes them.
+    pub publishing: Pulse,
 }
 
 impl std::fmt::Debug for IngesterDeps {

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{Links, Member, Neighbours};
-use crate::{CellSpec, Cells, Ingester, IngesterDeps, IngesterOptions, Post};
+use crate::{CellSpec, Cells, Ingester, IngesterDeps, IngesterOptions, Post, Pulses};
 
 /// How often it is looked whether the log is replayed.
 const REPLAY_LOOK: Duration = Duration::from_millis(20);
@@ -74,6 +74,11 @@ pub fn ingester(
         post,
         rng: Arc::clone(&node.rng),
         workers: hearth_node::workers(),
+        pulses: Pulses {
+            wal: node.watch("wal"),
+            cells: node.watch("cells"),
+            publishing: node.watch_with_store("publishing"),
+        },
     };
     let ingester = Ingester::start(options(&node.settings, instance, cells), deps)?;
     ingester.register_metrics(&mut node.registry);

@@ -24,8 +24,8 @@ use crate::options::{Cells, IngesterDeps, IngesterOptions, StartError};
 use crate::planted::Planted;
 use crate::state_dir::StateDir;
 
-/// How often the loop looks.
-const TICK: Duration = Duration::from_secs(1);
+/// How often loops look.
+pub(crate) const TICK: Duration = Duration::from_secs(1);
 /// How long a stop waits for others to lead.
 const HAND_OVER: Duration = Duration::from_secs(3);
 /// How long a push or a question waits for this member to begin leading.
@@ -91,6 +91,7 @@ impl Ingester {
             reserve_bytes: options.wal_reserve_bytes,
             salt: (deps.rng)() as u32,
             clock: Arc::clone(&deps.clock),
+            pulse: deps.pulses.wal.clone(),
             ..WalOptions::new(dir.wal_dir())
         };
         let (reports, durable) = watch::channel(Durable::default());
@@ -158,7 +159,7 @@ impl Ingester {
                     false => self.common.report_damage(text),
                 }
             }
-            host.spawn_pump();
+            host.spawn_pump(self.common.deps.pulses.cells.clone());
             if let Cells::Alone = self.common.options.cells
                 && let Err(error) = host.ensure(&lone_cell(&self.me))
             {
@@ -421,27 +422,6 @@ impl Ingester {
             for lead in self.leads() {
                 let wanted = self.wanted.read().get(&lead.cell.id).cloned().unwrap_or_default();
                 lead.steer(&wanted).await;
-            }
-        }
-    }
-
-    async fn run(self: Arc<Self>) {
-        let mut stopped = self.stop.subscribe();
-        loop {
-            if tokio::time::timeout(TICK, stopped.changed()).await.is_ok() {
-                return;
-            }
-            let Some(host) = self.host_now() else { continue };
-            if self.closed.load(Ordering::Relaxed) {
-                continue;
-            }
-            let stats = host.shared.wal.stats();
-            let pressed = stats.bytes > stats.quota_bytes / 2;
-            for lead in self.leads() {
-                lead.tend(pressed).await;
-            }
-            if let Err(error) = host.trim().await {
-                tracing::warn!(error, "segments of the log were not removed");
             }
         }
     }

@@ -90,6 +90,7 @@ impl Node {
             post,
             rng: Arc::new(random),
             workers: hearth_node::workers(),
+            pulses: Default::default(),
         };
         let ingester = Ingester::start(options, deps).expect("starts");
         links.serve(&ingester);

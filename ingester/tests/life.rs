@@ -91,6 +91,7 @@ fn start(dir: &Path, setup: &Setup) -> Life {
         post: Arc::new(NoPost),
         rng: Arc::new(rng),
         workers: hearth_node::workers(),
+        pulses: Default::default(),
     };
     Life { ingester: Ingester::start(options, deps).expect("starts"), catalog }
 }

@@ -13,7 +13,7 @@ use hearth_cluster::roster::{
     Cell, CellState, Change, FolderCopy, LogId, Loss, Member, MemberState, Presence, Proposed, Roster,
     RosterError, RosterParts, RosterStore, ScheduleEntry, Sight, apply, decode_roster, encode_roster, tend,
 };
-use hearth_common::{Clock, TenantId, TimestampNs};
+use hearth_common::{Clock, Pulse, TenantId, TimestampNs};
 use hearth_objstore::{Fault, Faults, Operation, Store, StoreOptions};
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -331,7 +331,8 @@ async fn hints_and_time_make_a_follower_look() {
     let (writer, reader) = (open(&store, None, 1), Arc::new(open(&store, None, 2)));
     let (hint, hints) = tokio::sync::watch::channel(0);
     let follower = Arc::clone(&reader);
-    let following = tokio::spawn(async move { follower.follow(Duration::from_secs(30), hints).await });
+    let following =
+        tokio::spawn(async move { follower.follow(Duration::from_secs(30), hints, &Pulse::default()).await });
     let mut watch = reader.watch();
     let begun = tokio::time::Instant::now();
     // Let it look once before there is anything.
@@ -359,7 +360,10 @@ async fn a_hint_is_followed_when_the_store_is_back() {
     *away.0.lock() = true;
     let (hint, hints) = tokio::sync::watch::channel(0);
     let follower = Arc::clone(&reader);
-    let following = tokio::spawn(async move { follower.follow(Duration::from_secs(600), hints).await });
+    let following =
+        tokio::spawn(
+            async move { follower.follow(Duration::from_secs(600), hints, &Pulse::default()).await },
+        );
     hint.send_replace(1);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(reader.known(), None);

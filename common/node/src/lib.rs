@@ -21,6 +21,7 @@ mod reload;
 mod ring;
 mod signals;
 pub mod tenant_rules;
+mod watch;
 mod web;
 
 pub use args::{About, CommonArgs, RoleArgs};
@@ -31,7 +32,8 @@ pub use hearth_rpc::Routes;
 pub use losses::{OpenLoss, losses};
 pub use membership::WishError;
 pub use membership::{
-    Endpoints, Keep, Membership, MembershipDeps, MembershipOptions, keeps, neighbours, publishes_last,
+    Endpoints, Keep, Membership, MembershipDeps, MembershipOptions, MembershipPulses, keeps, neighbours,
+    publishes_last,
 };
 pub use node::{Internal, InternalPort, Node, Random, Running};
 pub use open::{bucket, limits, workers};

@@ -14,7 +14,7 @@ use hearth_internode::{
 };
 use hearth_rpc::{RequestMetrics, Routes, ServerOptions, Tenancy};
 use hearth_settings::Settings;
-use hearth_telemetry::{BuildInfo, Gate, Metrics, Readiness};
+use hearth_telemetry::{BuildInfo, Gate, Liveness, Metrics, Readiness};
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -27,7 +27,7 @@ use crate::reload::{Limits, Seen};
 use crate::ring::RingPage;
 use crate::signals::Stop;
 use crate::web::{Flush, Web};
-use crate::{address, certificates, open};
+use crate::{address, certificates, open, watch};
 
 /// Bytes of one RPC message after decompression, whatever the tenant's own limit says.
 const MESSAGE_BYTES_MAX: usize = 512 << 20;
@@ -55,6 +55,8 @@ pub struct Node {
     pub catalog: Arc<Catalog>,
     /// Gates of the role's parts: all open = ready.
     pub readiness: Readiness,
+    /// Watches loops: [`Node::watch`].
+    pub liveness: Liveness,
     /// Takes the role's metrics.
     pub registry: Registry,
     /// Of calls to and from other processes; registered.
@@ -143,10 +145,12 @@ impl Node {
         let stop = Stop::on_signals()?;
         let keeps = matches!(role, Role::Ingester | Role::Standalone);
         let lock = keeps.then(|| FolderLock::take(&settings.data_dir)).transpose()?;
-        let readiness = Readiness::default();
+        let (readiness, liveness) = (Readiness::default(), Liveness::new(Arc::clone(&clock)));
+        tokio::spawn(liveness.clone().look_after(settings.liveness.stalled_after.0));
         let gate = readiness.gate("start", "roles are starting");
         let mut registry = Metrics::registry();
         let request_metrics = RequestMetrics::new(&mut registry);
+        liveness.register_metrics(&mut registry);
         let rng: Random = Arc::new(open::random);
         let (seen, overrides) = (Seen::now(&settings), open::limits(&settings)?);
         let store = open::store(role, &settings, &overrides, &clock, &rng).await?;
@@ -164,6 +168,7 @@ impl Node {
                 clock: Arc::clone(&clock),
                 rng: Arc::clone(&rng),
                 readiness: readiness.clone(),
+                pulses: watch::membership(&liveness, role, &settings),
                 reach: Arc::new(Pool::new(Arc::clone(&clock), tls.clone(), internode.clone())),
                 statuses: Arc::new(Pool::new(Arc::clone(&clock), tls.clone(), internode.clone())),
             };
@@ -182,6 +187,7 @@ impl Node {
             overrides: limits,
             catalog,
             readiness,
+            liveness,
             registry,
             internode,
             tls,
@@ -258,7 +264,8 @@ impl Node {
         let membership = self.membership.clone();
         let has_file = !settings.overrides_file.as_os_str().is_empty();
         let limits = LimitsPage { limits: Arc::clone(&self.overrides), has_file };
-        let web = Web { settings, metrics, readiness, flush, stop, membership };
+        let liveness = self.liveness.clone();
+        let web = Web { settings, metrics, readiness, liveness, flush, stop, membership };
         routes
             .merge(hearth_rpc::common_routes(health, version, revision))
             .http(web.routes())

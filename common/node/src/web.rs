@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use futures::future::BoxFuture;
 use hearth_common::error::chain;
 use hearth_settings::Settings;
-use hearth_telemetry::{Metrics, Readiness};
+use hearth_telemetry::{Liveness, Metrics, Readiness};
 
 use crate::membership::Membership;
 use crate::signals::Stop;
@@ -28,6 +28,7 @@ pub(crate) struct Web {
     /// Set once all is registered, before the port answers.
     pub(crate) metrics: Arc<OnceLock<Metrics>>,
     pub(crate) readiness: Readiness,
+    pub(crate) liveness: Liveness,
     pub(crate) flush: Flush,
     pub(crate) stop: Stop,
     /// The cluster, if there is one to leave.
@@ -45,6 +46,7 @@ impl Web {
             .route("/api/v1/status/config/default", get(yaml(Settings::default().to_yaml())))
             .route("/api/v1/status/config/diff", get(yaml(changed)))
             .route("/ready", get(ready))
+            .route("/healthz", get(healthz))
             .route("/metrics", get(metrics))
             .route("/flush", post(flush))
             .route("/shutdown", post(shutdown))
@@ -57,6 +59,14 @@ async fn ready(State(web): State<Web>) -> Response {
     match web.readiness.check() {
         Ok(()) => (StatusCode::OK, "ready").into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
+    }
+}
+
+/// For whoever restarts processes that are stuck.
+async fn healthz(State(web): State<Web>) -> Response {
+    match web.liveness.check() {
+        Ok(()) => (StatusCode::OK, "alive").into_response(),
+        Err(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("stuck: {what}\n")).into_response(),
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::nearest::nearest;
-use crate::{Compactor, Settings, cluster, env, file, redact, store, symbols};
+use crate::{Compactor, Settings, cluster, env, file, redact, store, symbols, telemetry};
 
 /// Most blocks that the merge takes at a time.
 const COMPACTOR_INPUTS_MAX: usize = 64;
@@ -187,6 +187,7 @@ fn check(settings: &Settings) -> Result<(), Error> {
     check_compactor(&settings.compactor)?;
     store::check(&settings.store)?;
     symbols::check(&settings.debug_info, &settings.symbolizer)?;
+    telemetry::check(settings)?;
     cluster::check(settings)
 }
 

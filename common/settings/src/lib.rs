@@ -16,6 +16,7 @@ mod reference;
 mod size;
 mod store;
 mod symbols;
+mod telemetry;
 
 pub use cluster::{Cluster, ClusterTls, Gossip};
 pub use env::{ENV_PREFIX, variable_name};
@@ -29,3 +30,4 @@ pub use reference::{REFERENCE_FLAGS, reference_flag};
 pub use size::ByteSize;
 pub use store::ObjectStoreClient;
 pub use symbols::{DebugInfo, Symbolizer};
+pub use telemetry::Liveness;

@@ -10,6 +10,7 @@ use crate::cluster::{Cluster, Gossip};
 use crate::size::ByteSize;
 use crate::store::ObjectStoreClient;
 use crate::symbols::{DebugInfo, Symbolizer};
+use crate::telemetry::Liveness;
 
 /// All settings of one process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +56,8 @@ pub struct Settings {
     pub gossip: Gossip,
     /// Logs.
     pub log: Log,
+    /// Whether the process lives.
+    pub liveness: Liveness,
 }
 
 impl Default for Settings {
@@ -80,6 +83,7 @@ impl Default for Settings {
             cluster: Cluster::default(),
             gossip: Gossip::default(),
             log: Log::default(),
+            liveness: Liveness::default(),
         }
     }
 }

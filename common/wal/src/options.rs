@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_common::{Clock, SystemClock};
+use hearth_common::{Clock, Pulse, SystemClock};
 
 use crate::Lsn;
 use crate::error::WalError;
@@ -27,6 +27,8 @@ pub struct WalOptions {
     pub salt: u32,
     /// For the durations in [`GroupWritten`].
     pub clock: Arc<dyn Clock>,
+    /// Says whether the disk still answers: each write and sync is work.
+    pub pulse: Pulse,
 }
 
 impl WalOptions {
@@ -49,6 +51,7 @@ impl WalOptions {
             reserve_bytes: Self::RESERVE_BYTES,
             salt: 0,
             clock: Arc::new(SystemClock::default()),
+            pulse: Pulse::default(),
         }
     }
 }

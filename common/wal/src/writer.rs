@@ -103,10 +103,13 @@ impl Writer {
     }
 
     fn write_group(&mut self, group: &[Pending]) -> Result<GroupWritten, WalError> {
+        let pulse = self.shared.options.pulse.clone();
+        let _work = pulse.work();
         if let Some(first) = group.first()
             && let Some(preamble) = &first.opens
         {
             self.begin_segment(first, preamble.to_vec())?;
+            pulse.beat();
         }
         let clock = Arc::clone(&self.shared.options.clock);
         let started = clock.monotonic();
@@ -122,6 +125,7 @@ impl Writer {
         self.stage = stage;
         self.stage.shrink_to(STAGE_KEEP_BYTES);
         let written = clock.monotonic();
+        pulse.beat();
         file.sync_data().map_err(|e| WalError::io("sync", &self.name, e))?;
         let synced = clock.monotonic();
         Ok(GroupWritten {

@@ -78,6 +78,7 @@ impl Compactor {
         for _ in 0..TURNS_MAX {
             let mut still = Vec::new();
             for tenant in busy {
+                self.pulses.merging.beat();
                 match self.merge_once(&tenant).await {
                     Ok(0) => {}
                     Ok(_) => still.push(tenant),
@@ -107,6 +108,7 @@ impl Compactor {
         self.metrics.planned(tenant, jobs.len(), self.clock.now());
         let mut changes = 0;
         for job in jobs.into_iter().take(JOBS_IN_A_ROW) {
+            self.pulses.merging.beat();
             let why = job.why;
             let started = self.clock.monotonic();
             let outcome = self.carry_out(tenant, &view, &expiries, job).await;
@@ -134,7 +136,7 @@ impl Compactor {
         let bytes = job.inputs().map(|block| block.bytes()).sum();
         let block_bytes = self.options.merging.target_output_bytes;
         let target_output_bytes = cut_at_bytes(block_bytes, bytes, self.options.plan.inputs_max);
-        let stop = Stop::default();
+        let stop = Stop::new(self.pulses.merging.clone());
         let _stops = stop.on_drop();
         let work = Work {
             store: self.catalog.store().of(Class::Compaction),
@@ -149,6 +151,7 @@ impl Compactor {
         let started = self.clock.monotonic();
         match self.work(work).await {
             Some(Ok(worked)) => {
+                self.pulses.merging.beat();
                 let outcome = self.publish(tenant, &worked, &applied).await;
                 if outcome == Outcome::Done {
                     let took = self.clock.monotonic().saturating_sub(started);

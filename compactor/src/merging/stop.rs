@@ -1,4 +1,5 @@
-//! Reads of inputs on another thread: tried again when the store fails, ended when nobody waits for the work any more.
+//! Reads of inputs on another thread: tried again when the store fails, ended when nobody waits for the work any more. Each
+//! look at whether to stop says that the work gets on.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use hearth_common::{BoxError, Classify, RangeRead, Retry};
+use hearth_common::{BoxError, Classify, Pulse, RangeRead, Retry};
 use hearth_objstore::StoreError;
 
 /// How often a read is tried.
@@ -16,15 +17,24 @@ const READS_MAX: u32 = 4;
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 
 /// Whether to stop; clones are told together. Looked at wherever the work reads or writes.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Stop(Arc<AtomicBool>);
+#[derive(Debug, Clone)]
+pub(super) struct Stop {
+    set: Arc<AtomicBool>,
+    pulse: Pulse,
+}
 
 impl Stop {
+    /// Not yet.
+    pub(super) fn new(pulse: Pulse) -> Self {
+        Self { set: Arc::default(), pulse }
+    }
+
     pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.set.load(Ordering::Relaxed)
     }
 
     pub(super) fn check(&self) -> Result<(), BoxError> {
+        self.pulse.beat();
         if self.is_set() { Err("the compactor is stopping".into()) } else { Ok(()) }
     }
 
@@ -44,7 +54,7 @@ pub(super) struct StopOnDrop(Stop);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        self.0.0.store(true, Ordering::Relaxed);
+        self.0.set.store(true, Ordering::Relaxed);
     }
 }
 

@@ -222,6 +222,7 @@ impl Bucket {
             rng: Arc::new(move || u128::from(support::Random(unique.fetch_add(1, Ordering::Relaxed)).next())),
             workers: Some(Arc::new(|job| drop(tokio::task::spawn_blocking(job)))),
             owners,
+            pulses: Default::default(),
         };
         Compactor::new(deps, options)
     }

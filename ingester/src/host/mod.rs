@@ -19,7 +19,7 @@ use bytes::Bytes;
 use hearth_cell::{AppendHead, Base, Membership, Message, Options, Pledge, Positions, Saved};
 use hearth_common::error::chain;
 use hearth_common::work::away;
-use hearth_common::{CellId, Clock, DiskId, LogId, MemberId, Position, Rid, TimestampNs, Workers};
+use hearth_common::{CellId, Clock, DiskId, LogId, MemberId, Position, Pulse, Rid, TimestampNs, Workers};
 use hearth_wal::{Appended, Damage, Lsn, Replayed, Wal, WalError};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::counter::Counter;
@@ -357,7 +357,7 @@ impl Host {
     }
 
     /// Tells replicas what is on disk and that time passes, until the host is gone.
-    pub(crate) fn spawn_pump(self: &Arc<Self>) {
+    pub(crate) fn spawn_pump(self: &Arc<Self>, pulse: Pulse) {
         let host = Arc::downgrade(self);
         let mut durable = self.durable.clone();
         tokio::spawn(async move {
@@ -368,6 +368,7 @@ impl Host {
                     Err(_) => false,
                 };
                 let Some(host) = Weak::upgrade(&host) else { return };
+                let work = pulse.work();
                 let Durable { upto, .. } = durable.borrow_and_update().clone();
                 let failed = host.failure();
                 for cell in host.cells() {
@@ -377,7 +378,7 @@ impl Host {
                         cell.stop(why);
                     }
                 }
-                drop(host);
+                drop((work, host));
                 if closed {
                     tokio::time::sleep(TICK).await;
                 }

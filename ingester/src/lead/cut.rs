@@ -42,6 +42,7 @@ impl Lead {
             let started = self.common.deps.clock.monotonic();
             let mut attempt = 0;
             while let Err(error) = self.publish_one(tenant, &sealed).await {
+                self.common.deps.pulses.publishing.beat();
                 attempt += 1;
                 if self.has_ended() {
                     return Err(error);
@@ -58,6 +59,7 @@ impl Lead {
             let took = self.common.deps.clock.monotonic().saturating_sub(started);
             self.common.metrics.published(took);
             let took_ms = took.as_millis() as u64;
+            self.common.deps.pulses.publishing.beat();
             let sizes = sealed.head.sizes();
             tracing::debug!(tenant = %tenant.id, records = sizes.records, took_ms, "a cut is published");
             let mut state = tenant.state.write();
@@ -69,6 +71,8 @@ impl Lead {
     async fn publish_one(&self, tenant: &Tenant, sealed: &Arc<Sealed>) -> Result<(), String> {
         // What is published must not be taken back: only what a quorum has, in a term that is still ours.
         if !self.common.planted.has(Bug::PublishBeforeCommit) {
+            // Others may be away for long.
+            let _waits = self.common.deps.pulses.publishing.wait();
             self.cell.committed(sealed.upto, self.term).await?;
         }
         let journal = &self.cell.journal;
@@ -95,6 +99,7 @@ impl Lead {
                     let key = format!("{folder}/{name}");
                     let store = self.common.deps.catalog.store();
                     store.put(&key, bytes).await.map_err(|error| hearth_common::error::chain(&error))?;
+                    self.common.deps.pulses.publishing.beat();
                 }
                 add.push(block.entry);
             }

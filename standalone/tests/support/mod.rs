@@ -159,6 +159,7 @@ impl World {
             post: Arc::new(NoPost),
             rng: Arc::new(random),
             workers: hearth_node::workers(),
+            pulses: Default::default(),
         };
         let ingester = Ingester::start(options, deps).expect("starts");
         let known = catalog(dir.path());

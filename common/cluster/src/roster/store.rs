@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_common::{Clock, TimestampNs};
+use hearth_common::{Clock, Pulse, TimestampNs};
 use hearth_objstore::Store;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -248,9 +248,10 @@ impl RosterStore {
 
     /// Looks at the store every so often, and when `hint` names a version that is newer than what is known (gossip), until
     /// the hints' sender is dropped. Failures are logged when they begin.
-    pub async fn follow(&self, every: Duration, mut hint: watch::Receiver<u64>) {
+    pub async fn follow(&self, every: Duration, mut hint: watch::Receiver<u64>, pulse: &Pulse) {
         let (mut failing, mut followed) = (false, 0);
         loop {
+            let work = pulse.work();
             match self.load(Duration::ZERO).await {
                 Ok(_) => failing = false,
                 Err(error) => {
@@ -260,6 +261,7 @@ impl RosterStore {
                     failing = true;
                 }
             }
+            drop(work);
             let known = self.known();
             // Until an announced change of placement has its time, leaders hold back what it may move.
             let soon = failing || known.as_ref().is_some_and(|known| known.announced().is_some());

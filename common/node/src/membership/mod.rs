@@ -26,7 +26,7 @@ use hearth_cluster::roster::{
     RosterParts, RosterStore, Seen, Sight, Volume, plan,
 };
 use hearth_common::error::chain;
-use hearth_common::{Clock, DiskId, InstanceId, LogId, MemberId, TimestampNs};
+use hearth_common::{Clock, DiskId, InstanceId, LogId, MemberId, Pulse, TimestampNs};
 use hearth_internode::Reach;
 use hearth_internode::api::MemberStatus;
 use hearth_internode::cells::{Cells, CellsParts};
@@ -85,6 +85,8 @@ pub struct MembershipDeps {
     pub rng: Random,
     /// Has a gate of the membership, and says when the process is ready.
     pub readiness: Readiness,
+    /// What its loops tell of themselves.
+    pub pulses: MembershipPulses,
     /// Ways to ingesters, for records and questions.
     pub reach: Arc<dyn Reach>,
     /// Ways to ingesters that are asked how they are: not behind records.
@@ -95,6 +97,17 @@ impl std::fmt::Debug for MembershipDeps {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MembershipDeps").finish_non_exhaustive()
     }
+}
+
+/// What the loops of a membership tell of themselves; the default is watched by nobody.
+#[derive(Debug, Clone, Default)]
+pub struct MembershipPulses {
+    /// Tells others how this process is.
+    pub membership: Pulse,
+    /// Follows the roster in the store.
+    pub roster: Pulse,
+    /// Plans the roster (ingesters).
+    pub planner: Pulse,
 }
 
 /// Where others find this process.
@@ -118,6 +131,7 @@ pub struct Membership {
     hint: watch::Sender<u64>,
     leaving: watch::Sender<bool>,
     readiness: Readiness,
+    pulses: MembershipPulses,
     gate: Option<Gate>,
     statuses: Arc<dyn Reach>,
     cells: Arc<Cells>,
@@ -150,7 +164,7 @@ impl std::fmt::Debug for Membership {
 impl Membership {
     /// Opens the roster's store, and reads the copy in the folder. Asks and tells nobody yet.
     pub fn open(options: MembershipOptions, deps: MembershipDeps) -> Result<Arc<Self>, RosterError> {
-        let MembershipDeps { store, copy, clock, rng, readiness, reach, statuses } = deps;
+        let MembershipDeps { store, copy, clock, rng, readiness, pulses, reach, statuses } = deps;
         let in_folder = || Some(Arc::new(FolderCopy(options.folder.clone()?)) as Arc<dyn RosterCopy>);
         let store = RosterStore::open(RosterParts {
             store,
@@ -178,6 +192,7 @@ impl Membership {
             leaving: watch::Sender::new(false),
             gate,
             readiness,
+            pulses,
             statuses,
             metrics: Metrics::default(),
             drained: Mutex::default(),
@@ -344,7 +359,7 @@ impl Membership {
     }
 
     async fn follow(self: Arc<Self>) {
-        self.store.follow(self.options.poll_every, self.hint.subscribe()).await;
+        self.store.follow(self.options.poll_every, self.hint.subscribe(), &self.pulses.roster).await;
     }
 
     async fn tell_version(self: Arc<Self>, voice: Arc<dyn Voice>) {
@@ -362,6 +377,7 @@ impl Membership {
     /// Opens and closes the gate, and tells the others whether this process works.
     async fn tend(self: Arc<Self>, voice: Arc<dyn Voice>) {
         loop {
+            let work = self.pulses.membership.work();
             if let Some(gate) = &self.gate {
                 match self.belongs() {
                     Ok(()) => gate.open(),
@@ -374,6 +390,7 @@ impl Membership {
                 (false, Ok(())) => PeerState::Active,
                 (false, Err(_)) => PeerState::Joining,
             });
+            drop(work);
             tokio::time::sleep(TEND_EVERY).await;
         }
     }

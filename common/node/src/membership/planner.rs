@@ -46,6 +46,7 @@ impl Membership {
         let (mut turn, mut asked, mut listened, mut failing) = (Turn::default(), None, None, false);
         loop {
             tokio::time::sleep(self.options.plan_every).await;
+            let _work = self.pulses.planner.work();
             let roster = self.store.known();
             self.look_for_drained(roster.as_deref(), &mut asked).await;
             self.listen_for_volumes(roster.as_deref(), &mut listened).await;

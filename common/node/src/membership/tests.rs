@@ -54,6 +54,7 @@ fn one(dir: &Path, role: Role, name: &str, disk: Option<u128>, seeds: Vec<String
         clock,
         rng: Arc::new(crate::open::random),
         readiness: readiness.clone(),
+        pulses: Default::default(),
         reach: Arc::clone(&reach),
         statuses: reach,
     };

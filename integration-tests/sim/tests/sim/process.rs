@@ -345,6 +345,7 @@ impl Shared<'_> {
             clock: Arc::clone(&self.clock),
             rng: self.random(),
             readiness: readiness.clone(),
+            pulses: Default::default(),
             reach: self.reach(),
             statuses: self.reach(),
         };
@@ -392,6 +393,7 @@ impl Shared<'_> {
             post: Arc::<SimLinks>::clone(&links),
             rng: self.random(),
             workers: self.workers(),
+            pulses: Default::default(),
         };
         let options = IngesterOptions {
             data_dir,
@@ -466,6 +468,7 @@ impl Shared<'_> {
             rng: self.random(),
             workers: None,
             owners: Arc::new(Alone),
+            pulses: Default::default(),
         };
         let compactor = Compactor::new(deps, options);
         tokio::spawn(async move { compactor.run(std::future::pending()).await })
