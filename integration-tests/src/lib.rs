@@ -11,6 +11,7 @@
 pub mod api;
 pub mod checker;
 pub mod cluster;
+pub mod collector;
 pub mod faults;
 pub mod front;
 pub mod load;

@@ -1,12 +1,14 @@
-//! What a process tells of itself: whether it lives.
+//! What a process tells of itself: whether it lives, and how requests go through it.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use hearth_integration_tests::cluster::Plan;
+use hearth_integration_tests::collector::{Collector, Span};
 use hearth_integration_tests::faults::{self, FailingCalls};
-use hearth_integration_tests::process::Options;
-use hearth_integration_tests::{Api, Hearth, profile};
+use hearth_integration_tests::process::{OPEN_LIMITS, Options};
+use hearth_integration_tests::{Api, Cluster, Hearth, profile};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -68,4 +70,94 @@ fn an_fsync_that_does_not_come_back_is_not_alive_until_it_does() {
     let log = hearth.log_text();
     assert!(log.contains("a part of the process is stuck: wal"), "{log}");
     hearth.stop();
+}
+
+/// A request that carries a trace and a secret.
+fn send(url: &str, traceparent: &str, content_type: &str, body: &[u8]) -> u16 {
+    let mut request = ureq::post(url).header("content-type", content_type).header("X-Scope-OrgID", "t");
+    if !traceparent.is_empty() {
+        request = request.header("traceparent", traceparent);
+    }
+    request.header("authorization", &format!("Bearer {SECRET}")).send(body).unwrap().status().as_u16()
+}
+
+const SECRET: &str = "c2VjcmV0LW9mLXRoZS10ZXN0";
+
+/// The spans of a trace as a chain, each the child of the one before; the first is a child of `parent`.
+fn chain(collector: &Collector, trace_id: &str, parent: &str, len: usize) -> Vec<Span> {
+    until("the spans of a trace", || collector.spans(trace_id).len() >= len);
+    let spans = collector.spans(trace_id);
+    let mut chain: Vec<Span> = Vec::new();
+    let mut parent = parent.to_owned();
+    while let Some(next) = spans.iter().find(|span| span.parent_id == parent) {
+        parent = next.span_id.clone();
+        chain.push(next.clone());
+    }
+    assert_eq!(chain.len(), spans.len(), "{spans:#?}");
+    chain
+}
+
+#[test]
+fn a_push_and_a_query_through_a_cluster_are_a_trace_each() {
+    let collector = Collector::start();
+    let config = format!(
+        "{OPEN_LIMITS}tracing:\n  otlp_endpoint: {}\n  sample_ratio: 0\nlog:\n  format: json\n  level: info,hearth_rpc=debug\n",
+        collector.url
+    );
+    let one = Plan { factor: 1, ingesters: 1, distributors: 1, queriers: 1, compactors: 0, config };
+    let mut cluster = Cluster::prepare(one);
+    cluster.set_args("distributor-0", &["--log-level", "trace"]);
+    cluster.launch_all();
+    let url = |name: &str| {
+        let (ip, [port, ..]) = cluster.ports(name);
+        format!("http://{ip}:{port}")
+    };
+    let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64;
+    let pprof = profile::gzip(&profile::cpu(now_ns, &[(&["main", "work"], 17)]));
+    let labels = [("__name__", "process_cpu"), ("service_name", "shop")];
+    let body = profile::push_request(&labels, &pprof);
+    let push = format!("{}/push.v1.PusherService/Push", url("distributor-0"));
+    // Nobody samples this one.
+    assert_eq!(send(&push, "", "application/proto", &body), 200);
+    let (pushed, asked) = ("4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4737");
+    assert_eq!(send(&push, &format!("00-{pushed}-00f067aa0ba902b7-01"), "application/proto", &body), 200);
+    let spans = chain(&collector, pushed, "00f067aa0ba902b7", 3);
+    let seen: Vec<_> = spans.iter().map(|s| (s.service.as_str(), s.name.as_str(), s.kind)).collect();
+    let expect = [
+        ("hearth-distributor", "POST /push.v1.PusherService/Push", 2),
+        ("hearth-distributor", "push", 3),
+        ("hearth-ingester", "push", 2),
+    ];
+    assert_eq!(seen, expect);
+    let attributes = &spans[0].attributes;
+    assert_eq!(attributes["hearth.tenant"], "t");
+    assert_eq!(attributes["http.response.status_code"], "200");
+    let question = format!(
+        "{{\"profile_typeID\":\"process_cpu:cpu:nanoseconds:cpu:nanoseconds\",\"label_selector\":\"{{}}\",\"start\":{},\"end\":{}}}",
+        now_ns / 1_000_000 - 60_000,
+        now_ns / 1_000_000 + 60_000
+    );
+    let query = format!("{}/querier.v1.QuerierService/SelectMergeStacktraces", url("querier-0"));
+    let status =
+        send(&query, &format!("00-{asked}-00f067aa0ba902b7-01"), "application/json", question.as_bytes());
+    assert_eq!(status, 200);
+    let spans = chain(&collector, asked, "00f067aa0ba902b7", 3);
+    let seen: Vec<_> = spans.iter().map(|s| (s.service.as_str(), s.name.as_str(), s.kind)).collect();
+    let expect = [
+        ("hearth-querier", "POST /querier.v1.QuerierService/SelectMergeStacktraces", 2),
+        ("hearth-querier", "fetch", 3),
+        ("hearth-ingester", "fetch", 2),
+    ];
+    assert_eq!(seen, expect);
+    assert_eq!(collector.trace_ids(), [pushed, asked]);
+    // The log has the trace of each request, and no secrets however much it says.
+    let log = cluster.log("distributor-0");
+    let answered = log.lines().find(|line| line.contains("\"answered\"") && line.contains(pushed)).unwrap();
+    let answered: serde_json::Value = serde_json::from_str(answered).unwrap();
+    assert_eq!(
+        (&answered["spans"][0]["tenant"], &answered["spans"][0]["trace_id"]),
+        (&"t".into(), &pushed.into())
+    );
+    assert!(!log.contains(SECRET) && log.lines().any(|line| line.contains("\"level\":\"TRACE\"")), "{log}");
+    assert!(cluster.metric("distributor-0", "hearth_trace_spans_total{outcome=\"exported\"}") >= 2.0);
 }

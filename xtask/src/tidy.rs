@@ -35,7 +35,11 @@ const LAYERS: &[&[&str]] = &[
     &["hearth"],
     &["hearth-integration-tests", "hearth-sim", "xtask"],
 ];
-const SAME_LAYER: &[(&str, &str)] = &[("hearth-rpc", "hearth-proto"), ("hearth-cluster", "hearth-objstore")];
+const SAME_LAYER: &[(&str, &str)] = &[
+    ("hearth-rpc", "hearth-proto"),
+    ("hearth-rpc", "hearth-telemetry"),
+    ("hearth-cluster", "hearth-objstore"),
+];
 
 /// Used only as a dev-dependency, by anyone.
 const TEST_ONLY: &str = "hearth-testkit";
@@ -51,6 +55,8 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("tonic", &["hearth-proto", "hearth-internode"]),
     ("tonic-prost", &["hearth-proto"]),
     ("opentelemetry", &["hearth-telemetry"]),
+    ("opentelemetry_sdk", &["hearth-telemetry"]),
+    ("opentelemetry-otlp", &["hearth-telemetry"]),
     ("serde-saphyr", &["hearth-settings"]),
 ];
 

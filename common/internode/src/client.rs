@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hearth_proto::hearth::internal::v1 as pb;
 use hearth_query::fetch::{FetchAnswer, FetchError, FetchRequest, HeadSource};
+use hearth_telemetry::trace::Hop;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -24,6 +25,7 @@ use crate::limits::{ANSWER_BYTES_MAX, INLINE_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::status::call_error;
 use crate::tls::Tls;
+use crate::traced::told;
 use crate::wire;
 
 /// An ingester behind its address. Cheap to clone; clones share the connection.
@@ -128,8 +130,10 @@ impl IngesterClient {
             return Err(CallError::TooLarge { bytes });
         }
         let began = Instant::now();
+        let hop = Hop::begin(name, &self.address);
         let mut request = Request::new(message);
         request.set_timeout(timeout);
+        told(&hop, request.metadata_mut());
         let answered = match tokio::time::timeout(timeout, send(request)).await {
             Ok(Ok(response)) => understand(response.into_inner()),
             Ok(Err(status)) => Err(call_error(&self.address, &status)),
@@ -137,6 +141,7 @@ impl IngesterClient {
         };
         let outcome = answered.as_ref().map_or_else(CallError::outcome, |_| "ok");
         self.metrics.called(&self.peer, name, outcome, began.elapsed());
+        hop.end(outcome);
         answered
     }
 

@@ -25,6 +25,7 @@ pub mod server;
 mod status;
 mod strangers;
 pub mod tls;
+mod traced;
 mod wire;
 
 pub use api::{Fetch, FetchOutcome, Fetched, IngesterApi, Outcome, Push, Pushed};

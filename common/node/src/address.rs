@@ -73,7 +73,7 @@ pub(crate) async fn membership(
 }
 
 /// The name of the process: the one of settings, else the host's.
-fn instance(settings: &Settings) -> Result<InstanceId, NodeError> {
+pub(crate) fn instance(settings: &Settings) -> Result<InstanceId, NodeError> {
     if !settings.instance_id.is_empty() {
         return Ok(InstanceId(Arc::from(settings.instance_id.as_str())));
     }

@@ -32,7 +32,7 @@ pub struct CommonArgs {
     /// error, warn, info, debug, trace, or module=level pairs [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
-    /// text or json [default: text]
+    /// text, json or logfmt [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
     /// Memory that a merge of blocks takes at most, by estimate (compactors) [default: 512MiB]

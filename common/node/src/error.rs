@@ -22,6 +22,9 @@ pub enum NodeError {
     /// Logs cannot be set up.
     #[error(transparent)]
     Logs(#[from] hearth_telemetry::LogError),
+    /// Traces cannot be exported.
+    #[error("setting 'tracing.otlp_endpoint'")]
+    Traces(#[from] hearth_telemetry::trace::TraceError),
     /// The system refuses something that every process needs.
     #[error("cannot {doing}")]
     System {
@@ -149,6 +152,7 @@ impl Classify for NodeError {
             Self::Store(error) | Self::StoreUnusable(error) => error.kind(),
             Self::OwnStore(_)
             | Self::Tls(_)
+            | Self::Traces(_)
             | Self::Retention { .. }
             | Self::Limits { .. }
             | Self::WindowGrew { .. }

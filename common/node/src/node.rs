@@ -14,6 +14,7 @@ use hearth_internode::{
 };
 use hearth_rpc::{RequestMetrics, Routes, ServerOptions, Tenancy};
 use hearth_settings::Settings;
+use hearth_telemetry::trace::Traces;
 use hearth_telemetry::{BuildInfo, Gate, Liveness, Metrics, Readiness};
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
@@ -32,7 +33,7 @@ use crate::{address, certificates, open, watch};
 /// Bytes of one RPC message after decompression, whatever the tenant's own limit says.
 const MESSAGE_BYTES_MAX: usize = 512 << 20;
 /// The name of the process that is alone.
-const ALONE: &str = "hearth";
+pub(crate) const ALONE: &str = "hearth";
 
 /// Random numbers, passed in.
 pub type Random = Arc<dyn Fn() -> u128 + Send + Sync>;
@@ -151,6 +152,7 @@ impl Node {
         let mut registry = Metrics::registry();
         let request_metrics = RequestMetrics::new(&mut registry);
         liveness.register_metrics(&mut registry);
+        Traces::register_metrics(&mut registry);
         let rng: Random = Arc::new(open::random);
         let (seen, overrides) = (Seen::now(&settings), open::limits(&settings)?);
         let store = open::store(role, &settings, &overrides, &clock, &rng).await?;

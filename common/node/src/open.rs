@@ -25,7 +25,11 @@ pub(crate) fn random() -> u128 {
 
 /// Threads of the runtime for work that blocks or computes for long.
 pub fn workers() -> Workers {
-    Arc::new(|job| drop(tokio::task::spawn_blocking(job)))
+    // What a job logs belongs to the request that gave it.
+    Arc::new(|job| {
+        let span = tracing::Span::current();
+        drop(tokio::task::spawn_blocking(move || span.in_scope(job)));
+    })
 }
 
 /// The limits of all tenants.

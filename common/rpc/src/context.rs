@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use hearth_common::ids::{InvalidTenantId, TENANTS_MAX};
 use hearth_common::{ErrorKind, TenantId};
+use hearth_telemetry::trace;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -52,6 +53,15 @@ impl Tenants {
             return Err(InvalidTenantId::TooMany(tenants.len()));
         }
         Ok(Self(tenants))
+    }
+
+    /// Says in the log and in the trace of the request who asks.
+    pub(crate) fn say(&self) {
+        match &self.0[..] {
+            [] => {}
+            [tenant] => trace::set_tenant(tenant.as_str()),
+            tenants => trace::set_tenant(&tenants.iter().map(TenantId::as_str).collect::<Vec<_>>().join("|")),
+        }
     }
 
     /// All of them.
@@ -145,6 +155,7 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
             Err(InvalidTenantId::Missing) => return Err(HttpError::no_tenant()),
             Err(error) => return Err(error.into()),
         };
+        tenants.say();
         let held = parts.extensions.get::<Arc<Held>>().cloned();
         Ok(Self { held, ..Self::new(Caller { tenants, capabilities }, parts.headers.clone(), None) })
     }

@@ -14,10 +14,12 @@ use bytes::Bytes;
 use connectrpc::{CompressionPolicy, ConnectError, ConnectRpcBody, ConnectRpcService, Limits, Protocol};
 use futures::FutureExt;
 use hearth_common::{Classify, Clock};
+use hearth_telemetry::trace;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tower::{Service, ServiceExt};
+use tracing::Instrument;
 
 use crate::accept::{self, Capabilities};
 use crate::adapter::{Entry, MethodTable};
@@ -34,6 +36,8 @@ use crate::server::ServerOptions;
 const BODIES_BYTES_MAX: usize = 1 << 30;
 /// What a gRPC body may have around its message.
 const ENVELOPE_BYTES: usize = 5;
+/// Asked every few seconds by whoever watches the process: no traces are made of it.
+const UNTRACED: [&str; 4] = ["/ready", "/healthz", "/metrics", "/grpc.health.v1.Health/Check"];
 /// Content types of RPC, for those who send another.
 const ACCEPT_POST: &str = "application/grpc, application/grpc+json, application/grpc+proto, application/grpc-web, \
     application/grpc-web+json, application/grpc-web+proto, application/json, application/proto";
@@ -84,6 +88,18 @@ impl App {
     }
 
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response {
+        let path = request.uri().path();
+        if UNTRACED.contains(&path) {
+            return self.answer_within(request).await;
+        }
+        // A name that clients cannot make up: the route is known later.
+        let span = trace::request("request", |name| request.headers().get(name)?.to_str().ok());
+        let response = self.answer_within(request).instrument(span.clone()).await;
+        trace::set_status(&span, response.status().as_u16());
+        response
+    }
+
+    async fn answer_within(&self, request: Request<Incoming>) -> Response {
         let started = self.clock.monotonic();
         let method = request.method().clone();
         // Lives until the answer is ready: so long the request counts as holding its body.
@@ -109,6 +125,8 @@ impl App {
             response = gzip_response(response).await;
         }
         let took = self.clock.monotonic().saturating_sub(started);
+        let (status, took_ms) = (response.status().as_u16(), took.as_millis() as u64);
+        tracing::debug!(%method, route = label.as_str(), status, took_ms, "answered");
         self.metrics.observe(&method, &label, response.status().as_u16(), took);
         drop(held);
         response
@@ -134,6 +152,7 @@ impl App {
             drain(&mut body).await;
             return (StatusCode::UNSUPPORTED_MEDIA_TYPE, [("accept-post", ACCEPT_POST)]).into_response();
         };
+        trace::set_route("POST", parts.uri.path());
         let tenants = match entry.method.auth {
             Auth::None => Ok(Tenants::default()),
             Auth::Tenant => Tenants::from_headers(&parts.headers, self.tenancy),
@@ -146,6 +165,7 @@ impl App {
             Ok(bytes) => bytes,
             Err(fault) => return refuse(fault, &parts.headers, &mut body).await,
         };
+        tenants.say();
         parts.extensions.insert(Caller { tenants, capabilities });
         let request = Request::from_parts(parts, Full::new(bytes));
         let Ok(response) = self.rpc.clone().call(request).await;
@@ -234,6 +254,9 @@ async fn track(
     next: Next,
 ) -> Response {
     let path = request.extensions().get::<MatchedPath>();
+    if let Some(path) = path {
+        trace::set_route(request.method().as_str(), path.as_str());
+    }
     let label = path.map_or_else(RouteLabel::not_found, |path| RouteLabel::of_path(path.as_str()));
     let in_flight = metrics.start(request.method(), &label);
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;

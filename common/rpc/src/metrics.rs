@@ -130,6 +130,10 @@ impl RouteLabel {
         Self(Arc::from(if label.is_empty() { "root" } else { label }))
     }
 
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Shared by all paths that nobody serves.
     pub(crate) fn not_found() -> Self {
         Self(Arc::from("notfound"))

@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, Gossip};
 use crate::size::ByteSize;
 use crate::store::ObjectStoreClient;
 use crate::symbols::{DebugInfo, Symbolizer};
-use crate::telemetry::Liveness;
+use crate::telemetry::{Liveness, Tracing};
 
 /// All settings of one process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +58,8 @@ pub struct Settings {
     pub log: Log,
     /// Whether the process lives.
     pub liveness: Liveness,
+    /// Traces of requests.
+    pub tracing: Tracing,
 }
 
 impl Default for Settings {
@@ -84,6 +86,7 @@ impl Default for Settings {
             gossip: Gossip::default(),
             log: Log::default(),
             liveness: Liveness::default(),
+            tracing: Tracing::default(),
         }
     }
 }
@@ -268,4 +271,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+    /// `key=value` pairs.
+    Logfmt,
 }

@@ -1,4 +1,4 @@
-//! Keys of what a process tells of itself.
+//! Keys of what a process tells of itself: whether it lives, traces of requests.
 
 use hearth_common::units::GoDuration;
 use serde::{Deserialize, Serialize};
@@ -24,12 +24,61 @@ impl Default for Liveness {
     }
 }
 
+/// Traces of requests, sent to a collector over OTLP. Headers for the collector, such as those that authenticate, come from
+/// the variable `OTEL_EXPORTER_OTLP_HEADERS`, and more about the process from `OTEL_RESOURCE_ATTRIBUTES`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tracing {
+    /// The collector: `http://tempo:4318`, or `http://tempo:4317` for gRPC. Empty: nothing is sent; the trace of a request
+    /// is in the log and is passed on to other processes all the same.
+    pub otlp_endpoint: String,
+    /// How the collector is spoken with.
+    pub protocol: OtlpProtocol,
+    /// Share of requests that are sampled, 0 to 1, of those whose client says nothing about it in `traceparent`.
+    pub sample_ratio: f64,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self { otlp_endpoint: String::new(), protocol: OtlpProtocol::Http, sample_ratio: 0.01 }
+    }
+}
+
+/// How a collector of traces is spoken with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OtlpProtocol {
+    /// Protobuf in HTTP or HTTPS; what names no path gets `/v1/traces`.
+    #[serde(rename = "http/protobuf")]
+    Http,
+    /// gRPC, without TLS.
+    #[serde(rename = "grpc")]
+    Grpc,
+}
+
 /// What a type cannot say.
 pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
     let stalled_after = &settings.liveness.stalled_after;
     if *stalled_after < STALLED_AFTER_MIN {
         let (key, value) = ("liveness.stalled_after", stalled_after.to_string());
         return Err(Error::Invalid { key, value, message: "it is at least 1s" });
+    }
+    check_tracing(&settings.tracing)
+}
+
+fn check_tracing(tracing: &Tracing) -> Result<(), Error> {
+    let invalid = |key, value: String, message| Err(Error::Invalid { key, value, message });
+    let Tracing { otlp_endpoint, protocol, sample_ratio } = tracing;
+    let (http, https) = (otlp_endpoint.starts_with("http://"), otlp_endpoint.starts_with("https://"));
+    if !otlp_endpoint.is_empty() && !http && !https {
+        let message = "write http://… or https://…, or leave it empty";
+        return invalid("tracing.otlp_endpoint", otlp_endpoint.clone(), message);
+    }
+    if https && *protocol == OtlpProtocol::Grpc {
+        let message = "with tracing.protocol grpc there is no TLS: use http/protobuf";
+        return invalid("tracing.otlp_endpoint", otlp_endpoint.clone(), message);
+    }
+    if !(0.0..=1.0).contains(sample_ratio) {
+        return invalid("tracing.sample_ratio", sample_ratio.to_string(), "it is 0 to 1");
     }
     Ok(())
 }
@@ -38,12 +87,31 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
 mod tests {
     use super::*;
 
+    fn said(change: impl Fn(&mut Settings)) -> String {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        check(&settings).map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
     #[test]
     fn what_does_not_fit_is_said() {
-        let mut settings = Settings::default();
-        assert!(check(&settings).is_ok());
-        settings.liveness.stalled_after = GoDuration::from_secs(0);
-        let said = check(&settings).expect_err("too short").to_string();
-        assert!(said.contains("liveness.stalled_after"), "{said}");
+        assert_eq!(said(|_| ()), "");
+        assert!(
+            said(|s| s.liveness.stalled_after = GoDuration::from_secs(0)).contains("liveness.stalled_after")
+        );
+        assert!(said(|s| s.tracing.sample_ratio = 1.5).contains("tracing.sample_ratio"));
+        assert!(said(|s| s.tracing.sample_ratio = f64::NAN).contains("tracing.sample_ratio"));
+        assert!(
+            said(|s| s.tracing.otlp_endpoint = "tempo:4317".to_owned()).contains("tracing.otlp_endpoint")
+        );
+        assert_eq!(said(|s| s.tracing.otlp_endpoint = "https://tempo".to_owned()), "");
+        let grpc = |s: &mut Settings| {
+            s.tracing = Tracing {
+                otlp_endpoint: "https://tempo".to_owned(),
+                protocol: OtlpProtocol::Grpc,
+                ..s.tracing
+            };
+        };
+        assert!(said(grpc).contains("http/protobuf"));
     }
 }

@@ -5,11 +5,13 @@
 
 mod build;
 mod liveness;
+mod logfmt;
 mod logs;
 mod metrics;
 mod panics;
 mod process;
 mod ready;
+pub mod trace;
 
 pub use build::BuildInfo;
 pub use liveness::{Liveness, Stuck};

@@ -1,9 +1,11 @@
-//! One line an event on standard error, for people or as JSON.
+//! One line an event on standard error: for people, as JSON, or as pairs.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
+
+use crate::logfmt::{Logfmt, LogfmtFields};
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +14,8 @@ pub enum LogStyle {
     Text,
     /// One JSON object.
     Json,
+    /// `key=value` pairs.
+    Logfmt,
 }
 
 /// Why logging could not begin.
@@ -34,8 +38,9 @@ pub fn init_logs(level: &str, style: LogStyle) -> Result<(), LogError> {
     let done = match style {
         LogStyle::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogStyle::Json => {
-            builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+            builder.json().flatten_event(true).with_current_span(false).with_span_list(true).try_init()
         }
+        LogStyle::Logfmt => builder.event_format(Logfmt).fmt_fields(LogfmtFields).try_init(),
     };
     done.map_err(|_| LogError::Again)
 }

@@ -13,7 +13,7 @@ pub(crate) fn load_settings(args: &CommonArgs) -> Result<Loaded> {
 
 /// Runs the server until it is told to stop.
 pub(crate) fn run(args: &CommonArgs) -> Result<()> {
-    hearth_node::run(load_settings(args)?, serve)
+    hearth_node::run(Role::Standalone, load_settings(args)?, serve)
 }
 
 async fn serve(settings: Settings) -> Result<()> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hearth_common::{Clock, InstanceId};
 use hearth_proto::hearth::internal::v1 as pb;
+use hearth_telemetry::trace::Hop;
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::time::Instant;
@@ -20,6 +21,7 @@ use crate::limits::{ANSWER_BYTES_MAX, INLINE_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::status::call_error;
 use crate::tls::Tls;
+use crate::traced::told;
 use crate::wire;
 
 /// Most connections; beyond it the one that was idle longest goes.
@@ -66,8 +68,10 @@ impl QuerierClients {
     ) -> Result<BlocksAnswer, BlocksError> {
         let name = address.to_string();
         let began = Instant::now();
-        let asked = self.ask(address, &name, request).await;
+        let hop = Hop::begin("blocks", &name);
+        let asked = self.ask(address, &name, request, &hop).await;
         let outcome = asked.as_ref().map_or_else(BlocksError::outcome, |_| "ok");
+        hop.end(outcome);
         self.metrics.called(&self.metrics.peer(&name), "blocks", outcome, began.elapsed());
         asked
     }
@@ -77,6 +81,7 @@ impl QuerierClients {
         address: SocketAddr,
         name: &str,
         request: &BlocksRequest,
+        hop: &Hop,
     ) -> Result<BlocksAnswer, BlocksError> {
         let mut client = self.client(address, name)?;
         let message = wire::blocks::request_to(request, &self.cluster_id, &self.asker);
@@ -86,6 +91,7 @@ impl QuerierClients {
         }
         let mut sent = Request::new(message);
         sent.set_timeout(request.timeout);
+        told(hop, sent.metadata_mut());
         let response = match tokio::time::timeout(request.timeout, client.blocks(sent)).await {
             Ok(Ok(response)) => response.into_inner(),
             Ok(Err(status)) => return Err(call_error(name, &status).into()),

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_proto::hearth::internal::v1 as pb;
+use hearth_telemetry::trace;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status, async_trait};
+use tracing::Instrument;
 
 use crate::api::IngesterApi;
 use crate::metrics::Metrics;
 use crate::status::status_of;
+use crate::traced;
 use crate::wire;
 
 /// A call without a deadline gets this one.
@@ -92,7 +95,9 @@ impl Service {
         F: Future<Output = Result<A, Status>>,
     {
         let timeout = timeout(request.metadata()).unwrap_or(TIMEOUT_DEFAULT);
-        let answered = tokio::time::timeout(timeout, answer(request.into_inner())).await;
+        let span = traced::asked(name, request.metadata());
+        let answered =
+            tokio::time::timeout(timeout, answer(request.into_inner())).instrument(span.clone()).await;
         let answered = answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
         let outcome = match &answered {
             Ok(_) => "ok",
@@ -101,6 +106,7 @@ impl Service {
             Err(_) => "error",
         };
         self.metrics.served(name, outcome);
+        trace::set_outcome(&span, outcome);
         answered.map(Response::new)
     }
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_proto::hearth::internal::v1 as pb;
+use hearth_telemetry::trace;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, async_trait};
+use tracing::Instrument;
 
 use super::InternalServer;
 use super::budget::Budget;
@@ -20,6 +22,7 @@ use crate::metrics::{Metrics, Stranger};
 use crate::status::status_of;
 use crate::strangers::Strangers;
 use crate::tls::Tls;
+use crate::traced;
 use crate::wire;
 
 /// How the port of a querier is set up.
@@ -66,7 +69,9 @@ impl pb::querier_server::Querier for Service {
         request: Request<pb::BlocksRequest>,
     ) -> Result<Response<pb::BlocksResponse>, Status> {
         let within: Duration = timeout(request.metadata()).unwrap_or(TIMEOUT_DEFAULT);
-        let answered = tokio::time::timeout(within, self.answer(request.into_inner())).await;
+        let span = traced::asked("blocks", request.metadata());
+        let answer = self.answer(request.into_inner()).instrument(span.clone());
+        let answered = tokio::time::timeout(within, answer).await;
         let (answered, outcome) = match answered {
             Ok(Ok(Ok(response))) => (Ok(response), "ok"),
             Ok(Ok(Err(refusal))) => (Ok(wire::blocks::refusal_to(refusal)), "refused"),
@@ -74,6 +79,7 @@ impl pb::querier_server::Querier for Service {
             Err(_) => (Err(Status::deadline_exceeded("no answer in time")), "timed_out"),
         };
         self.metrics.served("blocks", outcome);
+        trace::set_outcome(&span, outcome);
         answered.map(Response::new)
     }
 }
