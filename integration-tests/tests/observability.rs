@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hearth_integration_tests::cluster::Plan;
@@ -160,4 +161,84 @@ fn a_push_and_a_query_through_a_cluster_are_a_trace_each() {
     );
     assert!(!log.contains(SECRET) && log.lines().any(|line| line.contains("\"level\":\"TRACE\"")), "{log}");
     assert!(cluster.metric("distributor-0", "hearth_trace_spans_total{outcome=\"exported\"}") >= 2.0);
+}
+
+/// Whether a flame graph of the type has a function whose name holds `function`.
+fn has_function(api: &Api, kind: &str, service: &str, function: &str) -> bool {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let question = serde_json::json!({"profile_typeID": kind, "label_selector": format!("{{service_name=\"{service}\"}}"),
+        "start": now_ms - 600_000, "end": now_ms + 60_000});
+    let answer = api.query("SelectMergeStacktraces", &question);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let names = answer.json()["flamegraph"]["names"].as_array().cloned().unwrap_or_default();
+    names.iter().any(|name| name.as_str().is_some_and(|name| name.contains(function)))
+}
+
+/// Pushes until told to stop: something to be seen in profiles.
+fn busy<T>(api: &Api, work: impl FnOnce() -> T) -> T {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(push(api, "load"), 200);
+            }
+        });
+        let done = work();
+        stop.store(true, Ordering::Relaxed);
+        done
+    })
+}
+
+#[test]
+fn profiles_of_the_process_are_read_back_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::new(&dir.path().join("data"));
+    options.config.push_str("profiling:\n  heap: true\n");
+    let hearth = Hearth::start(&options);
+    let api = hearth.api("t");
+    let index = api.get("/debug/pprof/").unwrap();
+    assert!(index.status == 200 && index.text().contains("profile?seconds="), "{}", index.text());
+    for bad in ["0", "61", "-1", "many"] {
+        let answer = api.get(&format!("/debug/pprof/profile?seconds={bad}")).unwrap();
+        assert_eq!(answer.status, 400, "{bad}");
+        assert!(answer.text().contains("1 to 60"), "{}", answer.text());
+    }
+    let (cpu, heap) = busy(&api, || {
+        let cpu = api.get("/debug/pprof/profile?seconds=3").unwrap();
+        (cpu, api.get("/debug/pprof/heap").unwrap())
+    });
+    for (name, taken) in [("process_cpu", &cpu), ("memory", &heap)] {
+        assert_eq!(taken.status, 200, "{name}: {}", taken.text());
+        let answer = api.push(&[("__name__", name), ("service_name", "itself")], &taken.body).unwrap();
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+    }
+    // A function that every push runs through, by the name that it has in the source.
+    let kind = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
+    assert!(has_function(&api, kind, "itself", "hearth_"), "no function of Hearth");
+    let heap_kinds =
+        api.query("ProfileTypes", &serde_json::json!({"start": 0, "end": i64::from(u32::MAX) * 1000}));
+    assert!(heap_kinds.text().contains("memory:inuse_space:bytes:space:bytes"), "{}", heap_kinds.text());
+    assert!(
+        has_function(&api, "memory:inuse_space:bytes:space:bytes", "itself", "hearth_"),
+        "nothing on the heap"
+    );
+    let admin = api.get("/admin").unwrap();
+    assert!(admin.status == 200 && admin.text().contains("/debug/pprof/"), "{}", admin.text());
+}
+
+#[test]
+fn a_process_pushes_profiles_of_itself_and_stops_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::new(&dir.path().join("data"));
+    options.config.push_str("self_profiling:\n  push: true\n  interval: 1s\n");
+    let hearth = Hearth::start(&options);
+    let api = hearth.api("t");
+    let own = hearth.api("hearth");
+    let kind = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
+    busy(&api, || until("a profile of itself", || has_function(&own, kind, "hearth-standalone", "hearth_")));
+    let metrics = api.get("/metrics").unwrap().text();
+    assert!(metrics.contains("hearth_self_profiles_total{profile=\"cpu\",outcome=\"pushed\"}"), "{metrics}");
+    assert!(metrics.contains("hearth_self_profiles_total{profile=\"heap\",outcome=\"pushed\"}"), "{metrics}");
+    // Nobody waits for what is being taken.
+    assert!(hearth.stop() < Duration::from_secs(10));
 }

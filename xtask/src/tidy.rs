@@ -38,6 +38,7 @@ const LAYERS: &[&[&str]] = &[
 const SAME_LAYER: &[(&str, &str)] = &[
     ("hearth-rpc", "hearth-proto"),
     ("hearth-rpc", "hearth-telemetry"),
+    ("hearth-telemetry", "hearth-proto"),
     ("hearth-cluster", "hearth-objstore"),
 ];
 
@@ -50,13 +51,15 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("hashring", &["hearth-ring"]),
     ("object_store", &["hearth-objstore"]),
     ("parquet", &["hearth-block"]),
-    ("reqwest", &["hearth-querier"]),
+    ("reqwest", &["hearth-querier", "hearth-telemetry"]),
     ("connectrpc", &["hearth-rpc"]),
     ("tonic", &["hearth-proto", "hearth-internode"]),
     ("tonic-prost", &["hearth-proto"]),
     ("opentelemetry", &["hearth-telemetry"]),
     ("opentelemetry_sdk", &["hearth-telemetry"]),
     ("opentelemetry-otlp", &["hearth-telemetry"]),
+    ("pprof", &["hearth-telemetry"]),
+    ("jemalloc_pprof", &["hearth-telemetry"]),
     ("serde-saphyr", &["hearth-settings"]),
 ];
 

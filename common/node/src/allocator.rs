@@ -10,6 +10,7 @@ macro_rules! allocator {
 
         /// Read by jemalloc when it starts: freed pages go back to the kernel after a second, so that memory follows what
         /// is in use.
+        // Where memory is taken is noted only when it is asked for (`prof_active`), then for one of 512 KiB.
         // SAFETY: jemalloc declares this symbol as `const char *` and reads a C string from it; a reference to an array is
         // such a pointer, and the text ends with a zero.
         #[allow(
@@ -17,8 +18,8 @@ macro_rules! allocator {
             reason = "the only way to hand jemalloc its options without an environment variable"
         )]
         #[unsafe(export_name = "_rjem_malloc_conf")]
-        pub static MALLOC_CONF: &[u8; 70] =
-            b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:4\0";
+        pub static MALLOC_CONF: &[u8; 116] =
+            b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas:4,prof:true,prof_active:false,lg_prof_sample:19\0";
     };
 }
 

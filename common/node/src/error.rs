@@ -22,6 +22,11 @@ pub enum NodeError {
     /// Logs cannot be set up.
     #[error(transparent)]
     Logs(#[from] hearth_telemetry::LogError),
+    /// Profiles of the process itself have nowhere to go.
+    #[error(
+        "setting 'self_profiling.push' of a process of a cluster needs 'self_profiling.url': the URL of a Hearth, or of a distributor"
+    )]
+    SelfProfilingUrl,
     /// Traces cannot be exported.
     #[error("setting 'tracing.otlp_endpoint'")]
     Traces(#[from] hearth_telemetry::trace::TraceError),
@@ -152,6 +157,7 @@ impl Classify for NodeError {
             Self::Store(error) | Self::StoreUnusable(error) => error.kind(),
             Self::OwnStore(_)
             | Self::Tls(_)
+            | Self::SelfProfilingUrl
             | Self::Traces(_)
             | Self::Retention { .. }
             | Self::Limits { .. }

@@ -5,9 +5,11 @@
 //! what roles are made of ([`Node`]) and takes what they have become ([`Running`]).
 
 mod address;
+mod admin;
 mod allocator;
 mod args;
 mod certificates;
+mod debug;
 mod error;
 mod folder_lock;
 mod limit_metrics;
@@ -19,6 +21,7 @@ mod open;
 mod program;
 mod reload;
 mod ring;
+mod self_profiling;
 mod signals;
 pub mod tenant_rules;
 mod watch;

@@ -14,12 +14,14 @@ use hearth_internode::{
 };
 use hearth_rpc::{RequestMetrics, Routes, ServerOptions, Tenancy};
 use hearth_settings::Settings;
+use hearth_telemetry::profiling::SelfProfiling;
 use hearth_telemetry::trace::Traces;
 use hearth_telemetry::{BuildInfo, Gate, Liveness, Metrics, Readiness};
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::admin::Admin;
 use crate::error::NodeError;
 use crate::folder_lock::FolderLock;
 use crate::limits_page::LimitsPage;
@@ -28,7 +30,7 @@ use crate::reload::{Limits, Seen};
 use crate::ring::RingPage;
 use crate::signals::Stop;
 use crate::web::{Flush, Web};
-use crate::{address, certificates, open, watch};
+use crate::{address, certificates, debug, open, self_profiling, watch};
 
 /// Bytes of one RPC message after decompression, whatever the tenant's own limit says.
 const MESSAGE_BYTES_MAX: usize = 512 << 20;
@@ -144,6 +146,7 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let started = clock.monotonic();
         let stop = Stop::on_signals()?;
+        self_profiling::prepare(role, &settings).await?;
         let keeps = matches!(role, Role::Ingester | Role::Standalone);
         let lock = keeps.then(|| FolderLock::take(&settings.data_dir)).transpose()?;
         let (readiness, liveness) = (Readiness::default(), Liveness::new(Arc::clone(&clock)));
@@ -221,6 +224,9 @@ impl Node {
             let Announcement { disk, api_addr, cluster_addr, .. } = said;
             membership.join(Endpoints { disk, api_addr, cluster_addr }, &mut self.registry).await?;
         }
+        let own = SelfProfiling::new(&mut self.registry);
+        let clock = Arc::clone(&self.clock);
+        self_profiling::start(own, (self.role, &self.instance), &settings, address, clock);
         // Nobody else sets these two.
         me.get_or_init(|| said);
         metrics.get_or_init(|| Metrics::new(std::mem::take(&mut self.registry)));
@@ -261,6 +267,13 @@ impl Node {
             membership: self.membership.clone(),
             clock: Arc::clone(&self.clock),
         };
+        let admin = Admin {
+            role: self.role,
+            instance: self.instance.clone(),
+            zone: settings.zone.clone(),
+            clock: Arc::clone(&self.clock),
+            started: self.started,
+        };
         let health = Arc::new(move || readiness.check().is_ok());
         let (readiness, stop) = (self.readiness.clone(), self.stop.clone());
         let membership = self.membership.clone();
@@ -273,6 +286,8 @@ impl Node {
             .http(web.routes())
             .http(ring.routes())
             .http(limits.routes())
+            .http(admin.routes())
+            .http(debug::routes(Arc::clone(&self.clock)))
     }
 
     fn port(&self, listen: SocketAddr) -> ServerOptions {

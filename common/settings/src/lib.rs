@@ -30,4 +30,4 @@ pub use reference::{REFERENCE_FLAGS, reference_flag};
 pub use size::ByteSize;
 pub use store::ObjectStoreClient;
 pub use symbols::{DebugInfo, Symbolizer};
-pub use telemetry::{Liveness, OtlpProtocol, Tracing};
+pub use telemetry::{Liveness, OtlpProtocol, Profiling, SelfProfiling, Tracing};

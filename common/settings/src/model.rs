@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, Gossip};
 use crate::size::ByteSize;
 use crate::store::ObjectStoreClient;
 use crate::symbols::{DebugInfo, Symbolizer};
-use crate::telemetry::{Liveness, Tracing};
+use crate::telemetry::{Liveness, Profiling, SelfProfiling, Tracing};
 
 /// All settings of one process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +60,10 @@ pub struct Settings {
     pub liveness: Liveness,
     /// Traces of requests.
     pub tracing: Tracing,
+    /// Profiles of the process itself, for whoever asks.
+    pub profiling: Profiling,
+    /// Profiles of the process itself that it pushes.
+    pub self_profiling: SelfProfiling,
 }
 
 impl Default for Settings {
@@ -87,6 +91,8 @@ impl Default for Settings {
             log: Log::default(),
             liveness: Liveness::default(),
             tracing: Tracing::default(),
+            profiling: Profiling::default(),
+            self_profiling: SelfProfiling::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Keys of what a process tells of itself: whether it lives, traces of requests.
+//! Keys of what a process tells of itself: whether it lives, traces of requests, profiles of itself.
 
 use hearth_common::units::GoDuration;
 use serde::{Deserialize, Serialize};
@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::model::Settings;
 
+/// A profile that is pushed spans this long at least, and at most.
+const INTERVAL_MIN: GoDuration = GoDuration::from_secs(1);
+const INTERVAL_MAX: GoDuration = GoDuration::from_secs(60);
 /// A loop may be silent for this long at least: a disk or a busy machine makes it wait a second now and then.
 const STALLED_AFTER_MIN: GoDuration = GoDuration::from_secs(1);
 
@@ -55,6 +58,45 @@ pub enum OtlpProtocol {
     Grpc,
 }
 
+/// Profiles of the process itself, at `/debug/pprof/`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Profiling {
+    /// Notes where memory is taken, one of each 512KiB, for `/debug/pprof/heap`. CPU time is profiled whenever it is asked for.
+    pub heap: bool,
+}
+
+/// Profiles that the process takes of itself all the time, and pushes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SelfProfiling {
+    /// The switch.
+    pub push: bool,
+    /// Base URL of a Hearth, or of a distributor. Empty: the process itself, which only Hearth on one machine can be.
+    pub url: String,
+    /// The tenant that the profiles are pushed for, where tenants are told apart.
+    pub tenant: String,
+    /// The time that a CPU profile spans, and between two of the heap; at most 60s.
+    pub interval: GoDuration,
+    /// Where CPU time is spent, by 100 samples for each second of it.
+    pub cpu: bool,
+    /// Which memory is in use; as `profiling.heap`.
+    pub heap: bool,
+}
+
+impl Default for SelfProfiling {
+    fn default() -> Self {
+        Self {
+            push: false,
+            url: String::new(),
+            tenant: "hearth".to_owned(),
+            interval: GoDuration::from_secs(15),
+            cpu: true,
+            heap: true,
+        }
+    }
+}
+
 /// What a type cannot say.
 pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
     let stalled_after = &settings.liveness.stalled_after;
@@ -62,7 +104,20 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
         let (key, value) = ("liveness.stalled_after", stalled_after.to_string());
         return Err(Error::Invalid { key, value, message: "it is at least 1s" });
     }
+    check_self_profiling(&settings.self_profiling)?;
     check_tracing(&settings.tracing)
+}
+
+fn check_self_profiling(own: &SelfProfiling) -> Result<(), Error> {
+    let invalid = |key, value: String, message| Err(Error::Invalid { key, value, message });
+    if !own.url.is_empty() && !own.url.starts_with("http://") && !own.url.starts_with("https://") {
+        let message = "write http://… or https://…, or leave it empty";
+        return invalid("self_profiling.url", own.url.clone(), message);
+    }
+    if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&own.interval) {
+        return invalid("self_profiling.interval", own.interval.to_string(), "it is 1s to 60s");
+    }
+    Ok(())
 }
 
 fn check_tracing(tracing: &Tracing) -> Result<(), Error> {
@@ -99,6 +154,9 @@ mod tests {
         assert!(
             said(|s| s.liveness.stalled_after = GoDuration::from_secs(0)).contains("liveness.stalled_after")
         );
+        assert!(said(|s| s.self_profiling.url = "x".to_owned()).contains("self_profiling.url"));
+        let long = |s: &mut Settings| s.self_profiling.interval = GoDuration::from_secs(61);
+        assert!(said(long).contains("self_profiling.interval"));
         assert!(said(|s| s.tracing.sample_ratio = 1.5).contains("tracing.sample_ratio"));
         assert!(said(|s| s.tracing.sample_ratio = f64::NAN).contains("tracing.sample_ratio"));
         assert!(

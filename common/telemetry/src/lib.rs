@@ -10,6 +10,7 @@ mod logs;
 mod metrics;
 mod panics;
 mod process;
+pub mod profiling;
 mod ready;
 pub mod trace;
 

@@ -120,7 +120,7 @@ fn put(out: &mut String, what: std::fmt::Arguments<'_>) {
 }
 
 /// Text of others, made harmless.
-fn text(raw: &str) -> String {
+pub(crate) fn text(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     for c in raw.chars() {
         match c {

@@ -17,6 +17,7 @@ use hearth_cluster::gossip::{Announcement, Peers};
 use hearth_common::Clock;
 
 use crate::membership::{Asked, Membership};
+pub(crate) use html::text;
 use view::{Known, Ring};
 
 /// What the page is made from.
