@@ -65,11 +65,10 @@ fn an_fsync_that_does_not_come_back_is_not_alive_until_it_does() {
     let metrics = api.get("/metrics").unwrap().text();
     assert!(metrics.contains("hearth_loop_stalled{loop=\"wal\"} 1"), "{metrics}");
     assert!(metrics.contains("hearth_loop_stalled{loop=\"runtime\"} 0"), "{metrics}");
+    until("the log says so", || hearth.log_text().contains("a part of the process is stuck: wal"));
     drop(slow);
     assert_eq!(pushing.join().unwrap(), Some(200), "a slow disk loses nothing");
     until("the log goes on", || alive(&api) == (200, "alive".to_owned()));
-    let log = hearth.log_text();
-    assert!(log.contains("a part of the process is stuck: wal"), "{log}");
     hearth.stop();
 }
 
