@@ -16,6 +16,11 @@ use hearth_formats::pprof::Pprof;
 
 const ROUNDS: u32 = 200;
 
+/// A part with nothing noted of it.
+fn whole<'a>(id: PartId<'a>, series: Vec<labels::Label<'a>>, raw: &'a [u8]) -> Part<'a> {
+    Part { id, series, raw, size_bytes: raw.len(), annotations: Vec::new(), totals_only: false }
+}
+
 fn main() {
     let folder = std::env::args().nth(1).expect("a folder of profiles");
     let mut files: Vec<_> =
@@ -52,14 +57,7 @@ fn main() {
             let started = Instant::now();
             let series = labels::with_defaults(&sent);
             let id = PartId { tenant: &tenant, hash, occurrence: 0 };
-            let part = Part {
-                id,
-                series,
-                raw: &raw,
-                size_bytes: raw.len(),
-                annotations: Vec::new(),
-                totals_only: false,
-            };
+            let part = whole(id, series, &raw);
             let rules =
                 TenantRules { limits: &limits, series: &rules, sample_types: None, now: TimestampNs(1) };
             done = Some(work.run(&mut pprof, &part, rules, &mut out).expect("valid"));

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hearth_cluster::push::{PushError, PushOutcome, PushTarget};
+use hearth_cluster::push::{PushOutcome, PushTarget};
 use hearth_common::limits::raise;
 use hearth_common::units::si_bytes;
-use hearth_common::{Classify, Clock, ErrorKind, LimitsSource, TenantId, TenantLimits, Turn, Turns};
+use hearth_common::{Clock, ErrorKind, LimitsSource, TenantId, TenantLimits, Turn, Turns};
 use hearth_formats::pprof::Pprof;
 use hearth_model::labels::NAME;
 use prometheus_client::registry::Registry;
 
+pub use crate::error::DistributeError;
 use crate::labels;
 use crate::metrics::Metrics;
 use crate::otlp;
@@ -78,45 +79,6 @@ pub struct PushSeries<'a> {
     pub labels: Vec<(&'a str, &'a str)>,
     /// Profiles (pprof, gzipped or plain) and the id that the client gave each, or "".
     pub samples: Vec<(&'a [u8], &'a str)>,
-}
-
-/// Why a request, or a part of it, was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DistributeError {
-    /// By this distributor's rules.
-    #[error(transparent)]
-    Rejected(#[from] Rejected),
-    /// By an ingester's limits.
-    #[error("{message}")]
-    Refused {
-        /// What the ingester says.
-        kind: ErrorKind,
-        /// For people.
-        message: String,
-    },
-    /// No ingester could take it.
-    #[error("profiles were not stored: {message}")]
-    Target {
-        /// What the target says.
-        kind: ErrorKind,
-        /// For people.
-        message: String,
-    },
-}
-
-impl Classify for DistributeError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Rejected(rejected) => rejected.kind,
-            Self::Refused { kind, .. } | Self::Target { kind, .. } => *kind,
-        }
-    }
-}
-
-impl From<PushError> for DistributeError {
-    fn from(error: PushError) -> Self {
-        Self::Target { kind: error.kind(), message: error.to_string() }
-    }
 }
 
 /// Records of the good parts of a request, and what was wrong with the others.

@@ -7,6 +7,7 @@ mod api;
 mod canonical;
 pub mod debuginfo;
 mod distributor;
+mod error;
 pub mod fanout;
 mod go_repair;
 mod idtable;

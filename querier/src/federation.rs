@@ -183,7 +183,7 @@ mod tests {
             };
             points.groups.into_keys().collect::<Vec<_>>()
         };
-        assert_eq!(of(&["pod"]), [group.clone()]);
+        assert_eq!(of(&["pod"]), std::slice::from_ref(&group));
         assert_eq!(of(&[TENANT_ID, "pod"]), [labels(&[(TENANT_ID, "a"), ("pod", "1")])]);
     }
 

@@ -110,14 +110,17 @@ impl Sources {
                 Ok(Kind::Section(Box::new(Section { name: name.to_owned(), doc: doc(&item.attrs), keys })))
             }
             Item::Enum(item) => {
+                let of_serde = |a: &Attribute| a.path().is_ident("serde");
+                let lowercase = item.attrs.iter().any(|a| of_serde(a) && text_of(a).contains("lowercase"));
                 let choice = |variant: &syn::Variant| {
-                    (variant.ident.to_string().to_ascii_lowercase(), doc(&variant.attrs))
+                    let named = match renamed(&variant.attrs)? {
+                        Some(named) => named,
+                        None if lowercase => variant.ident.to_string().to_ascii_lowercase(),
+                        None => bail!("enum {name} is not named in lowercase: teach this reader its names"),
+                    };
+                    Ok((named, doc(&variant.attrs)))
                 };
-                if !item.attrs.iter().any(|a| a.path().is_ident("serde") && text_of(a).contains("lowercase"))
-                {
-                    bail!("enum {name} is not named in lowercase: teach this reader its names");
-                }
-                Ok(Kind::Choice(item.variants.iter().map(choice).collect()))
+                Ok(Kind::Choice(item.variants.iter().map(choice).collect::<Result<_>>()?))
             }
             _ => bail!("{name} is neither struct nor enum"),
         }

@@ -70,11 +70,9 @@ impl Table {
             return *id;
         }
         let id = self.locations.len() as u64 + 1;
-        let line = lines.iter().map(|line| pb::Line {
-            function_id: self.function(line),
-            line: i64::from(line.line),
-            ..pb::Line::default()
-        });
+        let line = lines
+            .iter()
+            .map(|line| pb::Line { function_id: self.function(line), line: i64::from(line.line) });
         let line = line.collect();
         self.profile.location.push(pb::Location { id, line, ..pb::Location::default() });
         self.locations.insert(lines, id);
