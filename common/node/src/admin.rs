@@ -20,7 +20,7 @@ table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .8
 vertical-align:top}th{font-weight:600;width:9rem}form{display:inline}code{font-size:.9em}</style></head><body>";
 
 /// Address, and what is there; on every process.
-const LINKS: [(&str, &str); 9] = [
+const LINKS: [(&str, &str); 10] = [
     ("/ready", "whether it takes requests, and if not, what it waits for"),
     ("/healthz", "whether it gets on, and if not, what is stuck"),
     ("/metrics", "figures for Prometheus"),
@@ -28,6 +28,7 @@ const LINKS: [(&str, &str); 9] = [
     ("/api/v1/status/config", "the settings in force"),
     ("/api/v1/status/config/diff", "those that differ from the defaults"),
     ("/api/v1/status/config/default", "the defaults"),
+    ("/runtime_config?mode=diff", "the limits that single tenants have of their own"),
     ("/api/v1/status/buildinfo", "which version this is"),
     ("/debug/pprof/", "profiles of the process itself"),
 ];
