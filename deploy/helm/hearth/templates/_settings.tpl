@@ -1,0 +1,132 @@
+{{/* From values to flags and environment of Hearth's processes. */}}
+
+{{- define "hearth.objectStoreUrl" -}}
+{{- $store := .Values.objectStore -}}
+{{- $prefix := trimAll "/" $store.prefix -}}
+{{- if eq $store.type "file" -}}
+  {{- if $store.file.existingClaim -}}file://{{ $store.file.path }}{{ with $prefix }}/{{ . }}{{ end }}
+  {{- else -}}file:///data/store{{- end -}}
+{{- else -}}
+{{- get (dict "s3" "s3" "gcs" "gs" "azure" "az") $store.type }}://{{ $store.bucket }}{{ with $prefix }}/{{ . }}{{ end }}
+{{- end -}}
+{{- end -}}
+
+{{/* Secret with credentials of the object store, if there is one. */}}
+{{- define "hearth.storeSecret" -}}
+{{- $store := .Values.objectStore -}}
+{{- if $store.existingSecret -}}{{ $store.existingSecret }}
+{{- else if include "hearth.inlineStore" . -}}{{ include "hearth.fullname" . }}-object-store{{- end -}}
+{{- end -}}
+
+{{/* Not empty if values have credentials of the store. */}}
+{{- define "hearth.inlineStore" -}}
+{{- $store := .Values.objectStore -}}
+{{- with (coalesce $store.s3.accessKeyId $store.s3.secretAccessKey $store.gcs.serviceAccountKey $store.azure.accountKey) }}inline{{ end -}}
+{{- end -}}
+
+{{/* Environment of a container of Hearth. Arguments: root, values. */}}
+{{- define "hearth.env" -}}
+{{- $v := .root.Values -}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_IP
+  valueFrom: {fieldRef: {fieldPath: status.podIP}}
+- name: HEARTH_MULTITENANCY
+  value: {{ $v.multitenancy | quote }}
+- name: HEARTH_LIMITS_COMPACTOR_BLOCKS_RETENTION_PERIOD
+  value: {{ ternary "0" $v.retention.default $v.retention.keepForever | quote }}
+- name: HEARTH_INGESTER_FLUSH_TIMEOUT
+  value: {{ printf "%ds" (int $v.shutdown.flushSeconds) }}
+- name: HEARTH_OVERRIDES_FILE
+  value: /etc/hearth/overrides/overrides.yaml
+{{- if eq $v.objectStore.type "s3" }}
+{{- with $v.objectStore.s3.region }}
+- {name: AWS_REGION, value: {{ . | quote }}}
+{{- end }}
+{{- with $v.objectStore.s3.endpoint }}
+- {name: AWS_ENDPOINT_URL, value: {{ . | quote }}}
+{{- end }}
+{{- if $v.objectStore.s3.allowHttp }}
+- {name: AWS_ALLOW_HTTP, value: "true"}
+{{- end }}
+{{- else if eq $v.objectStore.type "azure" }}
+{{- with $v.objectStore.azure.accountName }}
+- {name: AZURE_STORAGE_ACCOUNT_NAME, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
+{{- with concat $v.extraEnv .values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Sources of environment. Arguments: root, values. */}}
+{{- define "hearth.envFrom" -}}
+{{- with include "hearth.storeSecret" .root }}
+- secretRef: {name: {{ . }}}
+{{- end }}
+{{- with concat .root.Values.extraEnvFrom .values.extraEnvFrom }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Flags that every process has, as YAML. */}}
+{{- define "hearth.commonFlags" -}}
+listen: {{ printf "%s:4040" (include "hearth.any" .) | quote }}
+config: /etc/hearth/config/hearth.yaml
+object-store: {{ include "hearth.objectStoreUrl" . | quote }}
+log-level: {{ .Values.log.level | quote }}
+log-format: {{ .Values.log.format | quote }}
+{{- end -}}
+
+{{/* Flags that every process of a cluster has, as YAML. */}}
+{{- define "hearth.clusterFlags" -}}
+{{ include "hearth.commonFlags" . }}
+instance-id: "$(POD_NAME)"
+replication-factor: {{ int .Values.replicationFactor }}
+cluster.id: {{ include "hearth.clusterId" . | quote }}
+cluster.listen: {{ printf "%s:9095" (include "hearth.any" .) | quote }}
+cluster.advertise: "$(POD_IP)"
+gossip.listen: {{ printf "%s:7946" (include "hearth.any" .) | quote }}
+gossip.seeds: {{ printf "%s:7946" (include "hearth.address" (dict "root" . "name" "gossip")) | quote }}
+{{- if .Values.clusterTls.enabled }}
+cluster.tls.enabled: true
+cluster.tls.cert-file: /etc/hearth/tls/tls.crt
+cluster.tls.key-file: /etc/hearth/tls/tls.key
+cluster.tls.ca-file: /etc/hearth/tls/ca.crt
+cluster.tls.server-name: {{ .Values.clusterTls.serverName | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* A list of arguments. A flag in extraArgs replaces a computed one; one without a value stands alone.
+     Arguments: root, values, flags (YAML). */}}
+{{- define "hearth.args" -}}
+{{- $flags := mustMergeOverwrite (fromYaml .flags) (deepCopy .root.Values.extraArgs) (deepCopy .values.extraArgs) -}}
+{{- range $name := keys $flags | sortAlpha }}
+{{- $value := get $flags $name }}
+- {{ ternary (printf "--%s" $name) (printf "--%s=%s" $name (toString $value)) (or (kindIs "invalid" $value) (eq (toString $value) "")) | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* Bytes of a quantity in MiB; 0 if there is none or it cannot be read. */}}
+{{- define "hearth.mebibytes" -}}
+{{- $text := toString . -}}
+{{- if regexMatch "^[0-9]+(\\.[0-9]+)?Gi$" $text -}}{{ mulf (float64 (trimSuffix "Gi" $text)) 1024.0 | int }}
+{{- else if regexMatch "^[0-9]+Mi$" $text -}}{{ trimSuffix "Mi" $text | int }}
+{{- else if regexMatch "^[0-9]+G$" $text -}}{{ mulf (float64 (trimSuffix "G" $text)) 953.0 | int }}
+{{- else if regexMatch "^[0-9]+M$" $text -}}{{ mulf (float64 (trimSuffix "M" $text)) 0.953 | int }}
+{{- else -}}0{{- end -}}
+{{- end -}}
+
+{{/* Memory budget of merges: what is said, or three quarters of the limit less what the process needs beside it. */}}
+{{- define "hearth.memoryBudget" -}}
+{{- $limit := dig "limits" "memory" "" .resources -}}
+{{- $mebibytes := include "hearth.mebibytes" $limit | int -}}
+{{- if .memoryBudget -}}{{ .memoryBudget }}
+{{- else if gt $mebibytes 0 -}}{{ max 64 (sub (div (mul $mebibytes 3) 4) 128) }}MiB
+{{- else -}}512MiB{{- end -}}
+{{- end -}}
+
+{{/* The settings file. */}}
+{{- define "hearth.configText" -}}
+{{- if .Values.config }}{{ toYaml .Values.config }}{{ else }}# All settings have their defaults, or stand in flags and variables.{{ end -}}
+{{- end -}}
