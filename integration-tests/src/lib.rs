@@ -9,6 +9,7 @@
 )]
 
 pub mod api;
+pub mod chart;
 pub mod checker;
 pub mod cluster;
 pub mod collector;
@@ -16,6 +17,8 @@ pub mod faults;
 pub mod front;
 pub mod load;
 pub mod metrics;
+pub mod names;
+pub mod otlp;
 pub mod process;
 pub mod profile;
 pub mod shared;

@@ -109,14 +109,14 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn field(number: u64, value: u64) -> Vec<u8> {
+pub(crate) fn field(number: u64, value: u64) -> Vec<u8> {
     let mut out = Vec::new();
     varint(&mut out, number << 3);
     varint(&mut out, value);
     out
 }
 
-fn message(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
+pub(crate) fn message(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
     varint(out, number << 3 | 2);
     varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
