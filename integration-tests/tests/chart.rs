@@ -12,6 +12,7 @@ use hearth_integration_tests::api::CPU;
 use hearth_integration_tests::chart::{Release, Tools};
 use hearth_integration_tests::shared::skipped;
 use hearth_integration_tests::{otlp, profile};
+use hearth_testkit::certificates::Authority;
 use serde_json::{Value, json};
 
 const ALICE: (&str, &str) = ("Authorization", "Basic YWxpY2U6d29uZGVy");
@@ -200,12 +201,29 @@ fn assert_tenants(gateway: &str) {
 fn zones_behind_a_gateway_that_asks_for_passwords() {
     let Some(tools) = Tools::find() else { return };
     let values = "{zones: [a, b, c], objectStore: {type: file, file: {existingClaim: store}}, retention: {default: 30d},
-        distributor: {replicas: 1}, querier: {replicas: 1, diskCache: {enabled: true}},
+        clusterTls: {enabled: true, secretName: cluster-tls}, distributor: {replicas: 1}, querier: {replicas: 1, diskCache: {enabled: true}},
         gateway: {replicas: 1, resolverValid: 1s, auth: {type: basic, existingSecret: users, users: {alice: team-a, bob: team-b}}},
         helmTest: {existingSecret: test}}";
     let users = "alice:{PLAIN}wonder\nbob:{PLAIN}builder\nmallory:{PLAIN}evil\nAlice:{PLAIN}wonder\n";
-    let mut release = Release::install(&tools, values, &[("users", "htpasswd", users)], 1);
+    let dir = tempfile::tempdir().unwrap();
+    let files = Authority::new().issue(dir.path(), "hearth-cluster");
+    let [cert, key, ca] =
+        [&files.cert, &files.key, &files.ca].map(|file| std::fs::read_to_string(file).unwrap());
+    let tls = [("tls.crt", &cert), ("tls.key", &key), ("ca.crt", &ca)]
+        .map(|(name, pem)| ("cluster-tls", name, &**pem));
+    let secrets = [&tls[..], &[("users", "htpasswd", users)]].concat();
+    let mut release = Release::install(&tools, values, &secrets, 1);
     let gateway = release.url(&release.pods("gateway")[0]);
+
+    for ingester in release.pods("ingester") {
+        let metrics = ureq::get(format!("{}/metrics", release.url(&ingester)))
+            .call()
+            .unwrap()
+            .body_mut()
+            .read_to_string();
+        let expires = "hearth_internode_tls_certificate_expires_timestamp_seconds ";
+        assert!(metrics.unwrap().contains(expires), "{ingester} has no certificate");
+    }
 
     assert_eq!(push(&gateway, &[ALICE], "shop", 1000), 200);
     assert_eq!(push(&gateway, &[BOB], "bobs", 77), 200);
@@ -279,4 +297,22 @@ fn one_process_behind_a_gateway_that_asks_for_tokens() {
     let said = release.smoke(&[("AUTHORIZATION_A", a.1), ("AUTHORIZATION_B", b.1)]);
     assert_eq!(said.matches("exactly").count(), 2, "{said}");
     assert!(!release.log(&release.pods("gateway")[0]).contains("6f1ed002ab"));
+}
+
+#[test]
+fn tenants_name_themselves_where_no_credentials_are_asked_for() {
+    let Some(tools) = Tools::find() else { return };
+    let values = "{objectStore: {type: file, file: {existingClaim: store}}, retention: {default: 30d}, replicationFactor: 1,
+        ingester: {replicas: 1}, distributor: {replicas: 1}, querier: {replicas: 1}, gateway: {replicas: 1}}";
+    let release = Release::install(&tools, values, &[], 3);
+    let gateway = release.url(&release.pods("gateway")[0]);
+    let (a, b) = (("X-Scope-OrgID", "a"), ("X-Scope-OrgID", "b"));
+    assert_eq!(push(&gateway, &[a], "shop", 11), 200);
+    assert_eq!(push(&gateway, &[b], "bobs", 7), 200);
+    expect(&gateway, &[a], &[("shop", 11)]);
+    expect(&gateway, &[b], &[("bobs", 7)]);
+    assert_eq!(push(&gateway, &[], "nobodys", 7), 401);
+    assert_closed(&gateway, "X-Scope-OrgID: a");
+    let said = release.smoke(&[]);
+    assert_eq!(said.matches("exactly").count(), 2, "{said}");
 }

@@ -60,7 +60,8 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("opentelemetry-otlp", &["hearth-telemetry"]),
     ("pprof", &["hearth-telemetry"]),
     ("jemalloc_pprof", &["hearth-telemetry"]),
-    ("serde-saphyr", &["hearth-settings"]),
+    // Tests read manifests.
+    ("serde-saphyr", &["hearth-settings", "hearth-integration-tests"]),
 ];
 
 /// Roles, and what only their `src/api` may name: wire types stop there.

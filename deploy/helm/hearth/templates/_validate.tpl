@@ -21,6 +21,7 @@
 {{- fail (printf "existingConfig is %s, so nobody would read config: set one of them" $v.existingConfig) -}}
 {{- end -}}
 {{- include "hearth.validateStore" . -}}
+{{- include "hearth.validateScaling" . -}}
 {{- if $cluster }}{{ include "hearth.validateCluster" . }}{{ else -}}
 {{- if and (not $v.single.persistence.enabled) (not $v.single.allowEphemeralWal) -}}
 {{- fail "single.persistence.enabled is false: acknowledged profiles would be lost with the pod; if that is wanted, set single.allowEphemeralWal=true" -}}
@@ -81,6 +82,10 @@
 {{- if and $t.enabled $t.certManager.enabled (not $t.certManager.issuerRef.name) -}}
 {{- fail "clusterTls.certManager.issuerRef.name is empty: name the issuer that signs certificates of the cluster" -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "hearth.validateScaling" -}}
+{{- $v := .Values -}}
 {{- range $role := list "gateway" "distributor" "querier" "compactor" -}}
 {{- $a := (get $v $role).autoscaling -}}
 {{- if and $a.enabled $a.keda.enabled -}}
