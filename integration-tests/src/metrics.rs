@@ -115,7 +115,7 @@ fn registered_in(text: &str) -> Vec<String> {
             prefix = Some(*literal);
             continue;
         }
-        let calls = ["register(", "add(", "encode_descriptor(", "gauge(", "let name ="];
+        let calls = ["register(", "add(", "encode_descriptor(", "gauge(", " family(", "let name ="];
         let in_call = calls.iter().any(|call| before.ends_with(call));
         let between = pieces.get(at + 1).map_or("", |text| text.trim());
         let after = pieces.get(at + 3).map_or("", |text| text.trim());
