@@ -73,6 +73,8 @@ struct Pod {
     role: String,
     labels: Value,
     ready: String,
+    /// Without an answer of 200 to these a pod is restarted.
+    alive: [String; 2],
     log: Arc<Mutex<Vec<String>>>,
     pid_file: Option<PathBuf>,
 }
@@ -232,10 +234,13 @@ impl Release {
         follow(child.stdout.take().expect("piped"), Arc::clone(&log));
         follow(child.stderr.take().expect("piped"), Arc::clone(&log));
         let port = list(&container["ports"]).iter().find(|port| port["name"] == "http").expect("a port");
-        let path = text(&container["readinessProbe"]["httpGet"]["path"]);
-        let ready = format!("http://{ip}:{}{path}", port["containerPort"]);
+        let probe = |kind: &str| {
+            let path = text(&container[kind]["httpGet"]["path"]);
+            format!("http://{ip}:{}{path}", port["containerPort"])
+        };
+        let (ready, alive) = (probe("readinessProbe"), [probe("livenessProbe"), probe("startupProbe")]);
         let labels = template["metadata"]["labels"].clone();
-        self.pods.insert(pod.to_owned(), Pod { child, ip, role, labels, ready, log, pid_file });
+        self.pods.insert(pod.to_owned(), Pod { child, ip, role, labels, ready, alive, log, pid_file });
     }
 
     /// nginx as it is rendered, but for its address, its folders and the DNS server.
@@ -279,7 +284,13 @@ impl Release {
                 panic!("{name} ended with {status}:\n{}", self.log(name));
             }
             match ureq::get(&pod.ready).call() {
-                Ok(_) => return,
+                Ok(_) => {
+                    for probe in &pod.alive {
+                        let answer = ureq::get(probe).call();
+                        assert!(answer.is_ok(), "{name} is ready, and its probe {probe} fails: {answer:?}");
+                    }
+                    return;
+                }
                 Err(error) => said = error.to_string(),
             }
             std::thread::sleep(Duration::from_millis(50));
