@@ -80,11 +80,6 @@ impl Turns {
         }
     }
 
-    /// How many wait.
-    pub fn waiting(&self) -> usize {
-        self.lock().waiting
-    }
-
     fn turn(&self, tenant: &TenantId) -> Turn {
         Turn { of: Some((self.clone(), tenant.clone())) }
     }
@@ -217,8 +212,8 @@ mod tests {
             drop(first);
             look();
         }
-        assert_eq!((turns.waiting(), turns.lock().free), (0, at_once));
-        assert!(turns.lock().tenants.is_empty());
+        let state = turns.lock();
+        assert_eq!((state.waiting, state.free, state.tenants.len()), (0, at_once, 0));
         order.into_inner()
     }
 

@@ -130,6 +130,7 @@ pub(crate) struct Request<'r> {
     pub(crate) tenant: &'r TenantId,
     pub(crate) state: Arc<Tenant>,
     pub(crate) limits: Arc<TenantLimits>,
+    rate: Rate,
     rules: Arc<Compiled>,
     occurrences: Occurrences,
     prepared: Prepared,
@@ -284,22 +285,20 @@ impl Distributor {
                 self.clock.monotonic() + usage::spread(delay, self.delayed.fetch_add(1, Ordering::Relaxed))
             }
         };
+        let rate = Rate {
+            limit_mb: limits.ingestion_rate_mb,
+            burst_mb: limits.ingestion_burst_size_mb,
+            replicas: (self.replicas)(),
+        };
         Ok(Request {
             tenant,
             state,
             limits,
+            rate,
             rules,
             occurrences: Occurrences::default(),
             prepared: Prepared { not_before, ..Prepared::default() },
         })
-    }
-
-    fn rate(&self, limits: &TenantLimits) -> Rate {
-        Rate {
-            limit_mb: limits.ingestion_rate_mb,
-            burst_mb: limits.ingestion_burst_size_mb,
-            replicas: (self.replicas)(),
-        }
     }
 
     /// One profile of a push; returns its decompressed size.
@@ -313,8 +312,8 @@ impl Distributor {
         let origin = Origin::Push;
         request.isolated(profile.len(), |request, scratch| {
             let Scratch { inflater, raw, pprof: kept, work } = scratch;
-            let (rate, now) = (self.rate(&request.limits), self.clock.monotonic());
-            request.state.bucket.lock().check(profile.len(), rate, now)?;
+            let now = self.clock.monotonic();
+            request.state.bucket.lock().check(profile.len(), request.rate, now)?;
             let raw = decoded(inflater, profile, &request.limits, raw)?;
             request.decoded(raw.len());
             let started = self.clock.monotonic();
@@ -366,9 +365,7 @@ impl Distributor {
         let done = match taken {
             Ok(Some(done)) => done,
             Ok(None) => {
-                let reason = Reason::DroppedBySamplingRules;
-                state.metrics.discard(reason, bytes);
-                groups.counted().for_each(|group| state.metrics.group_discarded(reason, group, bytes));
+                left_out(&state, &groups, bytes);
                 return Ok(());
             }
             Err(rejected) => {
@@ -398,7 +395,7 @@ impl Distributor {
         let (state, limits, now) = (&request.state, &request.limits, self.clock.monotonic());
         let hash = rid::part(sent.origin, request.tenant, sent.client_id, sent.labels, sent.identity);
         let verdict = usage::decide(limits, groups, &mut state.trickles.lock(), (now, usage::chance(hash)))?;
-        state.bucket.lock().take(bytes, self.rate(limits), now)?;
+        state.bucket.lock().take(bytes, request.rate, now)?;
         let (annotations, totals_only) = match verdict {
             Verdict::Keep(annotations) => (annotations, false),
             Verdict::Totals(annotations) => (annotations, true),
@@ -416,12 +413,17 @@ impl Distributor {
         };
         let done = work.run(pprof, &part, rules, &mut request.prepared.records)?;
         if totals_only {
-            let reason = Reason::DroppedBySamplingRules;
-            state.metrics.discard(reason, bytes);
-            groups.counted().for_each(|group| state.metrics.group_discarded(reason, group, bytes));
+            left_out(state, groups, bytes);
         }
         Ok(Some(done))
     }
+}
+
+/// Counts a profile that a rule of sampling has left out, as a whole or all but its totals.
+fn left_out(state: &Tenant, groups: &usage::Matched, bytes: usize) {
+    let reason = Reason::DroppedBySamplingRules;
+    state.metrics.discard(reason, bytes);
+    groups.counted().for_each(|group| state.metrics.group_discarded(reason, group, bytes));
 }
 
 impl Request<'_> {

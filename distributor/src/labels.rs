@@ -126,19 +126,14 @@ fn each(
     while at < labels.len() {
         let (name, value) = &labels[at];
         if name.len() > limits.max_label_name_length {
-            let mut error = with_labels(Reason::LabelNameTooLong, labels, "label name too long", name);
-            error.message.push_str(&too_long(
-                name.len(),
-                limits.max_label_name_length,
-                "max_label_name_length",
-            ));
-            return Err(error);
+            let limit = (limits.max_label_name_length, "max_label_name_length");
+            let error = with_labels(Reason::LabelNameTooLong, labels, "label name too long", name);
+            return Err(too_long(error, name, limit));
         }
         if value.len() > limits.max_label_value_length {
-            let mut error = with_labels(Reason::LabelValueTooLong, labels, "label value too long", value);
-            let limit = limits.max_label_value_length;
-            error.message.push_str(&too_long(value.len(), limit, "max_label_value_length"));
-            return Err(error);
+            let limit = (limits.max_label_value_length, "max_label_value_length");
+            let error = with_labels(Reason::LabelValueTooLong, labels, "label value too long", value);
+            return Err(too_long(error, value, limit));
         }
         if name.is_empty() {
             return Err(with_error(Reason::InvalidLabels, labels, "invalid label name ''"));
@@ -172,8 +167,10 @@ fn each(
     Ok(())
 }
 
-fn too_long(bytes: usize, limit: usize, key: &str) -> String {
-    format!(" ({bytes} bytes, limit {limit}){}", raise(key))
+/// The error about a text, with its length and its limit.
+fn too_long(error: Rejected, text: &str, (limit, key): (usize, &str)) -> Rejected {
+    let message = format!("{} ({} bytes, limit {limit}){}", error.message, text.len(), raise(key));
+    Rejected { message, ..error }
 }
 
 /// The name in the older set of characters, `[a-zA-Z_][a-zA-Z0-9_]*`, where dots become underscores; `None` when another

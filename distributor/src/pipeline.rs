@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use hearth_common::{TenantLimits, TimestampNs};
 use hearth_formats::pprof::Pprof;
-use hearth_model::labels::{TYPE, UNIT};
+use hearth_model::labels::{SAMPLED, TYPE, UNIT};
 
 use crate::labels::{self, Label};
 use crate::language::{self, Language};
@@ -20,9 +20,6 @@ use crate::{go_repair, relabel, session, source_code, validate};
 
 /// The label that names the profiler.
 pub(crate) const SPY: &str = "pyroscope_spy";
-
-/// The label of profiles of which sampling has left the totals: `"true"`. Queries leave them out unless the tenant wants them.
-pub const SAMPLED: &str = "__sampled__";
 
 /// A parsed profile with its surroundings.
 #[derive(Debug)]

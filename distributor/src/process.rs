@@ -44,8 +44,7 @@ pub fn debuginfo(node: &mut Node) -> Routes {
 /// The distributor of a process, with metrics registered, before `target`.
 pub fn distributor(node: &mut Node, target: Arc<dyn PushTarget>) -> Arc<Distributor> {
     let (limits, clock) = (Arc::clone(&node.limits), Arc::clone(&node.clock));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let replicas = replicas(node);
+    let (replicas, threads) = (replicas(node), hearth_node::cores());
     let distributor =
         Arc::new(Distributor::new(DistributorDeps { target, limits, clock, replicas, threads }));
     distributor.register_metrics(&mut node.registry);

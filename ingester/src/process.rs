@@ -127,7 +127,7 @@ fn options(settings: &Settings, instance: InstanceId, cells: Cells) -> IngesterO
         cut_min_bytes: settings.ingester.cut_min_bytes.0,
         cut_age_max: settings.ingester.cut_age_max.0,
         remember_pushes: settings.ingester.remember_pushes.0,
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        threads: hearth_node::cores(),
         cells,
     }
 }

@@ -4,15 +4,13 @@
 //! several tenants it stands among the labels. Pure; must not know how a tenant is asked.
 
 use hearth_common::TenantId;
-use hearth_model::labels::PROFILE_TYPE;
+use hearth_model::labels::{PROFILE_TYPE, SAMPLED};
 use hearth_model::points::PointSet;
 use hearth_model::selector::{MatchOp, Matcher, Selector};
 use hearth_model::{Answer, Labels, Question};
 
 /// The label.
 pub(crate) const TENANT_ID: &str = "__tenant_id__";
-/// The label of profiles of which sampling has kept the totals only.
-const SAMPLED: &str = "__sampled__";
 
 /// What one tenant is asked in place of a question; `None`: the question excludes the tenant.
 pub(crate) fn of_tenant(tenant: &TenantId, question: &Question) -> Option<Question> {

@@ -1,7 +1,6 @@
 //! Queries of each tenant that are not answered yet: so many, and no more.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use hearth_common::TenantId;
 use parking_lot::Mutex;
@@ -17,7 +16,7 @@ pub(crate) const OUTSTANDING_MAX: usize = 100;
 /// All queries under way.
 #[derive(Debug, Default)]
 pub(crate) struct Outstanding {
-    tenants: Arc<Mutex<HashMap<TenantId, usize>>>,
+    tenants: Mutex<HashMap<TenantId, usize>>,
     queries: Gauge,
     refused: Counter,
 }

@@ -21,6 +21,8 @@ pub const PERIOD_TYPE: &str = "__period_type__";
 pub const PERIOD_UNIT: &str = "__period_unit__";
 /// Derived: a copy of `service_name`.
 pub const SERVICE_NAME_COPY: &str = "__service_name__";
+/// Of profiles of which sampling has left the totals: `"true"`. Queries leave them out unless the tenant wants them.
+pub const SAMPLED: &str = "__sampled__";
 
 /// One label.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

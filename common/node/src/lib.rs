@@ -39,7 +39,7 @@ pub use membership::{
     publishes_last,
 };
 pub use node::{Internal, InternalPort, Node, Random, Running};
-pub use open::{bucket, limits, workers};
+pub use open::{bucket, cores, limits, workers};
 pub use program::{main, run};
 pub use reload::Limits;
 #[cfg(feature = "jemalloc")]

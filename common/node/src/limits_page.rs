@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use axum::{Router, http};
 use hearth_common::LimitsSource;
 use hearth_rpc::{HttpError, RequestContext};
 use serde::{Deserialize, Serialize};
 
 use crate::reload::Limits;
+use crate::web::YAML;
 
-const YAML: &str = "text/plain; charset=utf-8";
 const NO_FILE: &str = "runtime config file doesn't exist";
 
 /// What the routes answer from.
@@ -53,7 +53,7 @@ async fn runtime_config(State(page): State<LimitsPage>, Query(mode): Query<Mode>
         true => page.limits.overrides().to_yaml(mode.mode == "diff"),
         false => NO_FILE.to_owned(),
     };
-    ([(header::CONTENT_TYPE, http::HeaderValue::from_static(YAML))], text).into_response()
+    ([(header::CONTENT_TYPE, YAML)], text).into_response()
 }
 
 async fn tenant_limits(

@@ -23,6 +23,11 @@ pub(crate) fn random() -> u128 {
     u128::from_le_bytes(bytes)
 }
 
+/// How many threads compute at once.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Threads of the runtime for work that blocks or computes for long.
 pub fn workers() -> Workers {
     // What a job logs belongs to the request that gave it.

@@ -31,7 +31,7 @@ where
         tracing::warn!("{warning}");
     }
     // One thread more than compute at once: it wakes up whose turn it is while the others compute (hearth_common::Turns).
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) + 1;
+    let threads = crate::cores() + 1;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.map_err(|source| NodeError::System { doing: "start a runtime", source })?;
     let traces = runtime.block_on(async { traces(role, &settings) })?;

@@ -16,7 +16,7 @@ use crate::membership::Membership;
 use crate::signals::Stop;
 
 const PAGE: &str = include_str!("page.html");
-const YAML: &str = "text/plain; charset=utf-8";
+pub(crate) const YAML: &str = "text/plain; charset=utf-8";
 
 /// Publishes everything that is in memory.
 pub type Flush = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;

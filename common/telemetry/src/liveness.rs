@@ -148,34 +148,13 @@ impl Collector for Figures {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use hearth_common::TimestampNs;
+    use hearth_testkit::HandClock;
 
     use super::*;
     use crate::Metrics;
 
-    #[derive(Debug, Default)]
-    struct Hand(AtomicU64);
-
-    impl Hand {
-        fn pass(&self, seconds: u64) {
-            self.0.fetch_add(seconds, Ordering::SeqCst);
-        }
-    }
-
-    impl Clock for Hand {
-        fn now(&self) -> TimestampNs {
-            TimestampNs(0)
-        }
-
-        fn monotonic(&self) -> Duration {
-            Duration::from_secs(self.0.load(Ordering::SeqCst))
-        }
-    }
-
-    fn watched() -> (Arc<Hand>, Liveness) {
-        let hand = Arc::new(Hand::default());
+    fn watched() -> (Arc<HandClock>, Liveness) {
+        let hand = Arc::new(HandClock::default());
         (Arc::clone(&hand), Liveness::new(hand))
     }
 
@@ -186,25 +165,25 @@ mod tests {
             liveness.watch("wal", Duration::from_secs(60)),
             liveness.watch("merging", Duration::from_secs(900)),
         );
-        hand.pass(10_000);
+        hand.pass(Duration::from_secs(10_000));
         assert_eq!(liveness.check(), Ok(()), "idle is alive");
         let sync = wal.work();
-        hand.pass(60);
+        hand.pass(Duration::from_secs(60));
         assert_eq!(liveness.check(), Ok(()));
-        hand.pass(1);
+        hand.pass(Duration::from_secs(1));
         assert_eq!(liveness.check(), Err("wal: no progress for 61s, at most 60s".to_owned()));
         // A merge that takes hours gets on all the time.
         drop(sync);
         let _merge = merging.work();
         for _ in 0..100 {
-            hand.pass(600);
+            hand.pass(Duration::from_secs(600));
             merging.beat();
         }
-        hand.pass(600);
+        hand.pass(Duration::from_secs(600));
         assert_eq!(liveness.check(), Ok(()));
         // A store that is away: its client gives up, the loop tries again.
         drop(wal);
-        hand.pass(301);
+        hand.pass(Duration::from_secs(301));
         assert_eq!(liveness.check(), Err("merging: no progress for 901s, at most 900s".to_owned()));
     }
 
@@ -222,7 +201,7 @@ mod tests {
         });
         assert!(thread.join().is_err());
         let _work = lives.work();
-        hand.pass(3);
+        hand.pass(Duration::from_secs(3));
         assert_eq!(liveness.check(), Err("roster: it panicked and does not run any more".to_owned()));
         let body = metrics.expose(None).body;
         for line in [

@@ -9,13 +9,12 @@ use hearth_common::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use super::figures::percentile_ms;
-use super::load::Load;
+use super::load::{Load, PUSH};
+use super::queries::CPU;
 use super::{Span, round};
 use crate::client::Client;
 use crate::term;
 
-const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
-const PUSH: &str = "/push.v1.PusherService/Push";
 /// The quiet tenant pushes one profile and asks one question so often.
 const PACE: Duration = Duration::from_millis(100);
 /// Bodies that the flood sends in turn; beyond them its pushes repeat.

@@ -18,6 +18,8 @@ use crate::{pprof_wire, term};
 
 /// Bodies that are made ahead of the pushers.
 const AHEAD: usize = 64;
+/// Where profiles are pushed.
+pub(super) const PUSH: &str = "/push.v1.PusherService/Push";
 
 /// Profiles and how they are spread.
 #[derive(Debug)]
@@ -124,7 +126,7 @@ impl Load {
     /// Pushes one profile that is not of the load, of a service of its own.
     pub(super) fn push_one(&self, client: &Client) -> Result<()> {
         let (_, body, _) = self.body(self.end_s * 1_000_000_000, 0, self.shape.services, 0)?;
-        client.post("/push.v1.PusherService/Push", "application/proto", &body)?.ok()?;
+        client.post(PUSH, "application/proto", &body)?.ok()?;
         Ok(())
     }
 
@@ -195,8 +197,7 @@ fn pusher(
         };
         let Ok(body) = body else { break };
         let begun = clock.monotonic();
-        let answer =
-            client.post("/push.v1.PusherService/Push", "application/proto", &body).and_then(|a| a.ok());
+        let answer = client.post(PUSH, "application/proto", &body).and_then(|a| a.ok());
         own.times.push(clock.monotonic() - begun);
         if let Err(error) = answer {
             own.errors += 1;

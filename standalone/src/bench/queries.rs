@@ -12,7 +12,7 @@ use super::{Span, ms, round};
 use crate::client::Client;
 use crate::term;
 
-const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
+pub(super) const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
 
 /// (name, method, question without its range)
 fn questions() -> [(&'static str, &'static str, Value); 7] {
