@@ -2,9 +2,10 @@
 //! than one of them takes.
 //!
 //! Who is served next is the tenant that holds the fewest turns; of those that hold as many, the one that was served longest ago.
-//! Of one tenant, who came first. While several tenants come and go, the last free turn is left to one that holds none: work that
-//! has begun is not interrupted, so that otherwise even a small request would wait for the end of a large one. Knows no runtime:
-//! whoever waits is woken by a channel; and no clock: time is counted in turns.
+//! Of one tenant, who came first. Tenants that took much more than their share of late have a row of turns of their own, behind
+//! the others', whose work runs where it gives way ([`GiveWay`]): work that has begun is not interrupted by a turn that ends,
+//! so that otherwise even a small request would wait for the end of a large one. Knows no runtime: whoever waits is woken by a
+//! channel; and no clock: time is counted in turns.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,24 +14,34 @@ use futures::channel::oneshot;
 
 use crate::ids::TenantId;
 
-/// A tenant that was served within the last so many turns may come again soon.
-const RECENT_TURNS: u64 = 1024;
+/// What tenants took counts half after so many turns, a quarter after twice as many.
+const HALVED_AFTER_TURNS: u64 = 1024;
+/// A tenant that took more than so many times its share stands in the row behind.
+const SHARES_MAX: f64 = 1.5;
+
+/// Runs work on a thread that gives way to others, and returns when it is done.
+pub type GiveWay = Arc<dyn Fn(&mut (dyn FnMut() + Send)) + Send + Sync>;
 
 /// A number of turns at once.
-#[derive(Debug, Clone)]
-pub struct Turns(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub struct Turns(Arc<Shared>);
 
-#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    give_way: Option<GiveWay>,
+}
+
+#[derive(Debug, Default)]
 struct State {
-    at_once: usize,
-    free: usize,
+    /// Turns that are free, of each row.
+    free: [usize; 2],
+    /// Whether there is a row behind.
+    is_double: bool,
     /// Tenants that hold turns or wait for one.
     tenants: BTreeMap<TenantId, Queue>,
     /// Turns given so far.
     given: u64,
-    waiting: usize,
-    /// The tenant that was served last, and the last one before it that was another, each with the number of its turn.
-    recent: [Option<(TenantId, u64)>; 2],
+    taken: Taken,
 }
 
 #[derive(Debug, Default)]
@@ -41,124 +52,179 @@ struct Queue {
     waiting: VecDeque<oneshot::Sender<Turn>>,
 }
 
+/// What tenants took of late, in turns.
+#[derive(Debug, Default)]
+struct Taken {
+    of: BTreeMap<TenantId, u64>,
+    all: u64,
+}
+
+impl Taken {
+    fn count(&mut self, tenant: &TenantId, given: u64) {
+        *self.of.entry(tenant.clone()).or_default() += 1;
+        self.all += 1;
+        if given.is_multiple_of(HALVED_AFTER_TURNS) {
+            self.of.retain(|_, taken| {
+                *taken /= 2;
+                *taken > 0
+            });
+            self.all = self.of.values().sum();
+        }
+    }
+
+    /// Whether a tenant took much more than its share.
+    fn is_much(&self, tenant: &TenantId) -> bool {
+        let taken = self.of.get(tenant).copied().unwrap_or(0);
+        taken as f64 * self.of.len() as f64 > SHARES_MAX * self.all as f64
+    }
+}
+
+/// Where a turn stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Row {
+    Front,
+    Behind,
+}
+
 /// A turn; given back when it is dropped.
-#[derive(Debug)]
 pub struct Turn {
     /// `None`: it never reached anybody.
     of: Option<(Turns, TenantId)>,
+    row: Row,
+}
+
+impl std::fmt::Debug for Turns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Turns").field(&*self.lock()).finish()
+    }
+}
+
+impl std::fmt::Debug for Turn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Turn").field("row", &self.row).finish_non_exhaustive()
+    }
 }
 
 impl Turns {
-    /// So many turns at once; at least one.
+    /// So many turns at once, in one row; at least one.
     pub fn new(at_once: usize) -> Self {
-        let at_once = at_once.max(1);
-        let (tenants, recent) = (BTreeMap::new(), [None, None]);
-        let state = State { at_once, free: at_once, tenants, given: 0, waiting: 0, recent };
-        Self(Arc::new(Mutex::new(state)))
+        Self::made(State { free: [at_once.max(1), 0], ..State::default() }, None)
+    }
+
+    /// So many turns at once for tenants that keep to their share, and as many behind them; at least one each. Work of the row
+    /// behind runs by `give_way`.
+    pub fn in_two_rows(at_once: usize, give_way: Option<GiveWay>) -> Self {
+        let free = [at_once.max(1); 2];
+        Self::made(State { free, is_double: true, ..State::default() }, give_way)
+    }
+
+    fn made(state: State, give_way: Option<GiveWay>) -> Self {
+        Self(Arc::new(Shared { state: Mutex::new(state), give_way }))
     }
 
     /// Waits for a turn. Whoever stops waiting loses nothing for others.
     pub async fn take(&self, tenant: &TenantId) -> Turn {
         loop {
-            let wait = {
-                let mut state = self.lock();
-                // Whoever waits beside a free turn may not have it.
-                if state.free > 0
-                    && state.may_have(tenant, state.tenants.get(tenant).map_or(0, |queue| queue.held))
-                {
-                    state.give(tenant);
-                    return self.turn(tenant);
-                }
-                let (send, wait) = oneshot::channel();
-                state.waiting += 1;
-                state.tenants.entry(tenant.clone()).or_default().waiting.push_back(send);
-                wait
-            };
-            if let Ok(turn) = wait.await {
+            if let Ok(turn) = self.wait(tenant).await {
                 return turn;
             }
         }
     }
 
-    fn turn(&self, tenant: &TenantId) -> Turn {
-        Turn { of: Some((self.clone(), tenant.clone())) }
+    fn wait(&self, tenant: &TenantId) -> oneshot::Receiver<Turn> {
+        let (send, wait) = oneshot::channel();
+        let mut state = self.lock();
+        state.tenants.entry(tenant.clone()).or_default().waiting.push_back(send);
+        self.serve(&mut state);
+        wait
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // No code panics while it holds the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_back(&self, tenant: &TenantId) {
-        let mut state = self.lock();
-        state.free += 1;
-        if let Some(queue) = state.tenants.get_mut(tenant) {
-            queue.held = queue.held.saturating_sub(1);
-            if queue.held == 0 && queue.waiting.is_empty() {
-                state.tenants.remove(tenant);
-            }
-        }
-        while state.free > 0 {
-            let Some((next, send)) = state.next() else { return };
-            state.give(&next);
+    /// Gives free turns to those who wait.
+    fn serve(&self, state: &mut State) {
+        while let Some((tenant, row, send)) = state.next() {
+            state.give(&tenant, row);
             // Whoever does not wait any more leaves the turn to the next.
-            if let Err(mut unheard) = send.send(self.turn(&next)) {
-                unheard.of = None;
-                state.take_back(&next);
+            if let Err(mut unheard) = send.send(Turn { of: Some((self.clone(), tenant)), row })
+                && let Some((_, tenant)) = unheard.of.take()
+            {
+                state.take_back(&tenant, row);
             }
         }
     }
 }
 
 impl State {
-    fn give(&mut self, tenant: &TenantId) {
-        self.free -= 1;
+    fn row(&self, tenant: &TenantId) -> Row {
+        if self.is_double && self.taken.is_much(tenant) { Row::Behind } else { Row::Front }
+    }
+
+    fn give(&mut self, tenant: &TenantId, row: Row) {
+        self.free[row as usize] -= 1;
         self.given += 1;
         let queue = self.tenants.entry(tenant.clone()).or_default();
         queue.held += 1;
         queue.served = self.given;
-        let turn = Some((tenant.clone(), self.given));
-        match &self.recent[0] {
-            Some((last, _)) if last == tenant => self.recent[0] = turn,
-            _ => self.recent = [turn, self.recent[0].take()],
+        if self.is_double {
+            self.taken.count(tenant, self.given);
         }
     }
 
-    /// Whether a tenant that holds so many turns may have a free one.
-    fn may_have(&self, tenant: &TenantId, held: usize) -> bool {
-        let other = self.recent.iter().flatten().find(|(other, _)| other != tenant);
-        let is_shared = other.is_some_and(|(_, turn)| self.given - turn < RECENT_TURNS);
-        held == 0 || self.free > 1 || self.at_once == 1 || !is_shared
-    }
-
-    fn take_back(&mut self, tenant: &TenantId) {
-        self.free += 1;
+    fn take_back(&mut self, tenant: &TenantId, row: Row) {
+        self.free[row as usize] += 1;
         if let Some(queue) = self.tenants.get_mut(tenant) {
-            queue.held -= 1;
+            queue.held = queue.held.saturating_sub(1);
             if queue.held == 0 && queue.waiting.is_empty() {
                 self.tenants.remove(tenant);
             }
         }
     }
 
-    /// Who is served next.
-    fn next(&mut self) -> Option<(TenantId, oneshot::Sender<Turn>)> {
-        let waits = |(tenant, queue): &(&TenantId, &Queue)| {
-            !queue.waiting.is_empty() && self.may_have(tenant, queue.held)
-        };
-        let waiting = self.tenants.iter().filter(waits);
-        let (tenant, _) = waiting.min_by_key(|(_, queue)| (queue.held, queue.served))?;
+    /// Who is served next, if a turn is free.
+    fn next(&mut self) -> Option<(TenantId, Row, oneshot::Sender<Turn>)> {
+        if self.free == [0, 0] {
+            return None;
+        }
+        let waiting = self.tenants.iter().filter(|(_, queue)| !queue.waiting.is_empty());
+        let waiting = waiting.map(|(tenant, queue)| (tenant, queue, self.row(tenant)));
+        let may = waiting.filter(|(_, _, row)| self.free[*row as usize] > 0);
+        let (tenant, _, row) = may.min_by_key(|(_, queue, row)| (*row as usize, queue.held, queue.served))?;
         let tenant = tenant.clone();
         let send = self.tenants.get_mut(&tenant)?.waiting.pop_front()?;
-        self.waiting -= 1;
-        Some((tenant, send))
+        Some((tenant, row, send))
+    }
+}
+
+impl Turn {
+    /// Whether its work runs elsewhere, where it gives way.
+    pub fn gives_way(&self) -> bool {
+        self.give_way().is_some()
+    }
+
+    /// Runs work where its turn stands: here, or where it gives way. Blocks until it is done.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let Some(give_way) = self.give_way() else { return work() };
+        let (mut work, mut done) = (Some(work), None);
+        give_way(&mut || done = work.take().map(|work| work()));
+        done.expect("work that gives way is run")
+    }
+
+    fn give_way(&self) -> Option<&GiveWay> {
+        let (turns, _) = self.of.as_ref().filter(|_| self.row == Row::Behind)?;
+        turns.0.give_way.as_ref()
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         if let Some((turns, tenant)) = self.of.take() {
-            turns.give_back(&tenant);
+            let mut state = turns.lock();
+            state.take_back(&tenant, self.row);
+            turns.serve(&mut state);
         }
     }
 }
@@ -213,16 +279,22 @@ mod tests {
             look();
         }
         let state = turns.lock();
-        assert_eq!((state.waiting, state.free, state.tenants.len()), (0, at_once, 0));
+        assert_eq!((state.free, state.tenants.len()), ([at_once, 0], 0));
+        drop(state);
         order.into_inner()
+    }
+
+    /// Takes and gives back so many turns, one after the other.
+    fn use_turns(turns: &Turns, of: &TenantId, count: u64) {
+        for _ in 0..count {
+            futures::executor::block_on(turns.take(of));
+        }
     }
 
     #[test]
     fn one_tenant_does_not_keep_another_waiting() {
         assert_eq!(served(1, &["a", "a", "a", "a", "b", "c", "b"]), "abcabaa");
         assert_eq!(served(2, &["a", "a", "a", "a", "b", "b"]), "aababa");
-        // Work of a has begun twice before b came; then one of two turns is left to whoever has none.
-        assert_eq!(served(2, &["b", "a", "a", "a", "c"]), "bacaa");
         assert_eq!(served(3, &["a", "b"]), "ab");
         assert_eq!(served(1, &[]), "");
     }
@@ -244,6 +316,51 @@ mod tests {
         let turn = poll(&mut next).expect("free again");
         drop(turn);
         let state = turns.lock();
-        assert_eq!((state.waiting, state.free, state.tenants.len()), (0, 1, 0));
+        assert_eq!((state.free, state.tenants.len()), ([1, 0], 0));
+    }
+
+    #[test]
+    fn a_tenant_that_takes_much_more_than_its_share_gives_way() {
+        let aside = Arc::new(Mutex::new(0));
+        let counting = Arc::clone(&aside);
+        let give_way: GiveWay = Arc::new(move |work| {
+            *counting.lock().expect("no panic") += 1;
+            work();
+        });
+        let turns = Turns::in_two_rows(1, Some(give_way));
+        let (flood, quiet) = (tenant("flood"), tenant("quiet"));
+        let ran = |of: &TenantId| {
+            let turn = futures::executor::block_on(turns.take(of));
+            let before = *aside.lock().expect("no panic");
+            assert_eq!(turn.run(|| 7), 7);
+            *aside.lock().expect("no panic") > before
+        };
+        // Alone, everything is its share.
+        use_turns(&turns, &flood, 100);
+        assert!(!ran(&flood));
+        assert!(!ran(&quiet));
+        assert!(ran(&flood) && !ran(&quiet));
+        // Work behind does not keep the row in front waiting.
+        let mut behind: Waiting<'_> = Box::pin(turns.take(&flood));
+        let held = poll(&mut behind).expect("free");
+        let mut next: Waiting<'_> = Box::pin(turns.take(&flood));
+        assert!(poll(&mut next).is_none());
+        assert!(!ran(&quiet));
+        drop(held);
+        assert!(poll(&mut next).is_some());
+        // What was taken long ago does not count any more.
+        use_turns(&turns, &quiet, 8 * HALVED_AFTER_TURNS);
+        assert!(!ran(&flood) && ran(&quiet));
+    }
+
+    #[test]
+    fn equal_tenants_all_stand_in_front() {
+        let turns = Turns::in_two_rows(1, None);
+        for round in 0..3000 {
+            for id in ["a", "b", "c"] {
+                let turn = futures::executor::block_on(turns.take(&tenant(id)));
+                assert!(round < 2 || turn.row == Row::Front, "{id} in round {round}");
+            }
+        }
     }
 }

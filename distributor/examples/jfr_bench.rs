@@ -76,7 +76,7 @@ fn main() {
         limits: Arc::new(Arc::new(limits)),
         clock: Arc::new(SystemClock::default()),
         replicas: Arc::new(|| 1),
-        threads: 2,
+        parsing: hearth_common::Turns::new(2),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("threads");
     let tenant = TenantId::anonymous();

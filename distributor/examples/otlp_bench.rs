@@ -61,7 +61,7 @@ fn main() {
         limits: Arc::new(Arc::new(limits)),
         clock: Arc::new(SystemClock::default()),
         replicas: Arc::new(|| 1),
-        threads: 2,
+        parsing: hearth_common::Turns::new(2),
     });
     let tenant = TenantId::anonymous();
     let labels = vec![("__name__", "process_cpu"), ("service_name", "bench")];

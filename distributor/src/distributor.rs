@@ -42,8 +42,8 @@ pub struct DistributorDeps {
     pub clock: Arc<dyn Clock>,
     /// How many there are.
     pub replicas: Replicas,
-    /// Requests that are parsed at once.
-    pub threads: usize,
+    /// Of requests that are parsed.
+    pub parsing: Turns,
 }
 
 impl std::fmt::Debug for DistributorDeps {
@@ -160,9 +160,8 @@ pub(crate) struct Sent<'a> {
 impl Distributor {
     /// A distributor.
     pub fn new(deps: DistributorDeps) -> Self {
-        let DistributorDeps { target, limits, clock, replicas, threads } = deps;
+        let DistributorDeps { target, limits, clock, replicas, parsing } = deps;
         let (tenants, metrics, delayed) = (TenantStates::default(), Metrics::default(), AtomicU64::new(0));
-        let parsing = Turns::new(threads);
         Self { target, limits, clock, tenants, metrics, replicas, parsing, delayed }
     }
 

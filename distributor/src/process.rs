@@ -44,9 +44,9 @@ pub fn debuginfo(node: &mut Node) -> Routes {
 /// The distributor of a process, with metrics registered, before `target`.
 pub fn distributor(node: &mut Node, target: Arc<dyn PushTarget>) -> Arc<Distributor> {
     let (limits, clock) = (Arc::clone(&node.limits), Arc::clone(&node.clock));
-    let (replicas, threads) = (replicas(node), hearth_node::cores());
+    let (replicas, parsing) = (replicas(node), node.turns(hearth_node::cores()));
     let distributor =
-        Arc::new(Distributor::new(DistributorDeps { target, limits, clock, replicas, threads }));
+        Arc::new(Distributor::new(DistributorDeps { target, limits, clock, replicas, parsing }));
     distributor.register_metrics(&mut node.registry);
     distributor
 }

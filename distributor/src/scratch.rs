@@ -4,9 +4,9 @@
 
 use std::cell::RefCell;
 
-use hearth_common::TenantLimits;
 use hearth_common::limits::raise;
 use hearth_common::units::si_bytes;
+use hearth_common::{TenantLimits, Turn};
 use hearth_formats::gunzip::{InflateError, Inflater, is_gzip};
 use hearth_formats::pprof::Pprof;
 
@@ -68,13 +68,20 @@ pub(crate) fn body_limit_bytes(limits: &TenantLimits) -> usize {
 
 /// Runs work that may take long: where it is, when it is short or when the runtime has one thread.
 pub(crate) fn blocking<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    let several = |handle: tokio::runtime::Handle| {
-        handle.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread
-    };
-    if bytes >= INLINE_BYTES_MAX && tokio::runtime::Handle::try_current().is_ok_and(several) {
-        return tokio::task::block_in_place(work);
+    if bytes >= INLINE_BYTES_MAX && may_block() { tokio::task::block_in_place(work) } else { work() }
+}
+
+/// Runs work of a turn, as [`blocking`] does; work that gives way is never done on the threads that serve sockets.
+pub(crate) fn in_turn<T: Send>(turn: &Turn, bytes: usize, work: impl FnOnce() -> T + Send) -> T {
+    if turn.gives_way() && may_block() {
+        return tokio::task::block_in_place(|| turn.run(work));
     }
-    work()
+    blocking(bytes, work)
+}
+
+fn may_block() -> bool {
+    let flavor = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
+    flavor.is_ok_and(|flavor| flavor == tokio::runtime::RuntimeFlavor::MultiThread)
 }
 
 thread_local! {

@@ -35,7 +35,7 @@ impl Port {
             limits: Arc::new(Arc::new(limits)),
             clock: Arc::new(StandingClock::default()) as Arc<dyn Clock>,
             replicas: Arc::new(|| 1),
-            threads: 2,
+            parsing: hearth_common::Turns::new(2),
         }));
         let mut registry = prometheus_client::registry::Registry::default();
         distributor.register_metrics(&mut registry);

@@ -52,7 +52,7 @@ impl Port {
             limits: Arc::new(Arc::new(limits)),
             clock: Arc::new(StandingClock::default()) as Arc<dyn Clock>,
             replicas: Arc::new(|| 1),
-            threads: 2,
+            parsing: hearth_common::Turns::new(2),
         }));
         let options = ServerOptions {
             listen: "127.0.0.1:0".parse().expect("an address"),

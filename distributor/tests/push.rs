@@ -31,7 +31,7 @@ impl Bench {
             limits: Arc::new(Arc::new(limits)),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             replicas: Arc::new(|| 1),
-            threads: 2,
+            parsing: hearth_common::Turns::new(2),
         });
         Self { distributor, target, clock }
     }

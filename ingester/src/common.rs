@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hearth_common::{TimestampNs, Turns};
+use hearth_common::TimestampNs;
 use parking_lot::Mutex;
 
 use crate::metrics::IngesterMetrics;
@@ -17,8 +17,6 @@ pub(crate) struct Common {
     pub(crate) deps: IngesterDeps,
     pub(crate) dir: Arc<StateDir>,
     pub(crate) metrics: IngesterMetrics,
-    /// Threads that compute answers.
-    pub(crate) answering: Turns,
     /// Why answers may miss something.
     pub(crate) inexact: Mutex<Option<String>>,
     pub(crate) planted: Planted,

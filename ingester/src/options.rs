@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_catalog::Catalog;
-use hearth_common::{Clock, InstanceId, LimitsSource, Pulse, Workers};
+use hearth_common::{Clock, InstanceId, LimitsSource, Pulse, Turns, Workers};
 
 use crate::host::Post;
 
@@ -34,8 +34,6 @@ pub struct IngesterOptions {
     pub cut_age_max: Duration,
     /// How long pushes are remembered, so that a retry counts once.
     pub remember_pushes: Duration,
-    /// Questions that are computed at once.
-    pub threads: usize,
     /// Which cells it keeps.
     pub cells: Cells,
 }
@@ -64,6 +62,8 @@ pub struct IngesterDeps {
     pub rng: Arc<dyn Fn() -> u128 + Send + Sync>,
     /// Reads the log, builds records, encodes blocks, answers from heads.
     pub workers: Workers,
+    /// Of answers that are computed.
+    pub turns: Turns,
     /// What its loops tell of themselves.
     pub pulses: Pulses,
 }

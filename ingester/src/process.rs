@@ -74,6 +74,7 @@ pub fn ingester(
         post,
         rng: Arc::clone(&node.rng),
         workers: hearth_node::workers(),
+        turns: node.turns(hearth_node::cores()),
         pulses: Pulses {
             wal: node.watch("wal"),
             cells: node.watch("cells"),
@@ -127,7 +128,6 @@ fn options(settings: &Settings, instance: InstanceId, cells: Cells) -> IngesterO
         cut_min_bytes: settings.ingester.cut_min_bytes.0,
         cut_age_max: settings.ingester.cut_age_max.0,
         remember_pushes: settings.ingester.remember_pushes.0,
-        threads: hearth_node::cores(),
         cells,
     }
 }

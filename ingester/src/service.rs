@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hearth_cell::{Role, Term};
 use hearth_cluster::{PushError, PushOutcome, PushTarget};
 use hearth_common::work::away;
-use hearth_common::{CellId, DiskId, InstanceId, MemberId, TimestampNs, Turns};
+use hearth_common::{CellId, DiskId, InstanceId, MemberId, TimestampNs};
 use hearth_query::{FetchAnswer, FetchError, FetchRequest, HeadSource};
 use hearth_wal::{Disk, Replay, Wal, WalOptions};
 use parking_lot::{Mutex, RwLock};
@@ -118,9 +118,8 @@ impl Ingester {
             alone: matches!(options.cells, Cells::Alone),
             planted,
         };
-        let answering = Turns::new(options.threads);
         let ingester = Arc::new(Self {
-            common: Arc::new(Common { options, deps, dir, metrics, answering, inexact, planted }),
+            common: Arc::new(Common { options, deps, dir, metrics, inexact, planted }),
             host: watch::channel(None).0,
             leads: RwLock::default(),
             led: watch::channel(0).0,

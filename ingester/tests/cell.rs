@@ -79,7 +79,6 @@ impl Node {
             cut_min_bytes: 1 << 20,
             cut_age_max: Duration::from_secs(3600),
             remember_pushes: Duration::from_secs(1800),
-            threads: 2,
             cells: Cells::Named,
         };
         let limits = Arc::new(Arc::new(TenantLimits::default()));
@@ -90,6 +89,7 @@ impl Node {
             post,
             rng: Arc::new(random),
             workers: hearth_node::workers(),
+            turns: hearth_common::Turns::new(2),
             pulses: Default::default(),
         };
         let ingester = Ingester::start(options, deps).expect("starts");

@@ -80,7 +80,6 @@ fn start(dir: &Path, setup: &Setup) -> Life {
         cut_min_bytes: 1 << 20,
         cut_age_max: Duration::from_secs(3600),
         remember_pushes: Duration::from_secs(1800),
-        threads: 2,
         cells: Cells::Alone,
     };
     let limits = Arc::new(Arc::new(setup.limits.clone()));
@@ -91,6 +90,7 @@ fn start(dir: &Path, setup: &Setup) -> Life {
         post: Arc::new(NoPost),
         rng: Arc::new(rng),
         workers: hearth_node::workers(),
+        turns: hearth_common::Turns::new(2),
         pulses: Default::default(),
     };
     Life { ingester: Ingester::start(options, deps).expect("starts"), catalog }

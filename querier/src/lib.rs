@@ -52,7 +52,7 @@ use metrics::Metrics;
 use outstanding::Outstanding;
 pub use parts::DiskCache;
 use parts::Parts;
-use reading::{FETCHES_OF_ALL, Reader};
+use reading::{FETCHES_OF_ROW, Reader};
 use serving::Serving;
 use share::Sharing;
 pub use share::{BlockPeers, ClusterPeers, SharingDeps, SharingOptions};
@@ -77,6 +77,8 @@ pub struct QuerierDeps {
     pub clock: Arc<dyn Clock>,
     /// Computes answers of blocks.
     pub workers: Workers,
+    /// Of blocks that are computed.
+    pub turns: Turns,
     /// Where parts of blocks are kept beside memory.
     pub disk_cache: Option<DiskCache>,
     /// Where names of native frames come from.
@@ -103,8 +105,6 @@ pub struct QuerierOptions {
     /// How old a root a query may be planned on: heads answer for what it does not cover. A deletion returns after so long,
     /// so that every querier must have the same.
     pub root_age: Duration,
-    /// Blocks that are computed at once, over all queries; 0 = one a core.
-    pub threads: usize,
     /// Every answer may lack what cannot be asked or is damaged, and says so; otherwise a client has to allow it.
     pub allow_partial: bool,
 }
@@ -116,7 +116,6 @@ impl Default for QuerierOptions {
             query_bytes_max: 4 << 30,
             timeout: Duration::from_secs(120),
             root_age: Duration::from_secs(5),
-            threads: 0,
             allow_partial: false,
         }
     }
@@ -151,16 +150,24 @@ impl Querier {
     }
 
     fn made(deps: QuerierDeps, sharing: Option<Sharing>) -> Self {
-        let QuerierDeps { catalog, store, heads, limits, clock, workers, disk_cache, symbols, options } =
-            deps;
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if options.threads == 0 { cores() } else { options.threads };
+        let QuerierDeps {
+            catalog,
+            store,
+            heads,
+            limits,
+            clock,
+            workers,
+            turns,
+            disk_cache,
+            symbols,
+            options,
+        } = deps;
         let metrics = Metrics::new();
         let symbolizer = Symbolizer::new(store.clone(), Arc::clone(&clock), Arc::clone(&workers), &symbols);
         let reader = Arc::new(Reader {
             blocks: Blocks::new(store.clone(), options.cache_bytes, disk_cache.map(Parts::new)),
-            fetching: Turns::new(FETCHES_OF_ALL),
-            threads: Turns::new(threads),
+            fetching: Turns::in_two_rows(FETCHES_OF_ROW, None),
+            threads: turns,
             workers,
             metrics: metrics.clone(),
         });

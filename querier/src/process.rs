@@ -65,6 +65,7 @@ fn deps(node: &Node, heads: Arc<dyn Heads>) -> Result<QuerierDeps, BoxError> {
         limits: Arc::clone(&node.limits),
         clock: Arc::clone(&node.clock),
         workers: hearth_node::workers(),
+        turns: node.turns(if settings.threads == 0 { hearth_node::cores() } else { settings.threads }),
         disk_cache,
         symbols: SymbolOptions {
             debuginfod_url: symbolizer.debuginfod_url.clone(),
@@ -76,7 +77,6 @@ fn deps(node: &Node, heads: Arc<dyn Heads>) -> Result<QuerierDeps, BoxError> {
             cache_bytes: settings.cache_bytes.0,
             query_bytes_max: settings.query_bytes_max.0,
             timeout: settings.timeout.0,
-            threads: settings.threads,
             allow_partial: settings.allow_partial,
             ..QuerierOptions::default()
         },

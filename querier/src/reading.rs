@@ -21,8 +21,8 @@ use crate::skipped::Skipped;
 /// Blocks of one query that are fetched at once.
 pub(crate) const FETCHES_AT_ONCE: usize = 8;
 
-/// Blocks of all queries that are fetched at once.
-pub(crate) const FETCHES_OF_ALL: usize = 64;
+/// Blocks of all queries that are fetched at once, of tenants that keep to their share, and as many of the others.
+pub(crate) const FETCHES_OF_ROW: usize = 48;
 
 /// Bytes that one query may fetch from blocks.
 #[derive(Debug)]
@@ -196,8 +196,7 @@ impl Reader {
         let turn = self.threads.take(reading.tenant).await;
         // An answer of other blocks is lost with a block that fails.
         let apart = reading.skipped.may_skip();
-        let worked = away(&self.workers, move || {
-            let _turn = turn;
+        let work = move || {
             let others = if apart { None } else { gather.take() };
             let answer = match others {
                 Some(others) => prepared.run_onto(others)?,
@@ -205,7 +204,8 @@ impl Reader {
             };
             gather.add(answer)?;
             Ok::<_, BlockError>(())
-        });
+        };
+        let worked = away(&self.workers, move || turn.run(work));
         if let Err(source) = worked.await.map_err(|_| QueryError::Worker)? {
             return unread(reading, &folder, source);
         }
@@ -223,10 +223,7 @@ impl Reader {
     ) -> Result<(), QueryError> {
         let turn = self.threads.take(tenant).await;
         let gather = Arc::clone(gather);
-        let worked = away(&self.workers, move || {
-            let _turn = turn;
-            gather.add(answer)
-        });
+        let worked = away(&self.workers, move || turn.run(|| gather.add(answer)));
         Ok(worked.await.map_err(|_| QueryError::Worker)??)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use hearth_catalog::Catalog;
 use hearth_cluster::gossip::{Announcement, PeerState, Role};
-use hearth_common::{Clock, DiskId, InstanceId, LimitsSource, MemberId, SystemClock};
+use hearth_common::{Clock, DiskId, GiveWay, InstanceId, LimitsSource, MemberId, SystemClock, Turns};
 use hearth_internode::{
     Hello, IngesterApi, InternalServer, LinkSink, Pool, QuerierApi, QuerierServerOptions, Tls,
 };
@@ -68,6 +68,7 @@ pub struct Node {
     pub tls: Option<Tls>,
     /// The cluster; `None` for Hearth on one machine. It is joined when the role runs.
     pub membership: Option<Arc<Membership>>,
+    give_way: GiveWay,
     overrides: Arc<Limits>,
     request_metrics: RequestMetrics,
     gate: Gate,
@@ -189,6 +190,7 @@ impl Node {
             clock,
             rng,
             limits: Arc::<Limits>::clone(&limits),
+            give_way: open::give_way()?,
             overrides: limits,
             catalog,
             readiness,
@@ -203,6 +205,11 @@ impl Node {
             started,
             _lock: lock,
         })
+    }
+
+    /// So many turns at once for tenants that keep to their share, and as many that give way to them.
+    pub fn turns(&self, at_once: usize) -> Turns {
+        Turns::in_two_rows(at_once, Some(Arc::clone(&self.give_way)))
     }
 
     /// Runs the ports until the process is told to stop; then lets open requests end, and ends the role.

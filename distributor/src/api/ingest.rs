@@ -23,7 +23,7 @@ use crate::ingest::params::{Format, Params};
 use crate::ingest::pprof::{Quirks, TypeConfigs, mend_time, name};
 use crate::reject::Rejected;
 use crate::rid::Origin;
-use crate::scratch::{Scratch, blocking, decoded};
+use crate::scratch::{Scratch, decoded, in_turn};
 
 /// Takes one profile; the answer is headers alone.
 pub(crate) async fn ingest(
@@ -85,23 +85,23 @@ struct Ingest<'a> {
 impl Ingest<'_> {
     /// What a body holds, by what its format is said to be; `None` for a form without a profile.
     async fn prepare(&self, content_type: &str, body: Bytes) -> Result<Option<Prepared>, HttpError> {
-        let _turn = self.distributor.turn(self.tenant).await;
+        let turn = self.distributor.turn(self.tenant).await;
         match self.params.format(content_type) {
-            Format::Jfr => self.jfr_request(content_type, body).await,
-            Format::Pprof => blocking(body.len(), || self.pprof(&body, None)),
+            Format::Jfr => self.jfr_request(&turn, content_type, body).await,
+            Format::Pprof => in_turn(&turn, body.len(), || self.pprof(&body, None)),
             Format::PprofForm => {
                 let files = form::files(content_type, body).await.map_err(|error| {
                     let message = format!("failed to parse pprof /ingest multipart form {error}");
                     HttpError::with_status(422, message)
                 })?;
                 let Some((profile, configs)) = self.form(files)? else { return Ok(None) };
-                blocking(profile.len(), || self.pprof(&profile, configs.as_ref()))
+                in_turn(&turn, profile.len(), || self.pprof(&profile, configs.as_ref()))
             }
-            Format::Groups => blocking(body.len(), || self.stacks(&body, text::groups)),
-            Format::Lines => blocking(body.len(), || self.stacks(&body, text::lines)),
-            Format::Tree => blocking(body.len(), || self.stacks(&body, text::tree)),
-            Format::Trie => blocking(body.len(), || self.stacks(&body, text::trie)),
-            Format::Speedscope => blocking(body.len(), || self.speedscope(&body)),
+            Format::Groups => in_turn(&turn, body.len(), || self.stacks(&body, text::groups)),
+            Format::Lines => in_turn(&turn, body.len(), || self.stacks(&body, text::lines)),
+            Format::Tree => in_turn(&turn, body.len(), || self.stacks(&body, text::tree)),
+            Format::Trie => in_turn(&turn, body.len(), || self.stacks(&body, text::trie)),
+            Format::Speedscope => in_turn(&turn, body.len(), || self.speedscope(&body)),
         }
         .map(Some)
     }

@@ -18,7 +18,7 @@ use super::{limited_body, say_delay};
 use crate::Distributor;
 use crate::distributor::{Delivery, DistributeError};
 use crate::otlp::{Encoding, Report, prepare};
-use crate::scratch::{blocking, body_limit_bytes};
+use crate::scratch::{blocking, body_limit_bytes, in_turn};
 
 /// The path of OTLP/HTTP.
 pub(crate) const PATH: &str = "/v1development/profiles";
@@ -99,7 +99,7 @@ async fn export(
     (bytes, encoding): (Bytes, Encoding),
 ) -> Result<Bytes, DistributeError> {
     let turn = distributor.turn(tenant).await;
-    let (prepared, report) = blocking(bytes.len(), || prepare(distributor, tenant, &bytes, encoding))?;
+    let (prepared, report) = in_turn(&turn, bytes.len(), || prepare(distributor, tenant, &bytes, encoding))?;
     drop((turn, bytes));
     let delivery = distributor.deliver(tenant, prepared).await?;
     say_delay(context, delivery.delayed);

@@ -8,7 +8,7 @@ use hearth_rpc::{RequestContext, RpcError};
 use super::say_delay;
 use crate::Distributor;
 use crate::distributor::{DistributeError, PushSeries};
-use crate::scratch::blocking;
+use crate::scratch::in_turn;
 
 /// Takes profiles; annotations of clients are dropped.
 pub(crate) async fn push(
@@ -28,7 +28,7 @@ pub(crate) async fn push(
             })
             .collect();
         let bytes = series.iter().flat_map(|series| &series.samples).map(|(raw, _)| raw.len()).sum();
-        blocking(bytes, || distributor.prepare(tenant, &series)).map_err(DistributeError::from)?
+        in_turn(&turn, bytes, || distributor.prepare(tenant, &series)).map_err(DistributeError::from)?
     };
     drop((turn, request));
     say_delay(&context, distributor.send(tenant, prepared).await?);

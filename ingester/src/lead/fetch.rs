@@ -46,11 +46,8 @@ impl Lead {
         let partial = match heads.is_empty() {
             true => Answer::empty(&question),
             false => {
-                let turn = self.common.answering.take(&request.tenant).await;
-                let work = move || {
-                    let _turn = turn;
-                    answer(&question, &heads, &filter)
-                };
+                let turn = self.common.deps.turns.take(&request.tenant).await;
+                let work = move || turn.run(|| answer(&question, &heads, &filter));
                 let done = away(&self.common.deps.workers, work).await;
                 done.map_err(|error| FetchError::Read(Box::new(error)))??
             }

@@ -105,6 +105,7 @@ impl Fresh {
             limits: Arc::new(Arc::new(TenantLimits::default())),
             clock: Arc::new(SystemClock::default()),
             workers: hearth_node::workers(),
+            turns: hearth_common::Turns::new(2),
             disk_cache: None,
             symbols: SymbolOptions::default(),
             options: QuerierOptions::default(),

@@ -153,6 +153,7 @@ impl World {
             limits: Arc::new(Arc::new(TenantLimits::default())),
             clock: Arc::new(Still::default()),
             workers: hearth_node::workers(),
+            turns: hearth_common::Turns::new(2),
             disk_cache: None,
             symbols: SymbolOptions::default(),
             options,
@@ -200,6 +201,7 @@ impl World {
         });
         let deps = QuerierDeps {
             workers,
+            turns: hearth_common::Turns::new(2),
             catalog: Arc::clone(&catalog),
             store: store.clone(),
             heads,

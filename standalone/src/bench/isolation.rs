@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::figures::percentile_ms;
 use super::load::{Load, PUSH};
 use super::queries::CPU;
-use super::{Span, round};
+use super::{Span, cores, round};
 use crate::client::Client;
 use crate::term;
 
@@ -56,6 +56,7 @@ impl Isolation<'_> {
         let beside = std::thread::scope(|scope| {
             for _ in 0..self.flooders {
                 scope.spawn(|| {
+                    cores::give_way();
                     while !stop.load(Ordering::Relaxed) {
                         let at = pushed.fetch_add(1, Ordering::Relaxed) as usize % bodies.len();
                         // Refusals are answers, too.
@@ -63,6 +64,7 @@ impl Isolation<'_> {
                     }
                 });
                 scope.spawn(|| {
+                    cores::give_way();
                     while !stop.load(Ordering::Relaxed) {
                         asked.fetch_add(1, Ordering::Relaxed);
                         _ = self.flooding.ask("SelectMergeStacktraces", &fleet);

@@ -3,6 +3,7 @@
 //! Prints one JSON line a step: CPU seconds and memory of the server from the kernel's accounting, ack and query times, bytes
 //! stored, and what the disk's own fsync takes. Must not know the server but by its wire and its process id.
 
+mod cores;
 mod disk;
 mod figures;
 mod isolation;
@@ -143,7 +144,8 @@ fn all(args: &BenchAll) -> Result<()> {
 fn isolation(args: &BenchIsolation) -> Result<()> {
     let clock = SystemClock::default();
     let folder = folder(args.dir.as_ref())?;
-    let server = OwnServer::start(folder.path())?;
+    let server =
+        if args.apart { cores::server_apart(folder.path())? } else { OwnServer::start(folder.path())? };
     let (quiet, flooding) = (server.client("quiet")?, server.client("flood")?);
     let span = Span::of(&args.load, clock.now().as_ms());
     let load = Load::read(&args.load, span.end_ms / 1000)?;

@@ -333,6 +333,9 @@ pub(crate) struct BenchIsolation {
     /// Threads of the flood that push, and as many that ask for the whole fleet
     #[arg(long, default_value_t = 8)]
     pub(crate) flooders: u32,
+    /// Keeps the server on the first half of the cores, and its clients on the others, as if they were machines of their own
+    #[arg(long)]
+    pub(crate) apart: bool,
     /// Folder for the server's data, on the disk that is to be measured [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,

@@ -113,6 +113,7 @@ impl Place {
             limits: Arc::new(limits),
             clock: Arc::new(SystemClock::default()),
             workers: hearth_node::workers(),
+            turns: hearth_common::Turns::new(hearth_node::cores()),
             disk_cache: None,
             symbols: SymbolOptions::default(),
             options: QuerierOptions { timeout: TIMEOUT, ..QuerierOptions::default() },

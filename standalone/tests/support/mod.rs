@@ -149,7 +149,6 @@ impl World {
             cut_min_bytes: 1 << 20,
             cut_age_max: Duration::from_secs(3600),
             remember_pushes: Duration::from_secs(1800),
-            threads: 2,
             cells: Cells::Alone,
         };
         let deps = IngesterDeps {
@@ -159,6 +158,7 @@ impl World {
             post: Arc::new(NoPost),
             rng: Arc::new(random),
             workers: hearth_node::workers(),
+            turns: hearth_common::Turns::new(2),
             pulses: Default::default(),
         };
         let ingester = Ingester::start(options, deps).expect("starts");
@@ -170,6 +170,7 @@ impl World {
             limits: Arc::new(Arc::new(TenantLimits::default())),
             clock,
             workers: hearth_node::workers(),
+            turns: hearth_common::Turns::new(2),
             disk_cache: None,
             symbols: SymbolOptions::default(),
             options: QuerierOptions { root_age: ROOT_AGE, ..QuerierOptions::default() },

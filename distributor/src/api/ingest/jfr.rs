@@ -1,6 +1,7 @@
 //! `/ingest` of flight recordings: the whole body, or a form with the recording and the labels of its contexts.
 
 use bytes::Bytes;
+use hearth_common::Turn;
 use hearth_common::units::si_bytes;
 use hearth_formats::gunzip::is_gzip;
 use hearth_formats::jfr::Recording;
@@ -14,7 +15,7 @@ use crate::distributor::{Prepared, Sent};
 use crate::ingest::SeriesLabels;
 use crate::ingest::jfr::{Timing, profiles};
 use crate::reject::{Reason, Rejected};
-use crate::scratch::{Scratch, blocking, body_limit_bytes, decoded};
+use crate::scratch::{Scratch, body_limit_bytes, decoded, in_turn};
 
 /// The label that says what the profiler samples by.
 const JFR_EVENT: &str = "jfr_event";
@@ -23,14 +24,19 @@ const GROWTH: usize = 4;
 
 impl Ingest<'_> {
     /// A recording as it comes in a request.
-    pub(super) async fn jfr_request(&self, content_type: &str, body: Bytes) -> Result<Prepared, HttpError> {
+    pub(super) async fn jfr_request(
+        &self,
+        turn: &Turn,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<Prepared, HttpError> {
         if !content_type.contains("multipart/form-data") {
             if is_gzip(&body) {
                 let message = "the body is gzip: a recording that is the whole body is sent uncompressed; in a form \
                                (file part 'jfr') it may be gzip";
                 return Err(HttpError::with_status(422, message));
             }
-            return blocking(body.len(), || self.jfr(&body, None));
+            return in_turn(turn, body.len(), || self.jfr(&body, None));
         }
         let refuse = |error: &str| {
             HttpError::with_status(422, format!("failed to parse jfr /ingest multipart form: {error}"))
@@ -43,7 +49,7 @@ impl Ingest<'_> {
             return Err(refuse(message));
         };
         let labels = file("labels");
-        blocking(recording.len().saturating_mul(GROWTH), || self.jfr(&recording, labels.as_deref()))
+        in_turn(turn, recording.len().saturating_mul(GROWTH), || self.jfr(&recording, labels.as_deref()))
     }
 
     /// All profiles of a recording, or none. `labels` is a snapshot; both may be gzip.

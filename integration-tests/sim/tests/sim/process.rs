@@ -393,6 +393,7 @@ impl Shared<'_> {
             post: Arc::<SimLinks>::clone(&links),
             rng: self.random(),
             workers: self.workers(),
+            turns: hearth_common::Turns::new(2),
             pulses: Default::default(),
         };
         let options = IngesterOptions {
@@ -408,7 +409,6 @@ impl Shared<'_> {
             cut_age_max: 2 * self.world.rules.cut_age(),
             // Longer than clocks jump: lists of pushes carry times of the wall clock.
             remember_pushes: Duration::from_secs(4 * 3600),
-            threads: 2,
             cells: Cells::Named,
         };
         let bug = if let Plant::Role(bug) = self.world.plant { Some(bug) } else { None };
@@ -439,9 +439,10 @@ impl Shared<'_> {
             limits: Arc::new(Arc::new(TenantLimits::default())),
             clock: Arc::clone(&self.clock),
             workers: self.workers(),
+            turns: hearth_common::Turns::new(2),
             disk_cache: None,
             symbols: SymbolOptions::default(),
-            options: QuerierOptions { threads: 2, ..QuerierOptions::default() },
+            options: QuerierOptions::default(),
         });
         (Does::Serve(Arc::new(Front { push, querier })), Some(membership), None)
     }
