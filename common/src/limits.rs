@@ -1,5 +1,6 @@
 //! Per-tenant limits with the reference's keys, units and defaults (api-semantics §4). A limit of 0 is off unless said.
 
+pub mod ignored;
 pub mod symbolizer;
 pub mod usage;
 
@@ -98,7 +99,8 @@ pub struct TenantLimits {
     pub max_flamegraph_nodes_max: i64,
     /// Applies the two limits above to merged pprof too.
     pub max_flamegraph_nodes_on_select_merge_profile: bool,
-    /// Days and hours that published data is kept; 0 is for ever.
+    /// Days and hours that published data is kept; 0 is for ever. Pyroscope 2 calls it `retention_period`.
+    #[serde(alias = "retention_period")]
     pub compactor_blocks_retention_period: GoDuration,
     /// Periods of some profiles that are shorter than that of all.
     pub retention: Vec<RetentionRule>,
@@ -109,6 +111,7 @@ pub struct TenantLimits {
     /// The key of KMS for it; empty: the account's own for S3.
     pub s3_sse_kms_key_id: String,
     /// Names for addresses of native programs, when a query is answered.
+    #[serde(deserialize_with = "ignored::symbolizer")]
     pub symbolizer: Symbolizer,
 }
 

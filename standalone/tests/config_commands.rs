@@ -123,6 +123,16 @@ fn doubts_are_warnings_and_no_failure() {
         ("overrides_file: missing.yaml\n", None, "overrides_file: cannot read missing.yaml"),
         ("", Some("overrides: {a: {}}\n"), "overrides: multitenancy is off"),
         (
+            "limits:\n  ingestion_rate_mb: 4\n  write_path: combined\n",
+            None,
+            "h.yaml:3: warning: limits.write_path: has no meaning here and is ignored: there is one way to write",
+        ),
+        (
+            "multitenancy: true",
+            Some("overrides:\n  a:\n    async_ingest: true\n"),
+            "o.yaml:3: warning: overrides.a.async_ingest: has no meaning here and is ignored: a push is",
+        ),
+        (
             "multitenancy: true",
             Some("overrides: {a: {max_label_names_per_series: 0}}\n"),
             "overrides.a.max_label_names_per_series: 0 does not",

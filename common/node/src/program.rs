@@ -19,7 +19,7 @@ where
     F: Future<Output = Result<(), E>>,
     E: From<NodeError>,
 {
-    let Loaded { settings, warnings } = loaded;
+    let Loaded { settings, warnings, ignored } = loaded;
     let style = match settings.log.format {
         LogFormat::Text => LogStyle::Text,
         LogFormat::Json => LogStyle::Json,
@@ -29,6 +29,9 @@ where
     hearth_telemetry::log_panics();
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+    for key in ignored {
+        tracing::warn!("{} {}", key.path(), key.message());
     }
     // One thread more than compute at once: it wakes up whose turn it is while the others compute (hearth_common::Turns).
     let threads = crate::cores() + 1;

@@ -3,13 +3,14 @@
 //! A file that cannot be used changes nothing: what was read last stays, and a metric says so. Must not know: what limits mean,
 //! beyond what a process decided by them when it started.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use hearth_common::{Clock, LimitsSource, TenantId, TenantLimits};
-use hearth_settings::{Settings, TenantOverrides};
-use parking_lot::RwLock;
+use hearth_settings::{IgnoredKey, Settings, TenantOverrides};
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -18,12 +19,17 @@ use crate::error::NodeError;
 use crate::limit_metrics::LimitMetrics;
 use crate::open;
 
+/// Tenants that a warning names.
+const TENANTS_NAMED_MAX: usize = 5;
+
 /// The limits as they are now.
 #[derive(Debug)]
 pub struct Limits {
     current: RwLock<Arc<TenantOverrides>>,
     /// How old a profile may be, as the cluster was told at the start; `None`: nobody was told.
     window: Option<Duration>,
+    /// Keys that a warning has said to be ignored.
+    told: Mutex<BTreeSet<String>>,
     successful: Gauge,
     loaded_at: Gauge<f64, AtomicU64>,
     failures: Counter,
@@ -47,6 +53,7 @@ impl Limits {
         let limits = Self {
             window: told.then(|| open::ingestion_window(&overrides)),
             current: RwLock::new(Arc::new(overrides)),
+            told: Mutex::default(),
             successful: Gauge::default(),
             loaded_at: Gauge::default(),
             failures: Counter::default(),
@@ -73,9 +80,26 @@ impl Limits {
     }
 
     fn loaded(&self, clock: &dyn Clock) {
+        self.tell_ignored();
         self.figures.set(&self.current.read());
         self.successful.set(1);
         self.loaded_at.set(clock.now().as_ms() as f64 / 1000.0);
+    }
+
+    /// One warning a key, not one a tenant, and none again at later loads: the file may be written every minute.
+    fn tell_ignored(&self) {
+        let overrides = self.overrides();
+        let mut by_key: BTreeMap<&str, Vec<&IgnoredKey>> = BTreeMap::new();
+        for ignored in overrides.ignored() {
+            by_key.entry(&ignored.key).or_default().push(ignored);
+        }
+        let mut told = self.told.lock();
+        for (key, entries) in by_key {
+            if told.insert(key.to_owned()) {
+                let tenants = names(&entries);
+                tracing::warn!(key, tenants, "a key of the overrides file {}", entries[0].message());
+            }
+        }
     }
 
     /// Takes what the file says now.
@@ -123,6 +147,16 @@ impl Limits {
     }
 }
 
+/// The first tenants by name, and how many more there are.
+fn names(entries: &[&IgnoredKey]) -> String {
+    let named: Vec<&str> =
+        entries.iter().take(TENANTS_NAMED_MAX).filter_map(|entry| entry.tenant.as_deref()).collect();
+    match entries.len().saturating_sub(TENANTS_NAMED_MAX) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
 /// What the file says; why it cannot be read is said when it is to be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Seen(Option<Vec<u8>>);
@@ -152,6 +186,21 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("not in time: {what}");
+    }
+
+    #[test]
+    fn what_is_ignored_is_told_once_a_key() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let overrides_file = dir.path().join("overrides.yaml");
+        let settings = Settings { overrides_file, ..Settings::default() };
+        let entries: String = (0..7).map(|n| format!("  t{n}: {{write_path: ingester}}\n")).collect();
+        write(&settings, &format!("overrides:\n{entries}"));
+        let overrides = open::limits(&settings).expect("taken");
+        let all: Vec<&IgnoredKey> = overrides.ignored().iter().collect();
+        assert_eq!(names(&all), "t0, t1, t2, t3, t4 and 2 more");
+        assert_eq!(names(&all[..2]), "t0, t1");
+        let limits = Limits::new(overrides, false, &SystemClock::default(), &mut Registry::default());
+        assert_eq!(limits.told.lock().iter().collect::<Vec<_>>(), ["write_path"]);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::ignored::{self, IgnoredKey};
 use crate::nearest::nearest;
 use crate::{Compactor, Settings, cluster, env, file, redact, store, symbols, telemetry};
 
@@ -29,6 +30,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// For the log: variables that look mistyped.
     pub warnings: Vec<String>,
+    /// Keys of the file that are ignored.
+    pub ignored: Vec<IgnoredKey>,
 }
 
 impl Layers {
@@ -48,8 +51,18 @@ impl Layers {
             settings = assign(&mut tree, &origin, &key, &value)?;
         }
         check(&settings)?;
-        Ok(Loaded { settings, warnings })
+        let ignored = match &self.file {
+            Some(path) => ignored_in(path)?,
+            None => Vec::new(),
+        };
+        Ok(Loaded { settings, warnings, ignored })
     }
+}
+
+fn ignored_in(path: &Path) -> Result<Vec<IgnoredKey>, Error> {
+    let tree: Value = file::read(path)?;
+    let limits = tree.get("limits").and_then(Value::as_object);
+    Ok(ignored::keys_in(None, limits.into_iter().flatten()))
 }
 
 impl Settings {

@@ -31,6 +31,7 @@ pub struct Settings {
     /// How often that file is looked at while the process runs; 0: never.
     pub overrides_reload: GoDuration,
     /// Limits of every tenant that `overrides_file` does not name.
+    #[serde(deserialize_with = "hearth_common::limits::ignored::limits")]
     pub limits: TenantLimits,
     /// The write-ahead log.
     pub wal: Wal,

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use hearth_common::limits::ignored::{own_key, why};
 use hearth_common::{LimitsSource, TenantId, TenantLimits};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::Error;
 use crate::file;
+use crate::ignored::{self, IgnoredKey};
 use crate::layers::subtract;
 use crate::nearest::nearest;
 
@@ -18,6 +20,7 @@ use crate::nearest::nearest;
 pub struct TenantOverrides {
     default: Arc<TenantLimits>,
     tenants: BTreeMap<String, Arc<TenantLimits>>,
+    ignored: Vec<IgnoredKey>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -29,7 +32,7 @@ struct Document {
 impl TenantOverrides {
     /// The same limits for all.
     pub fn none(default: TenantLimits) -> Self {
-        Self { default: Arc::new(default), tenants: BTreeMap::new() }
+        Self { default: Arc::new(default), tenants: BTreeMap::new(), ignored: Vec::new() }
     }
 
     /// The limits of tenants that are not named.
@@ -40,6 +43,11 @@ impl TenantOverrides {
     /// The tenants that are named, and their limits.
     pub fn named(&self) -> impl Iterator<Item = (&str, &TenantLimits)> {
         self.tenants.iter().map(|(tenant, limits)| (tenant.as_str(), &**limits))
+    }
+
+    /// Keys of the file that are ignored.
+    pub fn ignored(&self) -> &[IgnoredKey] {
+        &self.ignored
     }
 
     /// All limits that are in force for somebody.
@@ -71,13 +79,23 @@ impl TenantOverrides {
 
     fn merge(path: &Path, document: Document, default: TenantLimits) -> Result<Self, Error> {
         let base = serde_json::to_value(&default).expect("limits have string keys and finite numbers only");
-        let mut tenants = BTreeMap::new();
+        let (mut tenants, mut ignored) = (BTreeMap::new(), Vec::new());
         for (tenant, entry) in document.overrides {
+            ignored.extend(ignored::keys_in(Some(&tenant), &entry));
             let mut tree = base.clone();
-            for (key, value) in entry {
+            for (key, value) in &entry {
                 let known = tree.as_object_mut().expect("limits are a map");
-                if !known.contains_key(&key) {
-                    let suggestion = nearest(&key, known.keys().map(String::as_str)).map(str::to_owned);
+                if why(key).is_some() {
+                    continue;
+                }
+                let own = own_key(key);
+                if own != key && entry.contains_key(own) {
+                    let message =
+                        format!("overrides.{tenant}: {key} is another name of {own}; leave one out");
+                    return Err(Error::File { path: path.to_owned(), line: 0, message });
+                }
+                if !known.contains_key(own) {
+                    let suggestion = nearest(key, known.keys().map(String::as_str)).map(str::to_owned);
                     let key = format!("overrides.{tenant}.{key}");
                     return Err(Error::UnknownSetting {
                         origin: path.display().to_string(),
@@ -85,7 +103,7 @@ impl TenantOverrides {
                         suggestion,
                     });
                 }
-                known.insert(key, value);
+                known.insert(own.to_owned(), value.clone());
             }
             let limits: TenantLimits = serde_json::from_value(tree).map_err(|error| Error::File {
                 path: path.to_owned(),
@@ -94,7 +112,7 @@ impl TenantOverrides {
             })?;
             tenants.insert(tenant, Arc::new(limits));
         }
-        Ok(Self { default: Arc::new(default), tenants })
+        Ok(Self { default: Arc::new(default), tenants, ignored })
     }
 }
 
@@ -137,5 +155,34 @@ mod tests {
         std::fs::write(&path, "overrides:\n  a: {max_query_length: x}\n").expect("written");
         let error = TenantOverrides::read(&path, default).expect_err("a wrong value").to_string();
         assert!(error.contains("overrides.a: 'x' is not a duration"), "{error}");
+    }
+
+    #[test]
+    fn keys_without_meaning_here_are_ignored_and_told() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("overrides.yaml");
+        let read = |text: &str| {
+            std::fs::write(&path, text).expect("written");
+            TenantOverrides::read(&path, TenantLimits::default())
+        };
+        let overrides = read(
+            "overrides:\n  a:\n    write_path: segment-writer\n    async_ingest: true\n    retention_period: 3d\n    symbolizer: {symbol_ref_trees_enabled: true}\n  b: {adaptive_placement_tenant_shards: 3}\n",
+        )
+        .expect("taken");
+        let told: Vec<String> = overrides.ignored().iter().map(IgnoredKey::path).collect();
+        let want = [
+            "overrides.a.async_ingest",
+            "overrides.a.symbolizer.symbol_ref_trees_enabled",
+            "overrides.a.write_path",
+            "overrides.b.adaptive_placement_tenant_shards",
+        ];
+        assert_eq!(told, want);
+        let a = overrides.limits(&TenantId::parse("a").expect("valid"));
+        assert_eq!(a.compactor_blocks_retention_period.to_string(), "3d");
+        let error = read("overrides: {a: {write_paths: x}}\n").expect_err("a typo").to_string();
+        assert!(error.contains("overrides.a.write_paths"), "{error}");
+        let twice = "overrides: {a: {retention_period: 3d, compactor_blocks_retention_period: 4d}}\n";
+        let error = read(twice).expect_err("twice").to_string();
+        assert!(error.contains("another name of compactor_blocks_retention_period"), "{error}");
     }
 }

@@ -56,6 +56,25 @@ fn a_wrong_key_is_named_with_its_line_and_the_nearest_valid_key() {
 }
 
 #[test]
+fn limits_of_pyroscope_without_meaning_here_are_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hearth.yaml");
+    let text = "limits:\n  write_path: {any: [thing]}\n  ingestion_rate_mb: 9\n  symbolizer:\n    symbol_ref_trees_enabled: true\n";
+    std::fs::write(&file, text).unwrap();
+    let loaded = Layers { file: Some(file), ..Layers::default() }.load().unwrap();
+    assert_eq!(loaded.settings.limits.ingestion_rate_mb, 9.0);
+    let ignored: Vec<String> =
+        loaded.ignored.iter().map(|key| format!("{} {}", key.path(), key.message())).collect();
+    let want = [
+        "limits.symbolizer.symbol_ref_trees_enabled has no meaning here and is ignored: names are looked up once all is merged",
+        "limits.write_path has no meaning here and is ignored: there is one way to write",
+    ];
+    assert_eq!(ignored, want);
+    let error = yaml("limits:\n  write_path: x\n  async_ingests: true\n").unwrap_err();
+    assert!(error.starts_with("h.yaml:3: unknown key 'async_ingests'"), "{error}");
+}
+
+#[test]
 fn a_wrong_value_is_named_with_its_line() {
     for (text, line, part) in [
         ("limits:\n  max_query_length: forever\n", 2, "'forever' is not a duration"),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use hearth_common::{TenantId, TenantLimits, TimestampNs};
-use hearth_settings::{Error, Layers, Settings, TenantOverrides};
+use hearth_settings::{Error, IgnoredKey, Layers, Loaded, Settings, TenantOverrides};
 
 use super::CheckArgs;
 use super::doubts;
@@ -33,12 +33,13 @@ pub(super) fn run(args: &CheckArgs) -> Result<()> {
 
 fn findings(file: &Path, overrides: Option<&Path>) -> Vec<Finding> {
     let layers = Layers { file: Some(file.to_owned()), ..Layers::default() };
-    let settings = match layers.load() {
-        Ok(loaded) => loaded.settings,
+    let Loaded { settings, ignored, .. } = match layers.load() {
+        Ok(loaded) => loaded,
         Err(error) => return vec![of_error(file, &error)],
     };
     let place = Place::read(file);
     let mut found = Vec::new();
+    of_ignored(&place, &ignored, &mut found);
     store(&place, &settings, &mut found);
     of_limits(&place, "limits", &settings.limits, &mut found);
     doubts::of_settings(&place, &settings, &mut found);
@@ -145,7 +146,12 @@ fn of_limits(place: &Place, of: &str, limits: &TenantLimits, found: &mut Vec<Fin
     }
 }
 
+fn of_ignored(place: &Place, ignored: &[IgnoredKey], found: &mut Vec<Finding>) {
+    found.extend(ignored.iter().map(|key| place.finding(Level::Warning, &key.path(), key.message())));
+}
+
 fn of_tenants(place: &Place, settings: &Settings, limits: &TenantOverrides, found: &mut Vec<Finding>) {
+    of_ignored(place, limits.ignored(), found);
     let mut from_all = Vec::new();
     of_limits(place, "limits", limits.default_limits(), &mut from_all);
     for (tenant, limits) in limits.named() {

@@ -152,7 +152,7 @@ fn disk(migration: &mut Migration, leaves: &[Leaf]) {
 
 fn overrides_file(migration: &mut Migration, leaves: &[Leaf], migrated: bool) {
     let Some(file) = get(leaves, "runtime_config.file").filter(|_| !migrated) else { return };
-    let note = "the file as it is: carry it over with --overrides, for it may have keys that Hearth refuses";
+    let note = "the file as it is; given as --overrides, the report says what becomes of its keys";
     put(migration, "overrides_file", &file.value, &file.origin(), note);
 }
 

@@ -1,33 +1,32 @@
 //! Limits: the same keys, for all tenants and in the overrides.
 
 use hearth_common::TenantLimits;
+use hearth_common::limits::ignored::{Why, own_key, why};
 use serde_json::{Map, Value};
 
 use super::output::Setting;
 use super::report::Report;
-use super::rules::{Act, limit_rule};
 use super::{shown, tree};
+
+const RETENTION: &str = "Pyroscope 2 keeps 31d if nothing is said, Hearth for ever";
 
 /// One limit: its key and value here, if it can be had. `of` is the tenant's place in the overrides.
 pub(super) fn limit(key: &str, value: &Value, of: &str, report: &mut Report) -> Option<(String, Value)> {
     let old = if of.is_empty() { format!("limits.{key}") } else { format!("{of}.{key}") };
     let known = serde_json::to_value(TenantLimits::default()).unwrap_or_default();
-    let (new, note) = match (known.get(key), limit_rule(key)) {
-        (Some(_), _) => (key, ""),
-        (None, Some((_, Act::To(new, note)))) => (new, note),
-        (None, Some((_, Act::NotNeeded(why)))) => {
-            report.not_needed(&old, why);
+    match why(key) {
+        Some(why) => {
+            ignored(&old, why, report);
             return None;
         }
-        (None, Some((_, Act::Cannot(instead)))) => {
-            report.cannot(&old, instead);
-            return None;
-        }
-        (None, _) => {
+        None if known.get(own_key(key)).is_none() => {
             report.unknown(&old);
             return None;
         }
-    };
+        None => {}
+    }
+    let new = own_key(key);
+    let note = if new == "compactor_blocks_retention_period" && new != key { RETENTION } else { "" };
     if tree::has_variable(value) {
         let place = if of.is_empty() {
             format!(
@@ -40,7 +39,7 @@ pub(super) fn limit(key: &str, value: &Value, of: &str, report: &mut Report) -> 
         report.by_hand(format!("{old} is {}: {place}", shown(key, value)));
         return None;
     }
-    let value = without_unknown(&known[new], value, &old, report);
+    let value = without_unknown(&known[new], value, (key, &old), report);
     let tried = Value::Object(Map::from_iter([(new.to_owned(), value.clone())]));
     let limits = match serde_json::from_value::<TenantLimits>(tried) {
         Ok(limits) => limits,
@@ -58,17 +57,26 @@ pub(super) fn limit(key: &str, value: &Value, of: &str, report: &mut Report) -> 
     Some((new.to_owned(), value))
 }
 
-/// A map of known keys without those that are not.
-fn without_unknown(known: &Value, value: &Value, old: &str, report: &mut Report) -> Value {
+fn ignored(old: &str, why: Why, report: &mut Report) {
+    match why {
+        Why::NotNeeded(why) => report.not_needed(old, why),
+        Why::Lacking(instead) => report.cannot(old, instead),
+    }
+}
+
+/// A map of known keys without those that are not. It stands under `key`, and under `old` in the file.
+fn without_unknown(known: &Value, value: &Value, (key, old): (&str, &str), report: &mut Report) -> Value {
     let (Some(known), Value::Object(map)) = (known.as_object().filter(|known| !known.is_empty()), value)
     else {
         return value.clone();
     };
     let mut kept = map.clone();
-    kept.retain(|key, _| {
-        let is_known = known.contains_key(key);
-        if !is_known {
-            report.unknown(&format!("{old}.{key}"));
+    kept.retain(|inner, _| {
+        let is_known = known.contains_key(inner);
+        match why(&format!("{key}.{inner}")) {
+            Some(why) => ignored(&format!("{old}.{inner}"), why, report),
+            None if !is_known => report.unknown(&format!("{old}.{inner}")),
+            None => {}
         }
         is_known
     });

@@ -203,46 +203,10 @@ pub(super) const RULES: &[(&str, Act)] = &[
 const REPLICAS: &str =
     "Pyroscope's default is 1, Hearth's 3; `hearth` on one machine keeps one copy whatever it says";
 
-/// Limits that Hearth does not have. One that it has is taken over whatever stands here.
-pub(super) const LIMITS: &[(&str, Act)] = &[
-    (
-        "adaptive_placement",
-        NotNeeded("a service is spread over cells by itself: cluster.shard_bytes_per_second"),
-    ),
-    ("async_ingest", Cannot("a push is acknowledged when it is on disk, never before")),
-    ("compactor", NotNeeded(MERGES)),
-    ("distributor_aggregation", Cannot("profiles are stored as they came; nothing is added up before")),
-    ("enable_query_backend", NotNeeded("there is one way to read")),
-    ("max_async_query_concurrency", Cannot("queries are answered while the client waits")),
-    ("max_recording_rules", Cannot("metrics are not made of profiles by recording rules here")),
-    ("query_sanitize_on_merge", NotNeeded("merged profiles are always whole")),
-    ("query_tree_enabled", NotNeeded("there is one way to read")),
-    ("recording_rules", Cannot("metrics are not made of profiles by recording rules here")),
-    (
-        "retention_period",
-        To("compactor_blocks_retention_period", "Pyroscope 2 keeps 31d if nothing is said, Hearth for ever"),
-    ),
-    ("s3_sse_kms_encryption_context", Cannot("there is no encryption context: use a key that needs none")),
-    ("segment_writer", NotNeeded(V2_PART)),
-    ("split_queries_by_interval", NotNeeded("queries are split by blocks")),
-    ("store_gateway_tenant_shard_size", NotNeeded("blocks are shared among all queriers")),
-    ("write_path", NotNeeded("there is one way to write")),
-];
-
 /// The row for a key, if any: the longest that it is or lies below.
 pub(super) fn rule(key: &str) -> Option<(&'static str, Act)> {
-    longest(RULES, key, '.')
-}
-
-/// The row for a limit that Hearth does not have. Limits lie side by side: a row is also the first words of a key.
-pub(super) fn limit_rule(key: &str) -> Option<(&'static str, Act)> {
-    longest(LIMITS, key, '_')
-}
-
-fn longest(rules: &'static [(&'static str, Act)], key: &str, separator: char) -> Option<(&'static str, Act)> {
-    let fits =
-        |row: &str| key.strip_prefix(row).is_some_and(|rest| rest.is_empty() || rest.starts_with(separator));
-    rules.iter().filter(|(row, _)| fits(row)).max_by_key(|(row, _)| row.len()).copied()
+    let fits = |row: &str| key.strip_prefix(row).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    RULES.iter().filter(|(row, _)| fits(row)).max_by_key(|(row, _)| row.len()).copied()
 }
 
 /// Flags whose key in a file is not their own name with dots and underscores.
@@ -267,15 +231,10 @@ mod tests {
     #[test]
     fn rows_are_sorted_and_lead_to_keys_that_there_are() {
         let defaults = serde_json::to_value(hearth_settings::Settings::default()).expect("a tree");
-        for rules in [RULES, LIMITS] {
-            assert!(rules.windows(2).all(|pair| pair[0].0 < pair[1].0), "{rules:?}");
-        }
+        assert!(RULES.windows(2).all(|pair| pair[0].0 < pair[1].0), "{RULES:?}");
         let under = |key: &str| defaults.pointer(&format!("/{}", key.replace('.', "/"))).is_some();
         for (old, act) in RULES {
             assert!(!matches!(act, To(new, _) if !under(new)), "{old}");
-        }
-        for (old, act) in LIMITS {
-            assert!(!matches!(act, To(new, _) if !under(&format!("limits.{new}"))), "{old}");
         }
     }
 
@@ -285,6 +244,5 @@ mod tests {
         assert_eq!(row("memberlist.join_members"), Some("memberlist.join_members"));
         assert_eq!(row("memberlist.tls.enabled"), Some("memberlist"));
         assert_eq!(row("memberlists"), None);
-        assert_eq!(limit_rule("compactor_split_groups").map(|(row, _)| row), Some("compactor"));
     }
 }
