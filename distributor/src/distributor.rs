@@ -21,7 +21,7 @@ use crate::labels;
 use crate::metrics::Metrics;
 use crate::otlp;
 use crate::pipeline::{Done, Part, TenantRules, Work};
-use crate::ratelimit::Rate;
+use crate::ratelimit::{Rate, without_gzip};
 use crate::records::PartId;
 use crate::reject::{Reason, Rejected};
 use crate::rid::{self, Occurrences, Origin};
@@ -311,8 +311,7 @@ impl Distributor {
         let origin = Origin::Push;
         request.isolated(profile.len(), |request, scratch| {
             let Scratch { inflater, raw, pprof: kept, work } = scratch;
-            let now = self.clock.monotonic();
-            request.state.bucket.lock().check(profile.len(), request.rate, now)?;
+            self.check_rate(request, without_gzip(profile.len()))?;
             let raw = decoded(inflater, profile, &request.limits, raw)?;
             request.decoded(raw.len());
             let started = self.clock.monotonic();
@@ -336,6 +335,12 @@ impl Distributor {
             outcome
         });
         request.prepared.bytes.last().copied().unwrap_or(0)
+    }
+
+    /// Refuses a part of which no fewer bytes than these will be counted, if they alone go over the tenant's rate: before
+    /// anything is inflated or converted.
+    pub(crate) fn check_rate(&self, request: &Request<'_>, least_bytes: usize) -> Result<(), Rejected> {
+        request.state.bucket.lock().check(least_bytes, request.rate, self.clock.monotonic())
     }
 
     /// A parsed profile through the limits and the pipeline.

@@ -196,6 +196,13 @@ impl<'o, 'r: 'o> Export<'o, 'r> {
         let mut filled = otlp::Filled::default();
         self.request.isolated(0, |request, scratch| {
             let Scratch { pprof: kept, work, .. } = scratch;
+            // How large the export was as sent says nothing: a part of its tables may be all that its profiles use.
+            let least =
+                converter.least_bytes(siblings, part).map_err(|what| otlp::refused(otlp, siblings, what))?;
+            if least <= bytes_max {
+                request.decoded(least);
+                distributor.check_rate(request, least)?;
+            }
             let mut pprof: Pprof<'_> = std::mem::take(kept).recycle();
             filled = converter
                 .fill(siblings, part, &mut pprof)

@@ -50,14 +50,14 @@ impl TokenBucket {
         Ok(())
     }
 
-    /// Refuses bytes that [`Self::take`] would refuse once they are inflated, before anybody inflates them.
-    pub fn check(&mut self, compressed: usize, rate: Rate, now: Duration) -> Result<(), Rejected> {
+    /// Refuses bytes that [`Self::take`] would refuse, and takes none.
+    pub fn check(&mut self, bytes: usize, rate: Rate, now: Duration) -> Result<(), Rejected> {
         if rate.limit_mb <= 0.0 {
             return Ok(());
         }
         self.fill(rate, now);
-        match compressed.saturating_sub(GZIP_BYTES_MAX) as f64 > self.tokens {
-            true => Err(refused(compressed, rate)),
+        match bytes as f64 > self.tokens {
+            true => Err(refused(bytes, rate)),
             false => Ok(()),
         }
     }
@@ -68,6 +68,11 @@ impl TokenBucket {
         self.tokens = (self.tokens + elapsed.as_secs_f64() * share).min(rate.burst_mb * MIB);
         self.at = Some(self.at.map_or(now, |at| at.max(now)));
     }
+}
+
+/// Bytes that a profile has at least when it is inflated, by its size as sent.
+pub(crate) fn without_gzip(sent_bytes: usize) -> usize {
+    sent_bytes.saturating_sub(GZIP_BYTES_MAX)
 }
 
 fn refused(bytes: usize, rate: Rate) -> Rejected {
@@ -125,7 +130,8 @@ mod tests {
         let shared = Rate { replicas: 4, ..rate(4.0, 2.0) };
         assert_eq!(bucket.take(2 << 20, shared, at(0)), Ok(()));
         assert_eq!(bucket.check(1 << 20, shared, at(1000)), Ok(()));
-        assert!(bucket.check((1 << 20) + 101, shared, at(1000)).is_err());
+        assert!(bucket.check(without_gzip((1 << 20) + 101), shared, at(1000)).is_err());
+        assert_eq!(bucket.check(without_gzip((1 << 20) + 100), shared, at(1000)), Ok(()));
         assert_eq!(bucket.take(1 << 20, shared, at(1000)), Ok(()), "a check takes nothing");
         assert!(bucket.take(1, shared, at(1000)).is_err());
     }

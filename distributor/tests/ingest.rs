@@ -139,6 +139,33 @@ fn what_is_wrong_and_with_which_status() {
     assert_eq!(response.status().as_u16(), 401);
 }
 
+#[test]
+fn a_pprof_beyond_the_rate_is_refused_before_it_is_inflated() {
+    let kib = 1.0 / 1024.0;
+    let limits =
+        TenantLimits { ingestion_rate_mb: kib, ingestion_burst_size_mb: kib, ..TenantLimits::default() };
+    let port = Port::start(limits);
+    // Gzip that nobody could inflate.
+    let broken = |bytes: usize| [&b"\x1f\x8b\x08\x00"[..], &vec![0xff; bytes]].concat();
+    let (status, text) = port.post("/ingest?name=a&format=pprof", "", &broken(2000));
+    assert_eq!(status, 429, "{text}");
+    assert!(text.contains("push rate limit (1.0 KiB) exceeded while adding "), "{text}");
+    let body = [part("profile", &broken(2000)), b"--x--\r\n".to_vec()].concat();
+    let (status, text) = port.post("/ingest?name=a", "multipart/form-data; boundary=x", &body);
+    assert_eq!(status, 429, "{text}");
+    let (status, text) = port.post("/ingest?name=a&format=pprof", "", &broken(100));
+    assert_eq!(status, 422, "{text}");
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &port.registry).expect("memory");
+    for line in [
+        r#"pyroscope_discarded_samples_total{reason="rate_limited",tenant="t"} 2"#,
+        r#"pyroscope_discarded_bytes_total{reason="rate_limited",tenant="t"} 4008"#,
+        r#"pyroscope_discarded_samples_total{reason="malformed_profile",tenant="t"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
 /// A node of a tree or a trie; names are short.
 fn node(name: &str, value: u8, children: u8) -> Vec<u8> {
     [&[name.len() as u8], name.as_bytes(), &[value, children]].concat()

@@ -36,6 +36,7 @@ struct Answer {
 struct Port {
     url: String,
     target: Arc<Target>,
+    registry: prometheus_client::registry::Registry,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -54,6 +55,8 @@ impl Port {
             replicas: Arc::new(|| 1),
             parsing: hearth_common::Turns::new(2),
         }));
+        let mut registry = prometheus_client::registry::Registry::default();
+        distributor.register_metrics(&mut registry);
         let options = ServerOptions {
             listen: "127.0.0.1:0".parse().expect("an address"),
             tenancy: Tenancy::Multi,
@@ -64,7 +67,7 @@ impl Port {
         let server = runtime.block_on(bind(options, distributor.routes())).expect("a port");
         let url = format!("http://{}", server.local_addr().expect("bound"));
         runtime.spawn(server.run(std::future::pending()));
-        Self { url, target, _runtime: runtime }
+        Self { url, target, registry, _runtime: runtime }
     }
 
     /// Status, content type and body of a POST with these headers.
@@ -251,4 +254,32 @@ fn limits_may_pass_and_are_said_so() {
     let (status, said) = Port::start(tight, None).refused(&bytes);
     assert_eq!((status, said.code), (400, 3), "{said:?}");
     assert!(said.message.contains("size limit of 100 B"), "{said:?}");
+}
+
+#[test]
+fn an_export_beyond_the_rate_is_refused_before_it_is_converted() {
+    let kib = 1.0 / 1024.0;
+    let limits =
+        TenantLimits { ingestion_rate_mb: kib, ingestion_burst_size_mb: kib, ..TenantLimits::default() };
+    let port = Port::start(limits, None);
+    let counted = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &port.registry).expect("memory");
+        let converted = text.contains("pyroscope_distributor_received_samples_count{");
+        let of = |name: &str| {
+            let name = format!("pyroscope_discarded_{name}_total{{reason=\"rate_limited\",tenant=\"t\"}} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&name));
+            line.map(|count| count.parse::<u64>().expect("a number"))
+        };
+        (converted, of("samples"), of("bytes"))
+    };
+    let large =
+        (0..200).fold(cpu("main"), |profile, at| profile.sample(Sample::new(&format!("f{at}"), &[3])));
+    let (status, said) = port.refused(&export(vec![large]).encode(Release::V1_10));
+    assert_eq!((status, said.code), (429, 8), "{said:?}");
+    assert!(said.message.contains("push rate limit (1.0 KiB) exceeded while adding "), "{said:?}");
+    // 201 samples of one value.
+    assert_eq!(counted(), (false, Some(1), Some(201 * 11)));
+    assert_eq!(port.export(&export(vec![cpu("main")]).encode(Release::V1_10)), None);
+    assert_eq!(counted(), (true, Some(1), Some(201 * 11)));
 }

@@ -21,6 +21,7 @@ use crate::distributor::{DistributeError, Prepared, Sent};
 use crate::ingest::SeriesLabels;
 use crate::ingest::params::{Format, Params};
 use crate::ingest::pprof::{Quirks, TypeConfigs, mend_time, name};
+use crate::ratelimit::without_gzip;
 use crate::reject::Rejected;
 use crate::rid::Origin;
 use crate::scratch::{Scratch, decoded, in_turn};
@@ -147,6 +148,7 @@ impl Ingest<'_> {
         let from = self.params.times(clock.now()).0;
         request.isolated(profile.len(), |request, scratch| {
             let Scratch { inflater, raw, pprof: kept, work } = scratch;
+            self.distributor.check_rate(request, without_gzip(profile.len()))?;
             let raw = decoded(inflater, profile, &request.limits, raw)?;
             request.decoded(raw.len());
             let started = clock.monotonic();

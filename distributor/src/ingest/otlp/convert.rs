@@ -13,6 +13,11 @@ const DEPTH_MAX: usize = 1 << 16;
 /// Duration of a profile that says none.
 const DURATION_DEFAULT_NS: i64 = 10_000_000_000;
 
+/// About what a sample takes in protobuf beside its stack and its values …
+const SAMPLE_BYTES: usize = 8;
+/// … and each of its values.
+const VALUE_BYTES: usize = 3;
+
 /// What became of the samples of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Filled {
@@ -103,6 +108,23 @@ impl<'o> Converter<'o> {
         Types::new(self.otlp, siblings).map(|types| types.name)
     }
 
+    /// Bytes that [`Self::fill`] will say at least, without a look at stacks and symbols.
+    pub(crate) fn least_bytes(&self, siblings: Siblings, part: &Part<'o>) -> Result<usize, String> {
+        let otlp = self.otlp;
+        let profile = &otlp.profiles[siblings.first as usize];
+        let columns = Types::new(otlp, siblings)?.columns.len();
+        let all = &otlp.samples[profile.samples.range()];
+        let counts = |sample: &Sample| match columns {
+            several if several > 1 && siblings.count == 1 => sample.values.count as usize == several,
+            _ => sample.values.count > 0 || sample.timestamps > 0,
+        };
+        let usable = match &part.samples {
+            Some(places) => places.iter().filter(|at| counts(&all[**at as usize])).count(),
+            None => all.iter().filter(|sample| counts(sample)).count(),
+        };
+        Ok(usable * (SAMPLE_BYTES + VALUE_BYTES * columns))
+    }
+
     /// Fills an empty pprof with a part of siblings. Samples share the entries of equal stacks.
     pub(crate) fn fill<'p>(
         &mut self,
@@ -191,7 +213,7 @@ impl<'o> Converter<'o> {
             first_label: first_label as u32,
             label_count: (pprof.labels.len() - first_label) as u32,
         });
-        filled.bytes += 8 + 2 * stack.count as usize;
+        filled.bytes += SAMPLE_BYTES + 2 * stack.count as usize;
         Ok(())
     }
 
@@ -407,7 +429,7 @@ pub(super) fn push<'p>(pprof: &mut Pprof<'p>, text: &'p [u8]) -> i64 {
 /// About what everything but stacks would take in protobuf.
 fn rest_bytes(pprof: &Pprof<'_>) -> usize {
     pprof.strings.iter().map(|text| text.len() + 2).sum::<usize>()
-        + 3 * pprof.values.len()
+        + VALUE_BYTES * pprof.values.len()
         + 6 * pprof.labels.len()
         + 10 * pprof.locations.len()
         + 6 * pprof.lines.len()
