@@ -20,5 +20,5 @@ pub use ids::{
 pub use limits::{LimitsSource, TenantLimits};
 pub use pulse::Pulse;
 pub use range_read::RangeRead;
-pub use turns::{GiveWay, Turn, Turns};
+pub use turns::{GiveWay, Turn, TurnWatch, Turns};
 pub use work::Workers;

@@ -3,15 +3,17 @@
 //!
 //! Who is served next is the tenant that holds the fewest turns; of those that hold as many, the one that was served longest ago.
 //! Of one tenant, who came first. Tenants that took much more than their share of late have a row of turns of their own, behind
-//! the others', whose work runs where it gives way ([`GiveWay`]): work that has begun is not interrupted by a turn that ends,
-//! so that otherwise even a small request would wait for the end of a large one. Knows no runtime: whoever waits is woken by a
-//! channel; and no clock: time is counted in turns.
+//! the others', whose work runs where it gives way ([`GiveWay`]): a turn is not interrupted, so that otherwise even a small
+//! request would wait for the end of a large one. Knows no runtime: whoever waits is woken by a channel. Who is next depends on
+//! no clock: time is counted in turns; one is read only for whoever wants to know how long was waited.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::channel::oneshot;
 
+use crate::clock::Clock;
 use crate::ids::TenantId;
 
 /// What tenants took counts half after so many turns, a quarter after twice as many.
@@ -23,8 +25,36 @@ const SHARES_MAX: f64 = 1.5;
 pub type GiveWay = Arc<dyn Fn(&mut (dyn FnMut() + Send)) + Send + Sync>;
 
 /// A number of turns at once.
-#[derive(Clone)]
-pub struct Turns(Arc<Shared>);
+#[derive(Debug, Clone)]
+pub struct Turns {
+    shared: Arc<Shared>,
+    watch: Option<Watch>,
+}
+
+/// Is told who waits for a turn.
+pub trait TurnWatch: Send + Sync + std::fmt::Debug {
+    /// One more waits.
+    fn waits(&self);
+    /// One waits no more: it has its turn, or gave up.
+    fn ends(&self);
+    /// A turn was given after so long (zero when it was free), in the row behind or not.
+    fn given(&self, after: Duration, is_behind: bool);
+}
+
+#[derive(Debug, Clone)]
+struct Watch {
+    clock: Arc<dyn Clock>,
+    told: Arc<dyn TurnWatch>,
+}
+
+/// Somebody who waits, until this is dropped.
+struct Waits<'a>(&'a dyn TurnWatch);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.ends();
+    }
+}
 
 struct Shared {
     state: Mutex<State>,
@@ -89,13 +119,13 @@ enum Row {
 /// A turn; given back when it is dropped.
 pub struct Turn {
     /// `None`: it never reached anybody.
-    of: Option<(Turns, TenantId)>,
+    of: Option<(Arc<Shared>, TenantId)>,
     row: Row,
 }
 
-impl std::fmt::Debug for Turns {
+impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Turns").field(&*self.lock()).finish()
+        f.debug_tuple("Shared").field(&*self.lock()).finish()
     }
 }
 
@@ -119,11 +149,28 @@ impl Turns {
     }
 
     fn made(state: State, give_way: Option<GiveWay>) -> Self {
-        Self(Arc::new(Shared { state: Mutex::new(state), give_way }))
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), give_way }), watch: None }
+    }
+
+    /// The same turns, and `told` hears of those who wait.
+    #[must_use]
+    pub fn watched(&self, clock: Arc<dyn Clock>, told: Arc<dyn TurnWatch>) -> Self {
+        Self { watch: Some(Watch { clock, told }), ..self.clone() }
     }
 
     /// Waits for a turn. Whoever stops waiting loses nothing for others.
     pub async fn take(&self, tenant: &TenantId) -> Turn {
+        let Some(Watch { clock, told }) = &self.watch else { return self.queued(tenant).await };
+        let since = clock.monotonic();
+        let waits = Waits(&**told);
+        told.waits();
+        let turn = self.queued(tenant).await;
+        drop(waits);
+        told.given(clock.monotonic().saturating_sub(since), turn.row == Row::Behind);
+        turn
+    }
+
+    async fn queued(&self, tenant: &TenantId) -> Turn {
         loop {
             if let Ok(turn) = self.wait(tenant).await {
                 return turn;
@@ -133,23 +180,25 @@ impl Turns {
 
     fn wait(&self, tenant: &TenantId) -> oneshot::Receiver<Turn> {
         let (send, wait) = oneshot::channel();
-        let mut state = self.lock();
+        let mut state = self.shared.lock();
         state.tenants.entry(tenant.clone()).or_default().waiting.push_back(send);
-        self.serve(&mut state);
+        self.shared.serve(&mut state);
         wait
     }
+}
 
+impl Shared {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // No code panics while it holds the lock.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives free turns to those who wait.
-    fn serve(&self, state: &mut State) {
+    fn serve(self: &Arc<Self>, state: &mut State) {
         while let Some((tenant, row, send)) = state.next() {
             state.give(&tenant, row);
             // Whoever does not wait any more leaves the turn to the next.
-            if let Err(mut unheard) = send.send(Turn { of: Some((self.clone(), tenant)), row })
+            if let Err(mut unheard) = send.send(Turn { of: Some((Arc::clone(self), tenant)), row })
                 && let Some((_, tenant)) = unheard.of.take()
             {
                 state.take_back(&tenant, row);
@@ -215,7 +264,7 @@ impl Turn {
 
     fn give_way(&self) -> Option<&GiveWay> {
         let (turns, _) = self.of.as_ref().filter(|_| self.row == Row::Behind)?;
-        turns.0.give_way.as_ref()
+        turns.give_way.as_ref()
     }
 }
 
@@ -233,6 +282,7 @@ impl Drop for Turn {
 mod tests {
     use std::cell::RefCell;
     use std::pin::Pin;
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
     use std::task::{Context, Poll};
 
     use futures::task::noop_waker;
@@ -278,7 +328,7 @@ mod tests {
             drop(first);
             look();
         }
-        let state = turns.lock();
+        let state = turns.shared.lock();
         assert_eq!((state.free, state.tenants.len()), ([at_once, 0], 0));
         drop(state);
         order.into_inner()
@@ -299,6 +349,61 @@ mod tests {
         assert_eq!(served(1, &[]), "");
     }
 
+    #[derive(Debug, Default)]
+    struct Hand(AtomicU64);
+
+    impl Clock for Hand {
+        fn now(&self) -> crate::TimestampNs {
+            crate::TimestampNs(0)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_secs(self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    #[derive(Debug, Default)]
+    struct Told {
+        waiting: AtomicI64,
+        given: Mutex<Vec<u64>>,
+    }
+
+    impl TurnWatch for Told {
+        fn waits(&self) {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn ends(&self) {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+
+        fn given(&self, after: Duration, _is_behind: bool) {
+            self.given.lock().expect("not poisoned").push(after.as_secs());
+        }
+    }
+
+    #[test]
+    fn who_waits_and_for_how_long_is_told() {
+        let (hand, told) = (Arc::new(Hand::default()), Arc::new(Told::default()));
+        let turns = Turns::new(1).watched(Arc::<Hand>::clone(&hand), Arc::<Told>::clone(&told));
+        let waiting = || told.waiting.load(Ordering::SeqCst);
+        let (a, b) = (tenant("a"), tenant("b"));
+        let mut first: Waiting<'_> = Box::pin(turns.take(&a));
+        let held = poll(&mut first).expect("free");
+        assert_eq!(waiting(), 0);
+        let mut second: Waiting<'_> = Box::pin(turns.take(&b));
+        let mut third: Waiting<'_> = Box::pin(turns.take(&b));
+        assert!(poll(&mut second).is_none() && poll(&mut third).is_none());
+        assert_eq!(waiting(), 2);
+        drop(third);
+        assert_eq!(waiting(), 1, "it gave up");
+        hand.0.store(7, Ordering::SeqCst);
+        drop(held);
+        let turn = poll(&mut second).expect("free again");
+        assert_eq!((waiting(), &*told.given.lock().expect("not poisoned")), (0, &vec![0, 7]));
+        drop(turn);
+    }
+
     #[test]
     fn whoever_stops_waiting_loses_nothing_for_others() {
         let turns = Turns::new(1);
@@ -315,7 +420,7 @@ mod tests {
         drop(left);
         let turn = poll(&mut next).expect("free again");
         drop(turn);
-        let state = turns.lock();
+        let state = turns.shared.lock();
         assert_eq!((state.free, state.tenants.len()), ([1, 0], 0));
     }
 

@@ -162,6 +162,7 @@ impl Distributor {
     pub fn new(deps: DistributorDeps) -> Self {
         let DistributorDeps { target, limits, clock, replicas, parsing } = deps;
         let (tenants, metrics, delayed) = (TenantStates::default(), Metrics::default(), AtomicU64::new(0));
+        let parsing = parsing.watched(Arc::clone(&clock), metrics.turns.of("parsing"));
         Self { target, limits, clock, tenants, metrics, replicas, parsing, delayed }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use hearth_common::TenantId;
+use hearth_telemetry::TurnMetrics;
 use parking_lot::RwLock;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -76,6 +77,8 @@ pub(crate) struct Metrics {
     discarded_bytes: Family<DiscardLabels, Counter>,
     group_received: Family<GroupLabels, Counter>,
     group_discarded: Family<GroupDiscardLabels, Counter>,
+    /// Of requests that wait to be parsed.
+    pub(crate) turns: TurnMetrics,
 }
 
 impl Default for Metrics {
@@ -108,6 +111,7 @@ impl Default for Metrics {
             discarded_bytes: Family::default(),
             group_received: Family::default(),
             group_discarded: Family::default(),
+            turns: TurnMetrics::default(),
         }
     }
 }
@@ -158,6 +162,12 @@ impl Metrics {
         r.register("pyroscope_usage_group_received_decompressed", help, self.group_received.clone());
         let help = "Bytes of profiles that were discarded, decompressed, by usage group";
         r.register("pyroscope_usage_group_discarded_bytes", help, self.group_discarded.clone());
+        let help = "Requests that wait for a thread to parse them";
+        r.register("hearth_distributor_turns_waiting", help, self.turns.waiting());
+        let help = "Time that requests waited for a thread to parse them";
+        r.register("hearth_distributor_turn_wait_seconds", help, self.turns.seconds());
+        let help = "Requests that were parsed behind others: their tenant took much more than its share";
+        r.register("hearth_distributor_turns_behind", help, self.turns.behind());
     }
 
     /// The handles of a tenant.

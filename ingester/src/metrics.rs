@@ -4,6 +4,7 @@ mod cells;
 
 use std::time::Duration;
 
+use hearth_telemetry::TurnMetrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -39,6 +40,8 @@ pub(crate) struct IngesterMetrics {
     pub(crate) publish_failures: Counter,
     pub(crate) host: HostMetrics,
     pub(crate) wal: WalTimes,
+    /// Of questions that wait to be answered.
+    pub(crate) turns: TurnMetrics,
     cells: CellMetrics,
     publish_seconds: Seconds,
     oldest_cut_age: Level,
@@ -102,6 +105,12 @@ impl IngesterMetrics {
         self.register_levels(registry);
         let help = "Time to publish a cut: its blocks and the commit of the root, with all attempts";
         registry.register("hearth_ingester_publish_duration_seconds", help, self.publish_seconds.0.clone());
+        let help = "Questions that wait for a thread to answer them";
+        registry.register("hearth_ingester_turns_waiting", help, self.turns.waiting());
+        let help = "Time that questions waited for a thread to answer them";
+        registry.register("hearth_ingester_turn_wait_seconds", help, self.turns.seconds());
+        let help = "Questions that were answered behind others: their tenant took much more than its share";
+        registry.register("hearth_ingester_turns_behind", help, self.turns.behind());
         self.wal.register(registry);
         self.cells.register(registry);
     }

@@ -118,6 +118,8 @@ impl Ingester {
             alone: matches!(options.cells, Cells::Alone),
             planted,
         };
+        let turns = deps.turns.watched(Arc::clone(&deps.clock), metrics.turns.of("answering"));
+        let deps = IngesterDeps { turns, ..deps };
         let ingester = Arc::new(Self {
             common: Arc::new(Common { options, deps, dir, metrics, inexact, planted }),
             host: watch::channel(None).0,

@@ -163,11 +163,12 @@ impl Querier {
             options,
         } = deps;
         let metrics = Metrics::new();
+        let watched = |turns: Turns, kind| turns.watched(Arc::clone(&clock), metrics.turns.of(kind));
         let symbolizer = Symbolizer::new(store.clone(), Arc::clone(&clock), Arc::clone(&workers), &symbols);
         let reader = Arc::new(Reader {
             blocks: Blocks::new(store.clone(), options.cache_bytes, disk_cache.map(Parts::new)),
-            fetching: Turns::in_two_rows(FETCHES_OF_ROW, None),
-            threads: turns,
+            fetching: watched(Turns::in_two_rows(FETCHES_OF_ROW, None), "fetching"),
+            threads: watched(turns, "computing"),
             workers,
             metrics: metrics.clone(),
         });

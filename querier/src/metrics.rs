@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hearth_telemetry::TurnMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -50,6 +51,8 @@ pub(crate) struct Metrics {
     /// Queries that would have read more than a query may.
     pub(crate) refused: Counter,
     deletions: Family<Deletion, Counter>,
+    /// Of blocks that wait to be fetched, and to be computed.
+    pub(crate) turns: TurnMetrics,
     /// Bytes of open blocks.
     open_bytes: Gauge,
     /// Open blocks.
@@ -72,6 +75,7 @@ impl Metrics {
             skipped: Counter::default(),
             refused: Counter::default(),
             deletions: Family::default(),
+            turns: TurnMetrics::default(),
             open_bytes: Gauge::default(),
             open_blocks: Gauge::default(),
         }
@@ -102,6 +106,13 @@ impl Metrics {
         for outcome in ["created", "refused", "failed", "cancelled"] {
             drop(self.deletions.get_or_create(&Deletion { outcome }));
         }
+        let help = "Blocks that wait to be fetched, or for a thread to compute what they answer";
+        registry.register("turns_waiting", help, self.turns.waiting());
+        let help = "Time that blocks waited to be fetched, or for a thread";
+        registry.register("turn_wait_seconds", help, self.turns.seconds());
+        let help =
+            "Blocks that were fetched or computed behind others: their tenant took much more than its share";
+        registry.register("turns_behind", help, self.turns.behind());
         registry.register("open_block_bytes", "Memory of open blocks", self.open_bytes.clone());
         registry.register("open_blocks", "Blocks that are open in memory", self.open_blocks.clone());
     }

@@ -90,11 +90,19 @@ impl Budget {
 pub(crate) struct Held {
     budget: Arc<Budget>,
     bytes: AtomicUsize,
+    /// Of the body, as sent.
+    received: AtomicUsize,
 }
 
 impl Held {
     pub(crate) fn new(budget: &Arc<Budget>) -> Arc<Self> {
-        Arc::new(Self { budget: Arc::clone(budget), bytes: AtomicUsize::new(0) })
+        let (bytes, received) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { budget: Arc::clone(budget), bytes, received })
+    }
+
+    /// Bytes of the body that have come.
+    pub(crate) fn received(&self) -> usize {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// Takes more of the budget.
@@ -161,6 +169,9 @@ impl Body for GuardedBody {
             return Poll::Ready(Some(Err(BodyFault::Stalled)));
         };
         self.waiting = false;
+        if let Some(Ok(frame)) = &frame {
+            self.held.received.fetch_add(frame.data_ref().map_or(0, Bytes::len), Ordering::Relaxed);
+        }
         Poll::Ready(match frame {
             Some(Ok(frame)) if self.thrown_away => Some(Ok(frame)),
             Some(Ok(frame)) => {

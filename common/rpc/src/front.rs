@@ -128,8 +128,9 @@ impl App {
         let (status, took_ms) = (response.status().as_u16(), took.as_millis() as u64);
         tracing::debug!(%method, route = label.as_str(), status, took_ms, "answered");
         self.metrics.observe(&method, &label, response.status().as_u16(), took);
+        let received = held.received();
         drop(held);
-        response
+        response.map(|body| self.metrics.sizes(&method, &label, received, body))
     }
 
     fn method<B>(&self, request: &Request<B>) -> Option<&Entry> {

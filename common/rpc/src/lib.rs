@@ -14,6 +14,7 @@ mod http_error;
 mod metrics;
 mod routes;
 mod server;
+mod sizes;
 mod streamed;
 
 pub use builtin::{Health, common_routes};

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::server::CONNECTIONS_MAX;
+use crate::sizes::counted;
 
 /// Seconds; the reference's, so that its dashboards keep their quantiles.
 const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0];
@@ -33,11 +35,15 @@ struct ConnectionLabels {
     protocol: &'static str,
 }
 
+type Sizes = Family<InflightLabels, Histogram, fn() -> Histogram>;
+
 /// Durations and requests in flight by route, and open connections.
 #[derive(Debug, Clone)]
 pub struct RequestMetrics {
     durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
     inflight: Family<InflightLabels, Gauge>,
+    received_bytes: Sizes,
+    sent_bytes: Sizes,
     connections: Gauge,
 }
 
@@ -45,11 +51,15 @@ impl RequestMetrics {
     /// Registers the metrics.
     pub fn new(registry: &mut Registry) -> Self {
         let make: fn() -> Histogram = || Histogram::new(BUCKETS);
+        // 4 B to 1 GiB, the reference's.
+        let sizes: fn() -> Histogram = || Histogram::new(exponential_buckets(4.0, 4.0, 15));
         let connections: Family<ConnectionLabels, Gauge> = Family::default();
         let http = ConnectionLabels { protocol: "http" };
         let metrics = Self {
             durations: Family::new_with_constructor(make),
             inflight: Family::default(),
+            received_bytes: Family::new_with_constructor(sizes),
+            sent_bytes: Family::new_with_constructor(sizes),
             connections: connections.get_or_create(&http).clone(),
         };
         registry.register(
@@ -58,6 +68,10 @@ impl RequestMetrics {
             metrics.durations.clone(),
         );
         registry.register("pyroscope_inflight_requests", "Requests being served", metrics.inflight.clone());
+        let help = "Bytes of the bodies of requests, as sent";
+        registry.register("pyroscope_request_message_bytes", help, metrics.received_bytes.clone());
+        let help = "Bytes of the bodies of answers, as sent";
+        registry.register("pyroscope_response_message_bytes", help, metrics.sent_bytes.clone());
         registry.register("pyroscope_tcp_connections", "Open connections", connections);
         let limit: Family<ConnectionLabels, Gauge> = Family::default();
         limit.get_or_create(&http).set(CONNECTIONS_MAX as i64);
@@ -72,6 +86,19 @@ impl RequestMetrics {
 
     pub(crate) fn connection(&self) -> InFlight {
         InFlight::count(self.connections.clone())
+    }
+
+    /// Counts the bytes of a request, and those of its answer once they are sent.
+    pub(crate) fn sizes(
+        &self,
+        method: &http::Method,
+        route: &RouteLabel,
+        received: usize,
+        answer: Body,
+    ) -> Body {
+        let labels = InflightLabels { method: method_label(method), route: Arc::clone(&route.0) };
+        self.received_bytes.get_or_create(&labels).observe(received as f64);
+        counted(answer, self.sent_bytes.get_or_create(&labels).clone())
     }
 
     pub(crate) fn observe(&self, method: &http::Method, route: &RouteLabel, status: u16, took: Duration) {

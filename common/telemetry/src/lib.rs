@@ -13,6 +13,7 @@ mod process;
 pub mod profiling;
 mod ready;
 pub mod trace;
+mod turns;
 
 pub use build::BuildInfo;
 pub use liveness::{Liveness, Stuck};
@@ -21,3 +22,4 @@ pub use metrics::{Exposition, Metrics, OPENMETRICS_CONTENT_TYPE, TEXT_CONTENT_TY
 pub use panics::log_panics;
 pub use process::{ProcessFigures, memory_bytes};
 pub use ready::{Gate, Readiness};
+pub use turns::TurnMetrics;

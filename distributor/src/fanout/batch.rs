@@ -125,8 +125,11 @@ impl ClusterPush {
         timeout: Duration,
         deadline: Instant,
     ) -> Result<Pushed, CallError> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.cells.client(member)?.push(push, timeout.min(left)).await
+        let started = Instant::now();
+        let left = deadline.saturating_duration_since(started);
+        let pushed = self.cells.client(member)?.push(push, timeout.min(left)).await;
+        self.metrics.called(pushed.is_ok(), started.elapsed());
+        pushed
     }
 
     /// How long a member may say nothing. A leader that is slow but alive is given more time in each round.
