@@ -2,6 +2,7 @@
 //!
 //! Owns the words shared by all crates. Must not know: any wire format, any profile format, tokio, disks or sockets.
 
+pub mod aside;
 pub mod clock;
 pub mod error;
 pub mod ids;
@@ -12,6 +13,7 @@ pub mod turns;
 pub mod units;
 pub mod work;
 
+pub use aside::{Aside, GiveWay};
 pub use clock::{Clock, SystemClock, TimeRange, TimestampNs};
 pub use error::{BoxError, Classify, ErrorKind, Retry};
 pub use ids::{
@@ -20,5 +22,5 @@ pub use ids::{
 pub use limits::{LimitsSource, TenantLimits};
 pub use pulse::Pulse;
 pub use range_read::RangeRead;
-pub use turns::{GiveWay, Turn, TurnWatch, Turns};
+pub use turns::{Turn, TurnWatch, Turns};
 pub use work::Workers;

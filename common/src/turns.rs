@@ -2,10 +2,10 @@
 //! than one of them takes.
 //!
 //! Who is served next is the tenant that holds the fewest turns; of those that hold as many, the one that was served longest ago.
-//! Of one tenant, who came first. Tenants that took much more than their share of late have a row of turns of their own, behind
-//! the others', whose work runs where it gives way ([`GiveWay`]): a turn is not interrupted, so that otherwise even a small
-//! request would wait for the end of a large one. Knows no runtime: whoever waits is woken by a channel. Who is next depends on
-//! no clock: time is counted in turns; one is read only for whoever wants to know how long was waited.
+//! Of one tenant, who came first. Tenants that took much more than their share of late ([`Aside`]) have a row of turns of their
+//! own, behind the others', whose work gives way: a turn is not interrupted, so that otherwise even a small request would wait
+//! for the end of a large one. Knows no runtime: whoever waits is woken by a channel. Who is next depends on no clock: time is
+//! counted in turns; one is read only for whoever wants to know how long was waited.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,16 +13,9 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 
+use crate::aside::{Aside, GiveWay};
 use crate::clock::Clock;
 use crate::ids::TenantId;
-
-/// What tenants took counts half after so many turns, a quarter after twice as many.
-const HALVED_AFTER_TURNS: u64 = 1024;
-/// A tenant that took more than so many times its share stands in the row behind.
-const SHARES_MAX: f64 = 1.5;
-
-/// Runs work on a thread that gives way to others, and returns when it is done.
-pub type GiveWay = Arc<dyn Fn(&mut (dyn FnMut() + Send)) + Send + Sync>;
 
 /// A number of turns at once.
 #[derive(Debug, Clone)]
@@ -56,22 +49,21 @@ impl Drop for Waits<'_> {
     }
 }
 
+#[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    give_way: Option<GiveWay>,
+    /// Who stands in the row behind; `None`: there is none.
+    aside: Option<Aside>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// Turns that are free, of each row.
     free: [usize; 2],
-    /// Whether there is a row behind.
-    is_double: bool,
     /// Tenants that hold turns or wait for one.
     tenants: BTreeMap<TenantId, Queue>,
     /// Turns given so far.
     given: u64,
-    taken: Taken,
 }
 
 #[derive(Debug, Default)]
@@ -80,33 +72,6 @@ struct Queue {
     /// `given` when this tenant was served last.
     served: u64,
     waiting: VecDeque<oneshot::Sender<Turn>>,
-}
-
-/// What tenants took of late, in turns.
-#[derive(Debug, Default)]
-struct Taken {
-    of: BTreeMap<TenantId, u64>,
-    all: u64,
-}
-
-impl Taken {
-    fn count(&mut self, tenant: &TenantId, given: u64) {
-        *self.of.entry(tenant.clone()).or_default() += 1;
-        self.all += 1;
-        if given.is_multiple_of(HALVED_AFTER_TURNS) {
-            self.of.retain(|_, taken| {
-                *taken /= 2;
-                *taken > 0
-            });
-            self.all = self.of.values().sum();
-        }
-    }
-
-    /// Whether a tenant took much more than its share.
-    fn is_much(&self, tenant: &TenantId) -> bool {
-        let taken = self.of.get(tenant).copied().unwrap_or(0);
-        taken as f64 * self.of.len() as f64 > SHARES_MAX * self.all as f64
-    }
 }
 
 /// Where a turn stands.
@@ -123,12 +88,6 @@ pub struct Turn {
     row: Row,
 }
 
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Shared").field(&*self.lock()).finish()
-    }
-}
-
 impl std::fmt::Debug for Turn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Turn").field("row", &self.row).finish_non_exhaustive()
@@ -138,18 +97,26 @@ impl std::fmt::Debug for Turn {
 impl Turns {
     /// So many turns at once, in one row; at least one.
     pub fn new(at_once: usize) -> Self {
-        Self::made(State { free: [at_once.max(1), 0], ..State::default() }, None)
+        Self::made([at_once.max(1), 0], None)
     }
 
-    /// So many turns at once for tenants that keep to their share, and as many behind them; at least one each. Work of the row
-    /// behind runs by `give_way`.
-    pub fn in_two_rows(at_once: usize, give_way: Option<GiveWay>) -> Self {
-        let free = [at_once.max(1); 2];
-        Self::made(State { free, is_double: true, ..State::default() }, give_way)
+    /// So many turns at once for tenants that keep to their share, and as many behind them for the others; at least one each.
+    pub fn in_two_rows(at_once: usize, aside: Aside) -> Self {
+        Self::made([at_once.max(1); 2], Some(aside))
     }
 
-    fn made(state: State, give_way: Option<GiveWay>) -> Self {
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), give_way }), watch: None }
+    fn made(free: [usize; 2], aside: Option<Aside>) -> Self {
+        let state = Mutex::new(State { free, ..State::default() });
+        Self { shared: Arc::new(Shared { state, aside }), watch: None }
+    }
+
+    /// Turns of something that needs no thread, in as many rows, by the same account of tenants.
+    #[must_use]
+    pub fn beside(&self, at_once: usize) -> Self {
+        match &self.shared.aside {
+            Some(aside) => Self::in_two_rows(at_once, aside.without_way()),
+            None => Self::new(at_once),
+        }
     }
 
     /// The same turns, and `told` hears of those who wait.
@@ -188,6 +155,11 @@ impl Turns {
 }
 
 impl Shared {
+    fn row(&self, tenant: &TenantId) -> Row {
+        let is_much = self.aside.as_ref().is_some_and(|aside| aside.is_much(tenant));
+        if is_much { Row::Behind } else { Row::Front }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // No code panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -195,8 +167,11 @@ impl Shared {
 
     /// Gives free turns to those who wait.
     fn serve(self: &Arc<Self>, state: &mut State) {
-        while let Some((tenant, row, send)) = state.next() {
+        while let Some((tenant, row, send)) = state.next(|tenant| self.row(tenant)) {
             state.give(&tenant, row);
+            if let Some(aside) = &self.aside {
+                aside.count(&tenant);
+            }
             // Whoever does not wait any more leaves the turn to the next.
             if let Err(mut unheard) = send.send(Turn { of: Some((Arc::clone(self), tenant)), row })
                 && let Some((_, tenant)) = unheard.of.take()
@@ -208,19 +183,12 @@ impl Shared {
 }
 
 impl State {
-    fn row(&self, tenant: &TenantId) -> Row {
-        if self.is_double && self.taken.is_much(tenant) { Row::Behind } else { Row::Front }
-    }
-
     fn give(&mut self, tenant: &TenantId, row: Row) {
         self.free[row as usize] -= 1;
         self.given += 1;
         let queue = self.tenants.entry(tenant.clone()).or_default();
         queue.held += 1;
         queue.served = self.given;
-        if self.is_double {
-            self.taken.count(tenant, self.given);
-        }
     }
 
     fn take_back(&mut self, tenant: &TenantId, row: Row) {
@@ -234,12 +202,12 @@ impl State {
     }
 
     /// Who is served next, if a turn is free.
-    fn next(&mut self) -> Option<(TenantId, Row, oneshot::Sender<Turn>)> {
+    fn next(&mut self, row: impl Fn(&TenantId) -> Row) -> Option<(TenantId, Row, oneshot::Sender<Turn>)> {
         if self.free == [0, 0] {
             return None;
         }
         let waiting = self.tenants.iter().filter(|(_, queue)| !queue.waiting.is_empty());
-        let waiting = waiting.map(|(tenant, queue)| (tenant, queue, self.row(tenant)));
+        let waiting = waiting.map(|(tenant, queue)| (tenant, queue, row(tenant)));
         let may = waiting.filter(|(_, _, row)| self.free[*row as usize] > 0);
         let (tenant, _, row) = may.min_by_key(|(_, queue, row)| (*row as usize, queue.held, queue.served))?;
         let tenant = tenant.clone();
@@ -251,20 +219,20 @@ impl State {
 impl Turn {
     /// Whether its work runs elsewhere, where it gives way.
     pub fn gives_way(&self) -> bool {
-        self.give_way().is_some()
+        self.way().is_some()
     }
 
     /// Runs work where its turn stands: here, or where it gives way. Blocks until it is done.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let Some(give_way) = self.give_way() else { return work() };
+        let Some(way) = self.way() else { return work() };
         let (mut work, mut done) = (Some(work), None);
-        give_way(&mut || done = work.take().map(|work| work()));
+        way.run(&mut || done = work.take().map(|work| work()));
         done.expect("work that gives way is run")
     }
 
-    fn give_way(&self) -> Option<&GiveWay> {
+    fn way(&self) -> Option<&dyn GiveWay> {
         let (turns, _) = self.of.as_ref().filter(|_| self.row == Row::Behind)?;
-        turns.give_way.as_ref()
+        turns.aside.as_ref()?.way()
     }
 }
 
@@ -332,13 +300,6 @@ mod tests {
         assert_eq!((state.free, state.tenants.len()), ([at_once, 0], 0));
         drop(state);
         order.into_inner()
-    }
-
-    /// Takes and gives back so many turns, one after the other.
-    fn use_turns(turns: &Turns, of: &TenantId, count: u64) {
-        for _ in 0..count {
-            futures::executor::block_on(turns.take(of));
-        }
     }
 
     #[test]
@@ -424,48 +385,46 @@ mod tests {
         assert_eq!((state.free, state.tenants.len()), ([1, 0], 0));
     }
 
+    /// Counts what is run there.
+    #[derive(Default)]
+    struct Elsewhere(AtomicU64);
+
+    impl GiveWay for Elsewhere {
+        fn run(&self, work: &mut (dyn FnMut() + Send)) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            work();
+        }
+
+        fn spawn(&self, _future: futures::future::BoxFuture<'static, ()>) {}
+    }
+
     #[test]
     fn a_tenant_that_takes_much_more_than_its_share_gives_way() {
-        let aside = Arc::new(Mutex::new(0));
-        let counting = Arc::clone(&aside);
-        let give_way: GiveWay = Arc::new(move |work| {
-            *counting.lock().expect("no panic") += 1;
-            work();
-        });
-        let turns = Turns::in_two_rows(1, Some(give_way));
+        let elsewhere = Arc::new(Elsewhere::default());
+        let turns = Turns::in_two_rows(1, Aside::new(Arc::<Elsewhere>::clone(&elsewhere)));
         let (flood, quiet) = (tenant("flood"), tenant("quiet"));
-        let ran = |of: &TenantId| {
+        let ran_elsewhere = |of: &TenantId| {
             let turn = futures::executor::block_on(turns.take(of));
-            let before = *aside.lock().expect("no panic");
+            let before = elsewhere.0.load(Ordering::SeqCst);
             assert_eq!(turn.run(|| 7), 7);
-            *aside.lock().expect("no panic") > before
+            elsewhere.0.load(Ordering::SeqCst) > before
         };
-        // Alone, everything is its share.
-        use_turns(&turns, &flood, 100);
-        assert!(!ran(&flood));
-        assert!(!ran(&quiet));
-        assert!(ran(&flood) && !ran(&quiet));
+        for _ in 0..100 {
+            assert!(!ran_elsewhere(&flood), "alone");
+        }
+        assert!(!ran_elsewhere(&quiet));
+        assert!(ran_elsewhere(&flood) && !ran_elsewhere(&quiet));
         // Work behind does not keep the row in front waiting.
         let mut behind: Waiting<'_> = Box::pin(turns.take(&flood));
         let held = poll(&mut behind).expect("free");
         let mut next: Waiting<'_> = Box::pin(turns.take(&flood));
         assert!(poll(&mut next).is_none());
-        assert!(!ran(&quiet));
+        assert!(!ran_elsewhere(&quiet));
         drop(held);
         assert!(poll(&mut next).is_some());
-        // What was taken long ago does not count any more.
-        use_turns(&turns, &quiet, 8 * HALVED_AFTER_TURNS);
-        assert!(!ran(&flood) && ran(&quiet));
-    }
-
-    #[test]
-    fn equal_tenants_all_stand_in_front() {
-        let turns = Turns::in_two_rows(1, None);
-        for round in 0..3000 {
-            for id in ["a", "b", "c"] {
-                let turn = futures::executor::block_on(turns.take(&tenant(id)));
-                assert!(round < 2 || turn.row == Row::Front, "{id} in round {round}");
-            }
-        }
+        // By the same account, but not elsewhere.
+        let beside = turns.beside(1);
+        let turn = futures::executor::block_on(beside.take(&flood));
+        assert!(turn.row == Row::Behind && !turn.gives_way());
     }
 }

@@ -46,6 +46,7 @@ fn start(change: impl Fn(&mut DebugInfoOptions)) -> Port {
         max_message_bytes: 8 << 20,
         metrics: RequestMetrics::new(&mut Registry::default()),
         clock: Arc::new(SystemClock::default()),
+        aside: Default::default(),
     };
     let server = runtime.block_on(bind(options, debuginfo.routes())).expect("a port");
     let address = server.local_addr().expect("bound");

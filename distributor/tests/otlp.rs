@@ -63,6 +63,7 @@ impl Port {
             max_message_bytes: 8 << 20,
             metrics: RequestMetrics::new(&mut prometheus_client::registry::Registry::default()),
             clock: Arc::new(SystemClock::default()),
+            aside: Default::default(),
         };
         let server = runtime.block_on(bind(options, distributor.routes())).expect("a port");
         let url = format!("http://{}", server.local_addr().expect("bound"));

@@ -167,7 +167,7 @@ impl Querier {
         let symbolizer = Symbolizer::new(store.clone(), Arc::clone(&clock), Arc::clone(&workers), &symbols);
         let reader = Arc::new(Reader {
             blocks: Blocks::new(store.clone(), options.cache_bytes, disk_cache.map(Parts::new)),
-            fetching: watched(Turns::in_two_rows(FETCHES_OF_ROW, None), "fetching"),
+            fetching: watched(turns.beside(FETCHES_OF_ROW), "fetching"),
             threads: watched(turns, "computing"),
             workers,
             metrics: metrics.clone(),

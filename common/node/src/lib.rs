@@ -12,6 +12,7 @@ mod certificates;
 mod debug;
 mod error;
 mod folder_lock;
+mod gives_way;
 mod limit_metrics;
 mod limits_page;
 mod losses;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use hearth_catalog::Catalog;
 use hearth_cluster::gossip::{Announcement, PeerState, Role};
-use hearth_common::{Clock, DiskId, GiveWay, InstanceId, LimitsSource, MemberId, SystemClock, Turns};
+use hearth_common::{Aside, Clock, DiskId, InstanceId, LimitsSource, MemberId, SystemClock, Turns};
 use hearth_internode::{
     Hello, IngesterApi, InternalServer, LinkSink, Pool, QuerierApi, QuerierServerOptions, Tls,
 };
@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use crate::admin::Admin;
 use crate::error::NodeError;
 use crate::folder_lock::FolderLock;
+use crate::gives_way::NiceThreads;
 use crate::limits_page::LimitsPage;
 use crate::membership::{Endpoints, Membership};
 use crate::reload::{Limits, Seen};
@@ -68,7 +69,7 @@ pub struct Node {
     pub tls: Option<Tls>,
     /// The cluster; `None` for Hearth on one machine. It is joined when the role runs.
     pub membership: Option<Arc<Membership>>,
-    give_way: GiveWay,
+    aside: Aside,
     overrides: Arc<Limits>,
     request_metrics: RequestMetrics,
     gate: Gate,
@@ -190,7 +191,7 @@ impl Node {
             clock,
             rng,
             limits: Arc::<Limits>::clone(&limits),
-            give_way: open::give_way()?,
+            aside: Aside::new(Arc::new(NiceThreads::start()?)),
             overrides: limits,
             catalog,
             readiness,
@@ -209,7 +210,7 @@ impl Node {
 
     /// So many turns at once for tenants that keep to their share, and as many that give way to them.
     pub fn turns(&self, at_once: usize) -> Turns {
-        Turns::in_two_rows(at_once, Some(Arc::clone(&self.give_way)))
+        Turns::in_two_rows(at_once, self.aside.clone())
     }
 
     /// Runs the ports until the process is told to stop; then lets open requests end, and ends the role.
@@ -304,6 +305,7 @@ impl Node {
             max_message_bytes: MESSAGE_BYTES_MAX,
             metrics: self.request_metrics.clone(),
             clock: Arc::clone(&self.clock),
+            aside: self.aside.clone(),
         }
     }
 

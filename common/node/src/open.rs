@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hearth_catalog::{Catalog, CatalogOptions};
 use hearth_cluster::gossip::Role;
-use hearth_common::{Classify, Clock, ErrorKind, GiveWay, TenantId, TenantLimits, Workers};
+use hearth_common::{Classify, Clock, ErrorKind, TenantId, TenantLimits, Workers};
 use hearth_objstore::{Encryption, RemoteOptions, Store, StoreOptions};
 use hearth_settings::{Settings, TenantOverrides};
 
@@ -15,9 +15,6 @@ use crate::tenant_rules;
 
 /// Profiles older than this are taken for as old: ten years.
 const INGESTION_WINDOW_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
-
-/// What is added to the niceness of threads that give way.
-const GIVES_WAY_NICE: i32 = 10;
 
 /// Random numbers of the system.
 pub(crate) fn random() -> u128 {
@@ -38,21 +35,6 @@ pub fn workers() -> Workers {
         let span = tracing::Span::current();
         drop(tokio::task::spawn_blocking(move || span.in_scope(job)));
     })
-}
-
-/// Threads that give way to all others of the process: the kernel runs them when those rest, and a tenth as long otherwise.
-pub(crate) fn give_way() -> Result<GiveWay, NodeError> {
-    let pool = rayon_core::ThreadPoolBuilder::new()
-        .num_threads(cores())
-        .thread_name(|_| "gives-way".to_owned())
-        // Of the thread alone. Where it is refused, they are threads like others.
-        .start_handler(|_| _ = rustix::process::setpriority_process(None, GIVES_WAY_NICE))
-        .build();
-    let pool = pool.map_err(|error| NodeError::System {
-        doing: "start threads that give way",
-        source: std::io::Error::other(error),
-    })?;
-    Ok(Arc::new(move |work| pool.install(work)))
 }
 
 /// The limits of all tenants.

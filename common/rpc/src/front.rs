@@ -13,7 +13,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use connectrpc::{CompressionPolicy, ConnectError, ConnectRpcBody, ConnectRpcService, Limits, Protocol};
 use futures::FutureExt;
-use hearth_common::{Classify, Clock};
+use hearth_common::work::Lost;
+use hearth_common::{Aside, Classify, Clock};
 use hearth_telemetry::trace;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
@@ -53,6 +54,7 @@ pub(crate) struct App {
     not_found: RouteLabel,
     pub(crate) metrics: RequestMetrics,
     clock: Arc<dyn Clock>,
+    aside: Aside,
 }
 
 impl std::fmt::Debug for App {
@@ -63,7 +65,8 @@ impl std::fmt::Debug for App {
 
 impl App {
     pub(crate) fn new(options: ServerOptions, routes: Routes) -> Self {
-        let ServerOptions { tenancy, max_message_bytes: message_bytes_max, metrics, clock, .. } = options;
+        let ServerOptions { tenancy, max_message_bytes: message_bytes_max, metrics, clock, aside, .. } =
+            options;
         let methods = MethodTable::new(routes.methods);
         // The body was read and inflated before the library sees it, except inside gRPC's frames.
         let limits = Limits::default()
@@ -84,6 +87,7 @@ impl App {
             not_found: RouteLabel::not_found(),
             metrics,
             clock,
+            aside,
         }
     }
 
@@ -106,6 +110,7 @@ impl App {
         let held = Held::new(&self.budget);
         let request = request.map(|body| GuardedBody::new(body, Arc::clone(&held)));
         let gzip = accepts_gzip(request.headers());
+        let place = self.place(request.headers());
         let (mut response, label) = match accept::capabilities(request.headers()) {
             Err(part) => {
                 let text = format!("Invalid header format: {part}\n");
@@ -114,15 +119,15 @@ impl App {
             Ok(capabilities) => match self.method(&request) {
                 Some(entry) => {
                     let _in_flight = self.metrics.start(&method, &entry.label);
-                    let answer = AssertUnwindSafe(self.rpc(entry, capabilities, request, &held));
+                    let answer = AssertUnwindSafe(self.rpc(entry, capabilities, request, (&held, place)));
                     (answer.catch_unwind().await.unwrap_or_else(|_| panicked()), entry.label.clone())
                 }
-                None => self.plain(capabilities, request, &held).await,
+                None => self.plain(capabilities, request, (&held, place)).await,
             },
         };
         // gRPC compresses inside its frames.
         if gzip && !is_grpc(response.headers()) {
-            response = gzip_response(response).await;
+            response = place.run(gzip_response(response)).await.unwrap_or_else(|_| panicked());
         }
         let took = self.clock.monotonic().saturating_sub(started);
         let (status, took_ms) = (response.status().as_u16(), took.as_millis() as u64);
@@ -131,6 +136,12 @@ impl App {
         let received = held.received();
         drop(held);
         response.map(|body| self.metrics.sizes(&method, &label, received, body))
+    }
+
+    /// Where a request with these headers is worked on.
+    fn place(&self, headers: &HeaderMap) -> Place<'_> {
+        let tenants = Tenants::from_headers(headers, self.tenancy);
+        Place(tenants.is_ok_and(|tenants| self.aside.is_for(tenants.all())).then_some(&self.aside))
     }
 
     fn method<B>(&self, request: &Request<B>) -> Option<&Entry> {
@@ -143,7 +154,7 @@ impl App {
         entry: &Entry,
         capabilities: Capabilities,
         request: Request<GuardedBody>,
-        held: &Held,
+        (held, place): (&Held, Place<'_>),
     ) -> Response {
         let (mut parts, mut body) = request.into_parts();
         if parts.method != Method::POST {
@@ -169,8 +180,10 @@ impl App {
         tenants.say();
         parts.extensions.insert(Caller { tenants, capabilities });
         let request = Request::from_parts(parts, Full::new(bytes));
-        let Ok(response) = self.rpc.clone().call(request).await;
-        response.map(sized)
+        match place.run(self.rpc.clone().call(request)).await {
+            Ok(Ok(response)) => response.map(sized),
+            Err(Lost) => panicked(),
+        }
     }
 
     /// The message of Connect, inflated; the frame of gRPC as it came.
@@ -205,15 +218,31 @@ impl App {
         &self,
         capabilities: Capabilities,
         request: Request<GuardedBody>,
-        held: &Arc<Held>,
+        (held, place): (&Arc<Held>, Place<'_>),
     ) -> (Response, RouteLabel) {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.tenancy);
         request.extensions_mut().insert(capabilities);
         request.extensions_mut().insert(Arc::clone(held));
-        let Ok(mut response) = self.plain.clone().oneshot(request).await;
+        let mut response = match place.run(self.plain.clone().oneshot(request)).await {
+            Ok(Ok(response)) => response,
+            Err(Lost) => panicked(),
+        };
         let label = response.extensions_mut().remove::<RouteLabel>();
         (response, label.unwrap_or_else(|| self.not_found.clone()))
+    }
+}
+
+/// On the threads that serve sockets, or where it gives way to others.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a>(Option<&'a Aside>);
+
+impl Place<'_> {
+    async fn run<T: Send + 'static>(self, work: impl Future<Output = T> + Send + 'static) -> Result<T, Lost> {
+        match self.0 {
+            Some(aside) => aside.run(work.in_current_span()).await,
+            None => Ok(work.await),
+        }
     }
 }
 

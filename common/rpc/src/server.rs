@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_common::Clock;
+use hearth_common::{Aside, Clock};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -56,6 +56,8 @@ pub struct ServerOptions {
     pub metrics: RequestMetrics,
     /// For durations.
     pub clock: Arc<dyn Clock>,
+    /// Where requests of tenants are worked on that took much more than their share; the default: where all are.
+    pub aside: Aside,
 }
 
 /// A bound port.

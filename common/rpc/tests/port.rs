@@ -61,6 +61,7 @@ fn start() -> Port {
         max_message_bytes: MESSAGE_BYTES_MAX,
         metrics: RequestMetrics::new(&mut registry),
         clock: Arc::new(SystemClock::default()),
+        aside: Default::default(),
     };
     let server = runtime.block_on(bind(options, routes())).unwrap();
     let url = format!("http://{}", server.local_addr().unwrap());

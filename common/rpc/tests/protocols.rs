@@ -71,6 +71,7 @@ async fn start(tenancy: Tenancy) -> Port {
         max_message_bytes: MESSAGE_BYTES_MAX,
         metrics: RequestMetrics::new(&mut registry),
         clock: Arc::new(SystemClock::default()),
+        aside: Default::default(),
     };
     let server = bind(options, routes()).await.unwrap();
     let address = server.local_addr().unwrap();

@@ -246,6 +246,7 @@ impl World {
             max_message_bytes: 1 << 20,
             metrics: RequestMetrics::new(&mut Registry::default()),
             clock: Arc::new(Still::default()),
+            aside: Default::default(),
         };
         let server = bind(options, self.querier.routes()).await.expect("binds");
         let url = format!("http://{}", server.local_addr().expect("bound"));
