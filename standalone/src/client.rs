@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use indicatif::ProgressBar;
 use serde_json::Value;
 
@@ -10,11 +12,30 @@ use serde_json::Value;
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
 /// One server, one tenant.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Client {
     url: String,
     tenant: Option<String>,
+    /// The header of the same name.
+    authorization: Option<String>,
     agent: ureq::Agent,
+}
+
+/// What a gateway asks for.
+#[derive(Clone)]
+pub(crate) enum Credentials {
+    /// Nothing.
+    None,
+    /// RFC 7617.
+    Basic { user: String, password: String },
+    /// RFC 6750.
+    Bearer(String),
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("url", &self.url).field("tenant", &self.tenant).finish_non_exhaustive()
+    }
 }
 
 /// An answer, whatever its status.
@@ -38,31 +59,46 @@ impl Client {
             .max_idle_connections_per_host(64)
             .build();
         let url = url.trim_end_matches('/').to_owned();
-        Ok(Self { url, tenant: tenant.map(str::to_owned), agent: ureq::Agent::new_with_config(config) })
+        let (tenant, agent) = (tenant.map(str::to_owned), ureq::Agent::new_with_config(config));
+        Ok(Self { url, tenant, authorization: None, agent })
+    }
+
+    /// The same, by these credentials.
+    pub(crate) fn with(self, credentials: Credentials) -> Self {
+        let authorization = match credentials {
+            Credentials::None => None,
+            Credentials::Basic { user, password } => {
+                Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))))
+            }
+            Credentials::Bearer(token) => Some(format!("Bearer {token}")),
+        };
+        Self { authorization, ..self }
+    }
+
+    /// Puts on a request who asks.
+    fn as_whom<B>(&self, mut request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        if let Some(tenant) = &self.tenant {
+            request = request.header("X-Scope-OrgID", tenant);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        request
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Answer> {
-        let mut request = self.agent.get(format!("{}{path}", self.url));
-        if let Some(tenant) = &self.tenant {
-            request = request.header("X-Scope-OrgID", tenant);
-        }
-        self.read(request.call())
+        let request = self.agent.get(format!("{}{path}", self.url));
+        self.read(self.as_whom(request).call())
     }
 
     pub(crate) fn delete(&self, path: &str) -> Result<Answer> {
-        let mut request = self.agent.delete(format!("{}{path}", self.url));
-        if let Some(tenant) = &self.tenant {
-            request = request.header("X-Scope-OrgID", tenant);
-        }
-        self.read(request.call())
+        let request = self.agent.delete(format!("{}{path}", self.url));
+        self.read(self.as_whom(request).call())
     }
 
     pub(crate) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Answer> {
-        let mut request = self.agent.post(format!("{}{path}", self.url)).header("content-type", content_type);
-        if let Some(tenant) = &self.tenant {
-            request = request.header("X-Scope-OrgID", tenant);
-        }
-        self.read(request.send(body))
+        let request = self.agent.post(format!("{}{path}", self.url)).header("content-type", content_type);
+        self.read(self.as_whom(request).send(body))
     }
 
     /// Sends a large body and shows how far it is.
@@ -74,10 +110,7 @@ impl Client {
         progress: &ProgressBar,
     ) -> Result<Answer> {
         let request = self.agent.post(format!("{}{path}", self.url)).header("content-type", content_type);
-        let mut request = request.header("content-length", body.len());
-        if let Some(tenant) = &self.tenant {
-            request = request.header("X-Scope-OrgID", tenant);
-        }
+        let request = request.header("content-length", body.len());
         let mut watched = progress.wrap_read(body);
         self.read(request.send(ureq::SendBody::from_reader(&mut watched)))
     }

@@ -4,6 +4,7 @@
 //! through the same traits and the same wire that other processes use.
 
 mod bench;
+mod canary;
 pub mod cli;
 mod client;
 mod pprof_wire;

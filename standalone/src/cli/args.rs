@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hearth_common::units::GoDuration;
 use hearth_node::CommonArgs;
 
 const ABOUT: &str = "A continuous-profiling database on one machine.";
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Query(QueryArgs),
     /// Give a server the symbols of native programs, list them, remove them
     Symbols(SymbolsArgs),
+    /// Push and read back all the time, and export whether it came exactly and how fast
+    Canary(CanaryArgs),
     /// Measure pushes and queries with real profiles
     Bench(BenchArgs),
     /// Look after a store: list, check, repair
@@ -82,6 +85,40 @@ pub(crate) struct PushArgs {
     /// Give each profile the present time instead of its own (servers refuse old profiles)
     #[arg(long)]
     pub(crate) now: bool,
+}
+
+const CANARY_ABOUT: &str = "Push and read back all the time, and export whether it came exactly and how fast.
+
+Each round pushes a profile whose stacks and values follow from its time, reads it until it is there, and reads one again that
+is a minute, ten minutes, an hour, six hours and a day old. Every total is compared. Figures for Prometheus are at /metrics of
+--listen, /healthz says whether rounds go on. Credentials of a gateway: --user and HEARTH_PASSWORD, or HEARTH_TOKEN.";
+
+#[derive(Debug, Args)]
+#[command(long_about = CANARY_ABOUT)]
+pub(crate) struct CanaryArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Where its own figures are served
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4041")]
+    pub(crate) listen: String,
+    /// From the beginning of a round to that of the next
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = GoDuration::parse)]
+    pub(crate) interval: GoDuration,
+    /// A profile that cannot be read after so long is counted as missing
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = GoDuration::parse)]
+    pub(crate) patience: GoDuration,
+    /// Profiles that are older are not read again: where less is kept, name that
+    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = GoDuration::parse)]
+    pub(crate) oldest: GoDuration,
+    /// Ends after so many rounds, with an error if anything was not exact [default: goes on]
+    #[arg(long, value_name = "N")]
+    pub(crate) rounds: Option<u64>,
+    /// Tells its profiles from those of other canaries of the same tenant [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: Option<String>,
+    /// User for basic authentication; the password is in HEARTH_PASSWORD
+    #[arg(long, value_name = "NAME", env = "HEARTH_USER")]
+    pub(crate) user: Option<String>,
 }
 
 const SYMBOLS_ABOUT: &str = "Give a server the symbols of native programs, list them, remove them.

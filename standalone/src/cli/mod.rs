@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use crate::{bench, serve};
+use crate::{bench, canary, serve};
 use admin_args::AdminCommand;
 use args::{Cli, Command};
 
@@ -47,6 +47,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Push(args)) => push::run(&args),
         Some(Command::Query(args)) => query::run(&args),
         Some(Command::Symbols(args)) => symbols::run(&args),
+        Some(Command::Canary(args)) => canary::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Admin(args)) => match &args.command {
             AdminCommand::Bucket(args) => bucket::run(args),
@@ -75,6 +76,8 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-pub(crate) use args::{BenchAll, BenchArgs, BenchCommand, BenchIsolation, BenchLoad, BenchPush, BenchQuery};
+pub(crate) use args::{
+    BenchAll, BenchArgs, BenchCommand, BenchIsolation, BenchLoad, BenchPush, BenchQuery, CanaryArgs,
+};
 pub(crate) use push::plain;
 pub(crate) use time::Range;
