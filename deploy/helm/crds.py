@@ -26,6 +26,8 @@ KINDS = [
     ("ScaledObject", "v1alpha1", "github.com/kedacore/keda/v2@v2.17.2", "config/crd/bases/keda.sh_scaledobjects.yaml"),
     ("HTTPRoute", "v1", "sigs.k8s.io/gateway-api@v1.3.0",
      "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"),
+    ("CiliumNetworkPolicy", "v2", "github.com/cilium/cilium@v1.18.2",
+     "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml"),
     ("ServiceMonitor", "v1", f"{MONITORING}@v0.86.0", "monitoring.coreos.com_servicemonitors.yaml"),
     ("PrometheusRule", "v1", f"{MONITORING}@v0.86.0", "monitoring.coreos.com_prometheusrules.yaml"),
 ]

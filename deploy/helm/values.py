@@ -2,7 +2,7 @@
 """Writes what follows from values.yaml: the strict values.schema.json and the table of values in README.md.
 
 The structure and the types come from the defaults, the texts from the comments above keys; RULES adds what a default
-cannot say. `values.py` writes both files, `values.py --check` says whether they are as they would be written.
+cannot say. Settings and limits of Hearth are those of deploy/config.schema.json. `values.py` writes both files, `values.py --check` says whether they are as they would be written.
 """
 
 import fnmatch
@@ -26,6 +26,23 @@ FLAGS = {"type": "object", "additionalProperties": {"type": ["string", "number",
 TENANT = "^[A-Za-z0-9!_.*'()-]{1,150}$"
 ROLES = ["gateway", "distributor", "ingester", "querier", "compactor", "single"]
 
+
+
+def bare(node):
+    """A schema without what no validator needs."""
+    if isinstance(node, list):
+        return [bare(inner) for inner in node]
+    if not isinstance(node, dict):
+        return node
+    # Below `properties` a key is a name, also one that reads like a keyword.
+    kept = {key: inner for key, inner in node.items() if key not in ("$schema", "title", "description", "default")}
+    return {key: {name: bare(said) for name, said in inner.items()} if key == "properties" else bare(inner)
+            for key, inner in kept.items()}
+
+
+# Settings of Hearth, as `cargo xtask config-docs` writes them; limits of a tenant are those below `limits`.
+SETTINGS = bare(json.loads((CHART.parent.parent / "config.schema.json").read_text()))
+
 # The first pattern that fits a path wins.
 RULES = [
     ("mode", {"enum": ["microservices", "single"]}),
@@ -37,11 +54,11 @@ RULES = [
     ("objectStore.type", {"enum": ["", "s3", "gcs", "azure", "file"]}),
     ("configStorage", {"enum": ["ConfigMap", "Secret"]}),
     ("tenantOverrides", {"type": "object", "propertyNames": {"pattern": TENANT},
-                         "additionalProperties": {"type": "object"}}),
+                         "additionalProperties": SETTINGS["properties"]["limits"]}),
     ("log.format", {"enum": ["text", "json"]}),
     ("*pullPolicy", {"enum": ["Always", "IfNotPresent", "Never"]}),
     ("*.digest", {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}),
-    ("config", FREE),
+    ("config", SETTINGS),
     ("podSecurityContext", FREE), ("securityContext", FREE), ("*probes.startup", FREE), ("*probes.liveness", FREE),
     ("*probes.readiness", FREE), ("clusterTls.certManager.issuerRef", FREE),
     ("*.probes", {"type": "object", "additionalProperties": False,
@@ -53,7 +70,11 @@ RULES = [
         "minAvailable": {"type": ["integer", "string"]}, "unhealthyPodEvictionPolicy": {"type": "string"}}}),
     ("*extraArgs", FLAGS), ("*.behavior", FREE), ("*affinity", FREE),
     ("*.nodeSelector", TEXTS), ("*abels", TEXTS), ("*nnotations", TEXTS),
-    ("gateway.auth.type", {"enum": ["none", "basic", "bearer"]}),
+    ("gateway.auth.type", {"enum": ["none", "basic", "bearer", "forward"]}),
+    ("gateway.auth.forward.url", {"type": "string",
+                                  "pattern": "^(https?://([A-Za-z0-9.-]+|\\[[0-9a-fA-F:]+\\])(:[0-9]+)?(/[A-Za-z0-9/._~%-]*)?([?][A-Za-z0-9._~%=&-]*)?)?$"}),
+    ("gateway.auth.forward.tenantHeader", {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9-]*$"}),
+    ("gateway.auth.forward.caFile", {"type": "string", "pattern": "^/[A-Za-z0-9/._-]+$"}),
     ("gateway.auth.users", {"type": "object", "propertyNames": {"pattern": "^[A-Za-z0-9._@-]{1,100}$"},
                             "additionalProperties": {"type": "string", "pattern": TENANT}}),
     ("gateway.upstreams.*", NAMES),
@@ -63,16 +84,19 @@ RULES = [
     ("gateway.service.type", {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]}),
     ("*Port", {"type": "integer", "minimum": 1, "maximum": 65535}),
     ("*.port", {"type": "integer", "minimum": 1, "maximum": 65535}),
-    ("*.replicas", {"type": "integer", "minimum": 1}), ("*Replicas", {"type": "integer", "minimum": 1}),
+    ("*.replicas", {"type": "integer", "minimum": 1}), ("*.m??Replicas", {"type": "integer", "minimum": 1}),
     ("*.targetCPU", {"type": ["integer", "null"], "minimum": 1}), ("*.targetMemory", {"type": ["integer", "null"], "minimum": 1}),
     ("*Seconds", {"type": "integer", "minimum": 0}),
     ("*.size", {"type": "string", "pattern": QUANTITY}),
     ("ingester.updateStrategy", {"enum": ["", "RollingUpdate", "OnDelete"]}),
+    ("ingester.rolloutMaxUnavailable", {"type": "integer", "minimum": 1}),
     ("compactor.memoryBudget", {"type": "string", "pattern": "^([0-9]+(KiB|MiB|GiB))?$"}),
     ("helmTest.tenants", {"type": "array", "minItems": 2, "maxItems": 2, "uniqueItems": True,
                           "items": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$"}}),
     ("image.pullSecrets", NAMES), ("*.hosts", NAMES), ("*.hostnames", NAMES), ("*.accessModes", NAMES),
     ("grafanaDataSource.tenants", {"type": "array", "items": {"type": "string", "pattern": TENANT}}),
+    ("networkPolicy.flavor", {"enum": ["kubernetes", "cilium"]}),
+    ("networkPolicy.cilium.dnsEndpoints", MAPS),
     ("networkPolicy.objectStorePorts", {"type": "array", "items": {"type": "integer"}}),
     ("extraObjects", {"type": "array", "items": {"type": ["object", "string"]}}),
 ]

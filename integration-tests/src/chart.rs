@@ -208,6 +208,8 @@ impl Release {
             let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
                 Some("metadata.name") => pod.to_owned(),
                 Some("status.podIP") => ip.to_string(),
+                // As before Kubernetes 1.35: nobody copies the node's label.
+                Some("metadata.labels['topology.kubernetes.io/zone']") => String::new(),
                 Some(other) => panic!("{pod}: what is {other}?"),
                 None => place.here(text(&variable["value"])),
             };

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -297,6 +297,100 @@ fn one_process_behind_a_gateway_that_asks_for_tokens() {
     let said = release.smoke(&[("AUTHORIZATION_A", a.1), ("AUTHORIZATION_B", b.1)]);
     assert_eq!(said.matches("exactly").count(), 2, "{said}");
     assert!(!release.log(&release.pods("gateway")[0]).contains("6f1ed002ab"));
+}
+
+/// Answers each request by its token: a tenant, no tenant, whatever tenant the request itself claims, or 401. What it was asked
+/// comes out of the channel.
+fn authority() -> (u16, std::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (said, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
+            while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+                match stream.read(&mut buffer) {
+                    Ok(0) | Err(_) => break,
+                    Ok(length) => head.extend_from_slice(&buffer[..length]),
+                }
+            }
+            let head = String::from_utf8_lossy(&head).to_lowercase();
+            let claimed = head.lines().find_map(|line| line.strip_prefix("x-tenant: "));
+            let (status, tenant) = match head.lines().find_map(|line| line.strip_prefix("authorization: ")) {
+                Some("bearer alpha") => ("200 OK", Some("team-a")),
+                Some("bearer beta") => ("204 No Content", Some("team-b")),
+                Some("bearer nameless") => ("200 OK", None),
+                Some("bearer echo") => ("200 OK", claimed),
+                Some("bearer barred") => ("403 Forbidden", Some("team-a")),
+                Some("bearer broken") => ("503 Service Unavailable", Some("team-a")),
+                _ => ("401 Unauthorized", Some("team-a")),
+            };
+            let tenant = tenant.map(|name| format!("X-Tenant: {name}\r\n")).unwrap_or_default();
+            let length = if status.starts_with("204") { "" } else { "Content-Length: 0\r\n" };
+            let answer = format!("HTTP/1.1 {status}\r\n{tenant}{length}Connection: close\r\n\r\n");
+            let _unheard = stream.write_all(answer.as_bytes());
+            if said.send(head).is_err() {
+                return;
+            }
+        }
+    });
+    (port, asked)
+}
+
+#[test]
+fn one_process_behind_a_gateway_that_asks_a_url() {
+    let Some(tools) = Tools::find() else { return };
+    let (port, asked) = authority();
+    let values = format!(
+        "{{mode: single, objectStore: {{type: file}}, retention: {{keepForever: true}}, helmTest: {{existingSecret: test}},
+        gateway: {{replicas: 1, auth: {{type: forward, forward: {{url: \"http://127.0.0.1:{port}/verify?of=x\", tenantHeader: X-Tenant}}}}}}}}"
+    );
+    let release = Release::install(&tools, &values, &[], 4);
+    let gateway = release.url(&release.pods("gateway")[0]);
+    let (a, b) = (("Authorization", "Bearer alpha"), ("Authorization", "Bearer beta"));
+
+    assert_eq!(push(&gateway, &[a], "shop", 11), 200);
+    assert_eq!(push(&gateway, &[b], "bobs", 7), 200);
+    expect(&gateway, &[a], &[("shop", 11)]);
+    expect(&gateway, &[b], &[("bobs", 7)]);
+    let first = asked.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert!(first.starts_with("get /verify?of=x http/1.1\r\n"), "{first}");
+    assert!(first.contains("x-original-uri: /push.v1.pusherservice/push\r\n"), "{first}");
+    assert!(first.contains("x-original-method: post\r\n") && !first.contains("content-length: "), "{first}");
+
+    let line = "POST /push.v1.PusherService/Push HTTP/1.1\r\nContent-Type: application/proto\r\n";
+    for (headers, status) in [
+        ("A: b", 401),
+        ("Authorization: Bearer unknown", 401),
+        ("Authorization: Bearer barred", 403),
+        ("Authorization: Bearer broken", 500),
+        // Let through and without a tenant: the role refuses it.
+        ("Authorization: Bearer nameless", 401),
+        // What the client claims does not reach the URL, in whatever spelling.
+        ("Authorization: Bearer echo\r\nX-Tenant: team-b", 401),
+        ("Authorization: Bearer echo\r\nX_Tenant: team-b", 401),
+        ("Authorization: Bearer alpha\r\nX-Scope-OrgID: team-b", 400),
+        ("Authorization: Bearer echo\r\nX-Scope-OrgID: team-b", 400),
+        ("Authorization: Bearer alpha\r\nX-Scope-OrgID: \r\nX-Scope-OrgID: team-b", 400),
+    ] {
+        assert_eq!(raw(&gateway, &format!("{line}{headers}")), status, "{headers}");
+    }
+    // The tenant is that of the answer, whatever the request says beside it.
+    for header in ["X-Tenant", "X_Scope_OrgID", "X-Scope_OrgID"] {
+        assert_eq!(totals(&gateway, &[a, (header, "team-b")]), Ok(sums(&[("shop", 11)])), "{header}");
+    }
+    if export(&gateway, &[a], &otlp::export("otel", now_ns(), 2)) {
+        export_refused(&gateway, &[], 401);
+        export_refused(&gateway, &[a, ("x-scope-orgid", "team-b")], 400);
+        expect(&gateway, &[a], &[("otel", 20_000_000), ("shop", 11)]);
+    }
+    assert_closed(&gateway, "Authorization: Bearer alpha");
+    assert_eq!(raw(&gateway, "GET /_hearth_auth HTTP/1.1\r\nAuthorization: Bearer alpha"), 404);
+    let said = release.smoke(&[("AUTHORIZATION_A", a.1), ("AUTHORIZATION_B", b.1)]);
+    assert_eq!(said.matches("exactly").count(), 2, "{said}");
+    let log = release.log(&release.pods("gateway")[0]);
+    assert!(log.contains("\"tenant\":\"team-a\"") && !log.contains("alpha"), "{log}");
 }
 
 #[test]

@@ -8,6 +8,17 @@
 {{- default (list $own) $said | toJson -}}
 {{- end -}}
 
+{{/* Parts of the URL that is asked, as YAML. Arguments: gateway.auth.forward. */}}
+{{- define "hearth.forward" -}}
+{{- $url := urlParse .url -}}
+{{- $port := ternary "443" "80" (eq $url.scheme "https") -}}
+scheme: {{ $url.scheme }}
+host: {{ $url.host | quote }}
+name: {{ regexReplaceAll ":[0-9]+$" $url.host "" | quote }}
+server: {{ ternary $url.host (printf "%s:%s" $url.host $port) (regexMatch ":[0-9]+$" $url.host) | quote }}
+uri: {{ printf "%s%s" (default "/" $url.path) (ternary (printf "?%s" $url.query) "" (ne $url.query "")) | quote }}
+{{- end -}}
+
 {{- define "hearth.nginx" -}}
 {{- $root := . -}}
 {{- $g := .Values.gateway -}}
@@ -75,6 +86,14 @@ http {
         default "";
         include /etc/nginx/auth/tokens.map;
     }
+{{ else if eq $auth "forward" }}
+    {{- $f := include "hearth.forward" $g.auth.forward | fromYaml }}
+    # Who decides about tenants; $tenant is set from its answer, below each path.
+    upstream forward_auth {
+        zone forward_auth 64k;
+        server {{ $f.server }}{{ if not (regexMatch "^([0-9.]+|\\[.*\\]):[0-9]+$" $f.server) }} resolve{{ end }} max_fails=3 fail_timeout=5s;
+        keepalive 16;
+    }
 {{ else }}
     map $http_x_scope_orgid $tenant {
         default $http_x_scope_orgid;
@@ -118,6 +137,10 @@ http {
     proxy_set_header Authorization "";
     grpc_set_header X-Scope-OrgID $tenant;
     grpc_set_header Authorization "";
+    {{- if eq $auth "forward" }}
+    proxy_set_header Cookie "";
+    grpc_set_header Cookie "";
+    {{- end }}
     {{- end }}
     {{- with $g.httpSnippet }}
     {{- . | nindent 4 }}
@@ -142,6 +165,34 @@ http {
             access_log off;
             return 200 "ready\n";
         }
+{{- if eq $auth "forward" }}
+        {{- $f := include "hearth.forward" $g.auth.forward | fromYaml }}
+
+        # Asked before each request, with its headers and without its body; nobody outside can call it. What the client says of
+        # a tenant does not get there, so that it cannot come back as an answer.
+        location = /_hearth_auth {
+            internal;
+            proxy_pass {{ $f.scheme }}://forward_auth{{ $f.uri }};
+            proxy_pass_request_body off;
+            proxy_method GET;
+            proxy_read_timeout {{ $g.auth.forward.timeoutSeconds }}s;
+            proxy_set_header Host {{ $f.host }};
+            proxy_set_header Connection "";
+            proxy_set_header Content-Length "";
+            proxy_set_header {{ $g.auth.forward.tenantHeader }} "";
+            proxy_set_header X-Scope-OrgID "";
+            proxy_set_header X-Original-Method $request_method;
+            proxy_set_header X-Original-URI $request_uri;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            {{- if eq $f.scheme "https" }}
+            proxy_ssl_server_name on;
+            proxy_ssl_name {{ $f.name }};
+            proxy_ssl_verify on;
+            proxy_ssl_trusted_certificate {{ $g.auth.forward.caFile }};
+            {{- end }}
+        }
+{{- end }}
 {{ range $route := (.Files.Get "files/routes.yaml" | fromYaml).routes }}
 {{- if or (not $route.when) (get $g.routes (default "" $route.when)) }}
         location {{ if $route.exact }}= {{ else }}^~ {{ end }}{{ $route.path }} {
@@ -152,6 +203,11 @@ http {
             {{- else if eq $auth "bearer" }}
             if ($http_x_scope_orgid != "") { return 400 "X-Scope-OrgID: the tenant follows from your token; leave the header out\n"; }
             if ($tenant = "") { return 401 "Authorization: a token that is known here is needed, as Bearer TOKEN\n"; }
+            {{- else if eq $auth "forward" }}
+            if ($http_x_scope_orgid != "") { return 400 "X-Scope-OrgID: the tenant follows from your credentials; leave the header out\n"; }
+            auth_request /_hearth_auth;
+            # Empty if the answer names no tenant: then the role refuses the request.
+            auth_request_set $tenant $upstream_http_{{ $g.auth.forward.tenantHeader | lower | replace "-" "_" }};
             {{- end }}
             {{- if $route.upload }}
             client_max_body_size {{ $g.maxUploadSize }};

@@ -66,6 +66,11 @@ spec:
 {{- end }}
 {{- end -}}
 
+{{/* Not empty if the Deployment says how many pods there are: nothing scales it, or the autoscaler has yet to take over. */}}
+{{- define "hearth.keepsReplicas" -}}
+{{- if or .preserveReplicas (not (or .enabled .keda.enabled)) }}said{{ end -}}
+{{- end -}}
+
 {{/* A headless service: nginx and Prometheus see each pod. Arguments: root, role, gossip (bool). */}}
 {{- define "hearth.headless" -}}
 apiVersion: v1
@@ -98,7 +103,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  {{- if not (or .values.autoscaling.enabled .values.autoscaling.keda.enabled) }}
+  {{- if include "hearth.keepsReplicas" .values.autoscaling }}
   replicas: {{ .values.replicas }}
   {{- end }}
   strategy:

@@ -95,7 +95,8 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* A pod template. Arguments: root, role, values, command (list), flags (YAML), gossip (bool), zone, volumes, mounts. */}}
+{{/* A pod template. Arguments: root, role, values, command (list), flags (YAML), gossip (bool), zone, set (name of
+     a zone's StatefulSet), volumes, mounts. */}}
 {{- define "hearth.pod" -}}
 {{- $root := .root -}}
 {{- $v := .values -}}
@@ -110,6 +111,9 @@ metadata:
     {{- end }}
     {{- with .zone }}
     hearth/zone: {{ . | quote }}
+    {{- end }}
+    {{- with .set }}
+    name: {{ . | quote }}
     {{- end }}
     {{- with $v.podLabels }}
     {{- toYaml . | nindent 4 }}

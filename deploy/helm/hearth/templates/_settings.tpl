@@ -24,13 +24,18 @@
 {{- with (coalesce $store.s3.accessKeyId $store.s3.secretAccessKey $store.gcs.serviceAccountKey $store.azure.accountKey) }}inline{{ end -}}
 {{- end -}}
 
-{{/* Environment of a container of Hearth. Arguments: root, values. */}}
+{{/* Environment of a container of Hearth. Arguments: root, values, gossip, zone. */}}
 {{- define "hearth.env" -}}
 {{- $v := .root.Values -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_IP
   valueFrom: {fieldRef: {fieldPath: status.podIP}}
+{{- if and .gossip (not .zone) $v.zoneFromNodes }}
+# Kubernetes copies it from the node; empty where it does not.
+- name: HEARTH_ZONE
+  valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/zone']"}}
+{{- end }}
 - name: HEARTH_MULTITENANCY
   value: {{ $v.multitenancy | quote }}
 - name: HEARTH_LIMITS_COMPACTOR_BLOCKS_RETENTION_PERIOD
@@ -43,10 +48,12 @@
 {{- with $v.objectStore.s3.region }}
 - {name: AWS_REGION, value: {{ . | quote }}}
 {{- end }}
-{{- with $v.objectStore.s3.endpoint }}
-- {name: AWS_ENDPOINT_URL, value: {{ . | quote }}}
+{{- if $v.devObjectStore.enabled }}
+- {name: AWS_ENDPOINT_URL, value: {{ printf "http://%s:7070" (include "hearth.address" (dict "root" .root "name" "object-store")) | quote }}}
+{{- else if $v.objectStore.s3.endpoint }}
+- {name: AWS_ENDPOINT_URL, value: {{ $v.objectStore.s3.endpoint | quote }}}
 {{- end }}
-{{- if $v.objectStore.s3.allowHttp }}
+{{- if or $v.devObjectStore.enabled $v.objectStore.s3.allowHttp }}
 - {name: AWS_ALLOW_HTTP, value: "true"}
 {{- end }}
 {{- else if eq $v.objectStore.type "azure" }}
@@ -107,20 +114,24 @@ cluster.tls.server-name: {{ .Values.clusterTls.serverName | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* Bytes of a quantity in MiB; 0 if there is none or it cannot be read. */}}
+{{/* Bytes of a quantity in MiB, rounded down; 0 if there is none. */}}
 {{- define "hearth.mebibytes" -}}
-{{- $text := toString . -}}
-{{- if regexMatch "^[0-9]+(\\.[0-9]+)?Gi$" $text -}}{{ mulf (float64 (trimSuffix "Gi" $text)) 1024.0 | int }}
-{{- else if regexMatch "^[0-9]+Mi$" $text -}}{{ trimSuffix "Mi" $text | int }}
-{{- else if regexMatch "^[0-9]+G$" $text -}}{{ mulf (float64 (trimSuffix "G" $text)) 953.0 | int }}
-{{- else if regexMatch "^[0-9]+M$" $text -}}{{ mulf (float64 (trimSuffix "M" $text)) 0.953 | int }}
-{{- else -}}0{{- end -}}
+{{- $text := ternary (printf "%.0f" (float64 .)) (toString .) (or (kindIs "float64" .) (kindIs "int64" .) (kindIs "int" .)) -}}
+{{- $unit := regexReplaceAll "^[0-9.]+" $text "" -}}
+{{- $units := dict "" 0.00000095367431640625 "k" 0.00095367431640625 "Ki" 0.0009765625 "M" 0.95367431640625 "Mi" 1.0 "G" 953.67431640625 "Gi" 1024.0 "T" 953674.31640625 "Ti" 1048576.0 -}}
+{{- if not $text -}}0
+{{- else if and (regexMatch "^[0-9]+(\\.[0-9]+)?[A-Za-z]*$" $text) (hasKey $units $unit) -}}
+{{- mulf (float64 (trimSuffix $unit $text)) (get $units $unit) | int -}}
+{{- else -}}
+{{- fail (printf "compactor.resources.limits.memory is %s: say it in Mi or Gi, such as 2Gi, or set compactor.memoryBudget" $text) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Memory budget of merges: what is said, or three quarters of the limit less what the process needs beside it. */}}
 {{- define "hearth.memoryBudget" -}}
 {{- $limit := dig "limits" "memory" "" .resources -}}
-{{- $mebibytes := include "hearth.mebibytes" $limit | int -}}
+{{- $mebibytes := 0 -}}
+{{- if not .memoryBudget }}{{ $mebibytes = include "hearth.mebibytes" $limit | int }}{{ end -}}
 {{- if .memoryBudget -}}{{ .memoryBudget }}
 {{- else if gt $mebibytes 0 -}}{{ max 64 (sub (div (mul $mebibytes 3) 4) 128) }}MiB
 {{- else -}}512MiB{{- end -}}

@@ -17,10 +17,21 @@
 {{- fail (printf "config.%s: the chart says it itself, by the value of that name, and would win over it: remove it from config" $key) -}}
 {{- end -}}
 {{- end -}}
+{{- $said := dict "log.level" "log.level" "log.format" "log.format" "cluster.id" "clusterId" "cluster.listen" "ipv6" "cluster.advertise" "ingester.extraArgs" "cluster.tls" "clusterTls.enabled" "querier.allow_partial" "querier.allowPartial" "querier.disk_cache" "querier.diskCache" "compactor.memory_budget" "compactor.memoryBudget" "ingester.flush_timeout" "shutdown.flushSeconds" -}}
+{{- range $key, $value := $said -}}
+{{- $at := splitList "." $key -}}
+{{- if hasKey (default dict (get $v.config (index $at 0))) (index $at 1) -}}
+{{- fail (printf "config.%s: set %s instead, it would win" $key $value) -}}
+{{- end -}}
+{{- end -}}
 {{- if and $v.existingConfig $v.config -}}
 {{- fail (printf "existingConfig is %s, so nobody would read config: set one of them" $v.existingConfig) -}}
 {{- end -}}
+{{- if and $v.networkPolicy.cilium.objectStoreFQDNs (ne $v.networkPolicy.flavor "cilium") -}}
+{{- fail "networkPolicy.cilium.objectStoreFQDNs is set and networkPolicy.flavor is kubernetes, which knows no names: set flavor=cilium, or use objectStoreTo" -}}
+{{- end -}}
 {{- include "hearth.validateStore" . -}}
+{{- if $v.devObjectStore.enabled }}{{ include "hearth.validateDevStore" . }}{{ end -}}
 {{- include "hearth.validateScaling" . -}}
 {{- if $cluster }}{{ include "hearth.validateCluster" . }}{{ else -}}
 {{- if and (not $v.single.persistence.enabled) (not $v.single.allowEphemeralWal) -}}
@@ -50,6 +61,25 @@
 {{- end -}}
 {{- if and (include "hearth.inlineStore" .) $store.existingSecret -}}
 {{- fail (printf "objectStore.existingSecret is %s and credentials stand in values, too: remove one of them" $store.existingSecret) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "hearth.validateDevStore" -}}
+{{- $store := .Values.objectStore -}}
+{{- if ne $store.type "s3" -}}
+{{- fail (printf "devObjectStore.enabled is true and objectStore.type is %s: it is an S3 server, set objectStore.type=s3" $store.type) -}}
+{{- end -}}
+{{- if $store.s3.endpoint -}}
+{{- fail (printf "devObjectStore.enabled is true and objectStore.s3.endpoint is %s: there are two stores; remove one of them" $store.s3.endpoint) -}}
+{{- end -}}
+{{- if not (regexMatch "^[a-z0-9][a-z0-9.-]*$" $store.bucket) -}}
+{{- fail (printf "objectStore.bucket is %s: a bucket is a folder here, of small letters, digits, dots and dashes" $store.bucket) -}}
+{{- end -}}
+{{- if not (include "hearth.storeSecret" .) -}}
+{{- fail "devObjectStore needs credentials: name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in objectStore.existingSecret, or set objectStore.s3.accessKeyId and secretAccessKey with allowInlineSecrets=true" -}}
+{{- end -}}
+{{- if and (include "hearth.inlineStore" .) (not (and $store.s3.accessKeyId $store.s3.secretAccessKey)) -}}
+{{- fail "devObjectStore needs both objectStore.s3.accessKeyId and objectStore.s3.secretAccessKey" -}}
 {{- end -}}
 {{- end -}}
 
@@ -107,7 +137,7 @@
 {{- if not .Values.multitenancy -}}
 {{- fail (printf "gateway.auth.type is %s and multitenancy is false: the tenant of a credential would be ignored; set multitenancy=true" $a.type) -}}
 {{- end -}}
-{{- if and (not $a.existingSecret) (not $a.inline) -}}
+{{- if eq $a.type "forward" }}{{ include "hearth.validateForward" . }}{{ else if and (not $a.existingSecret) (not $a.inline) -}}
 {{- fail (printf "gateway.auth.type is %s: name a Secret with %s in gateway.auth.existingSecret" $a.type (ternary "htpasswd" "tokens.map" (eq $a.type "basic"))) -}}
 {{- end -}}
 {{- if and $a.existingSecret $a.inline -}}
@@ -122,5 +152,18 @@
 {{- end -}}
 {{- if and $g.tls.enabled (not $g.tls.secretName) -}}
 {{- fail "gateway.tls.enabled is true: name a Secret with tls.crt and tls.key in gateway.tls.secretName" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "hearth.validateForward" -}}
+{{- $a := .Values.gateway.auth -}}
+{{- if not $a.forward.url -}}
+{{- fail "gateway.auth.forward.url is empty: name the URL that says whose a request is, such as http://auth.example:8080/verify" -}}
+{{- end -}}
+{{- if or $a.existingSecret $a.inline $a.users -}}
+{{- fail "gateway.auth.type is forward: the URL says who is which tenant, so leave gateway.auth.existingSecret, inline and users empty" -}}
+{{- end -}}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.gatewayEgress) -}}
+{{- fail (printf "gateway.auth.type is forward and networkPolicy.gatewayEgress is empty: the gateway could not reach %s; allow it" $a.forward.url) -}}
 {{- end -}}
 {{- end -}}
