@@ -34,9 +34,10 @@ def bare(node):
         return [bare(inner) for inner in node]
     if not isinstance(node, dict):
         return node
-    # Below `properties` a key is a name, also one that reads like a keyword.
     kept = {key: inner for key, inner in node.items() if key not in ("$schema", "title", "description", "default")}
-    return {key: {name: bare(said) for name, said in inner.items()} if key == "properties" else bare(inner)
+    # Keys of these are names, also one that reads like a keyword.
+    named = ("properties", "patternProperties")
+    return {key: {name: bare(said) for name, said in inner.items()} if key in named else bare(inner)
             for key, inner in kept.items()}
 
 
@@ -55,7 +56,7 @@ RULES = [
     ("configStorage", {"enum": ["ConfigMap", "Secret"]}),
     ("tenantOverrides", {"type": "object", "propertyNames": {"pattern": TENANT},
                          "additionalProperties": SETTINGS["properties"]["limits"]}),
-    ("log.format", {"enum": ["text", "json"]}),
+    ("log.format", SETTINGS["properties"]["log"]["properties"]["format"]),
     ("*pullPolicy", {"enum": ["Always", "IfNotPresent", "Never"]}),
     ("*.digest", {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}),
     ("config", SETTINGS),
@@ -88,6 +89,8 @@ RULES = [
     ("*.targetCPU", {"type": ["integer", "null"], "minimum": 1}), ("*.targetMemory", {"type": ["integer", "null"], "minimum": 1}),
     ("*Seconds", {"type": "integer", "minimum": 0}),
     ("*.size", {"type": "string", "pattern": QUANTITY}),
+    ("canary.tenant", {"type": "string", "pattern": TENANT}),
+    ("canary.interval", {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"}),
     ("ingester.updateStrategy", {"enum": ["", "RollingUpdate", "OnDelete"]}),
     ("ingester.rolloutMaxUnavailable", {"type": "integer", "minimum": 1}),
     ("compactor.memoryBudget", {"type": "string", "pattern": "^([0-9]+(KiB|MiB|GiB))?$"}),

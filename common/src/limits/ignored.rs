@@ -78,12 +78,17 @@ pub fn why(key: &str) -> Option<Why> {
     IGNORED.iter().find(|(row, _)| fits(row)).map(|(_, why)| *why)
 }
 
+/// Each key, or family of keys (`…*`), that is ignored, with its reason.
+pub fn rows() -> impl Iterator<Item = (&'static str, Why)> {
+    IGNORED.iter().copied()
+}
+
+/// Keys that are called otherwise here, with their name here.
+pub const RENAMED: &[(&str, &str)] = &[("retention_period", "compactor_blocks_retention_period")];
+
 /// What a key of the reference is called here.
 pub fn own_key(key: &str) -> &str {
-    match key {
-        "retention_period" => "compactor_blocks_retention_period",
-        key => key,
-    }
+    RENAMED.iter().find(|(theirs, _)| *theirs == key).map_or(key, |(_, own)| own)
 }
 
 /// Reads limits from a map that may have keys that are ignored.

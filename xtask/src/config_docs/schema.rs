@@ -1,6 +1,7 @@
 //! The JSON schema of a settings file, for editors.
 
 use anyhow::Result;
+use hearth_common::limits::ignored;
 use serde_json::{Map, Value, json};
 
 use super::at;
@@ -28,7 +29,33 @@ fn section(section: &Section, path: &str, defaults: &Value) -> Value {
         }
         properties.insert(key.name.clone(), schema);
     }
-    json!({"type": "object", "additionalProperties": false, "properties": properties, "description": section.doc})
+    let ignored = ignored_below(path);
+    if path == "limits" {
+        for (theirs, own) in ignored::RENAMED {
+            properties.insert((*theirs).to_owned(), properties[*own].clone());
+        }
+    }
+    let mut schema = json!({"type": "object", "additionalProperties": false, "properties": properties,
+        "description": section.doc});
+    if !ignored.is_empty() {
+        schema["patternProperties"] = Value::Object(ignored);
+    }
+    schema
+}
+
+/// Keys of Pyroscope's limits that are taken in a section and have no meaning, as patterns.
+fn ignored_below(section: &str) -> Map<String, Value> {
+    let Some(below) = section.strip_prefix("limits") else { return Map::new() };
+    let rows = ignored::rows().filter_map(|(row, why)| {
+        let (prefix, key) = row.rsplit_once('.').unwrap_or(("", row));
+        let pattern = match key.strip_suffix('*') {
+            Some(family) => format!("^{family}(_.*)?$"),
+            None => format!("^{key}$"),
+        };
+        let said = json!({"description": format!("Ignored: {}.", why.text())});
+        (below.trim_start_matches('.') == prefix).then_some((pattern, said))
+    });
+    rows.collect()
 }
 
 fn kind(of: &Kind, path: &str, defaults: &Value) -> Value {
