@@ -70,6 +70,10 @@ REFUSED = [
     (["querier.autoscaling.keda.enabled=true"], "triggers is empty"),
     (["querier.autoscaling.minReplicas=20"], "above maxReplicas"),
     (["networkPolicy.cilium.objectStoreFQDNs[0].matchName=a"], "set flavor=cilium"),
+    (["canary.enabled=true", "gateway.enabled=false"], "canary need the gateway"),
+    (["canary.enabled=true", "canary.existingSecret=s"], "nobody asks for credentials"),
+    (["canary.enabled=true", "gateway.auth.type=bearer", "gateway.auth.existingSecret=s"], "canary.existingSecret is empty"),
+    (["config.limits.retention_period=1h"], "set retention.default instead"),
     (["config.listen=:1"], "config.listen"),
     (["config.limits.compactor_blocks_retention_period=1h"], "set retention.default instead"),
     (["existingConfig=c", "config.ingester.cut_age=1m"], "set one of them"),
@@ -172,10 +176,11 @@ def check_pod(name, pod, known):
         check(name, container["resources"].get("limits"), "has no limits")
         if container in spec["containers"] and pod.get("kind") != "Pod" and container["name"] != "object-store":
             probes = [container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")]
-            check(name, probes[2] == "/ready" and container["lifecycle"]["preStop"], f"probes {probes}")
+            steady = container["name"] == "canary" or (probes[2] == "/ready" and container["lifecycle"]["preStop"])
+            check(name, steady, f"probes {probes}")
         subs = [mount for mount in container.get("volumeMounts", []) if "subPath" in mount]
         check(name, not subs, f"{subs}: a file mounted by subPath never changes")
-    for volume in spec["volumes"]:
+    for volume in spec.get("volumes", []):
         wanted = volume.get("configMap", {}).get("name")
         check(name, not wanted or ("ConfigMap", wanted) in known, f"ConfigMap {wanted} is not rendered")
 
@@ -339,6 +344,8 @@ def main():
         code, out, err = run(*command)
         check(str(command[1].name), code == 0, (out + err).strip())
     check_templates()
+    for path in sorted((HERE / "examples").glob("*.yaml")):
+        check(path.name, isinstance(yaml.safe_load(path.read_text()), dict), "is no map of values")
     if helm:
         for name, arguments in renders():
             check_render(helm, nginx, validate, name, arguments)

@@ -68,11 +68,12 @@ labels:
 {{- else -}}default{{- end -}}
 {{- end -}}
 
-{{/* Roles that run in this mode, gateway included, as JSON. */}}
+{{/* Roles that run in this mode, gateway and canary included, as JSON. */}}
 {{- define "hearth.roles" -}}
 {{- $roles := list "distributor" "ingester" "querier" "compactor" -}}
 {{- if eq .Values.mode "single" }}{{ $roles = list "single" }}{{ end -}}
 {{- if .Values.gateway.enabled }}{{ $roles = prepend $roles "gateway" }}{{ end -}}
+{{- if .Values.canary.enabled }}{{ $roles = append $roles "canary" }}{{ end -}}
 {{- toJson $roles -}}
 {{- end -}}
 

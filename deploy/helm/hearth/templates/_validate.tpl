@@ -9,8 +9,10 @@
 {{- if and $r.default $r.keepForever -}}
 {{- fail (printf "retention: retention.default is %s and retention.keepForever is true: set one of them" $r.default) -}}
 {{- end -}}
-{{- if hasKey (default dict $v.config.limits) "compactor_blocks_retention_period" -}}
-{{- fail "config.limits.compactor_blocks_retention_period: set retention.default instead, it would win" -}}
+{{- range $key := list "compactor_blocks_retention_period" "retention_period" -}}
+{{- if hasKey (default dict $v.config.limits) $key -}}
+{{- fail (printf "config.limits.%s: set retention.default instead, it would win" $key) -}}
+{{- end -}}
 {{- end -}}
 {{- range $key := list "listen" "data_dir" "object_store" "multitenancy" "overrides_file" "zone" "instance_id" "replication_factor" "gossip" -}}
 {{- if hasKey $v.config $key -}}
@@ -39,8 +41,8 @@
 {{- end -}}
 {{- end -}}
 {{- if $v.gateway.enabled }}{{ include "hearth.validateGateway" . }}
-{{- else if or $v.ingress.enabled $v.httpRoute.enabled $v.grafanaDataSource.enabled -}}
-{{- fail "ingress, httpRoute and grafanaDataSource point at the gateway, and gateway.enabled is false: enable it, or disable them" -}}
+{{- else if or $v.ingress.enabled $v.httpRoute.enabled $v.grafanaDataSource.enabled $v.canary.enabled -}}
+{{- fail "ingress, httpRoute, grafanaDataSource and canary need the gateway, and gateway.enabled is false: enable it, or disable them" -}}
 {{- end -}}
 {{- end -}}
 
@@ -149,6 +151,12 @@
 {{- if and (eq $a.type "basic") (not $a.users) -}}
 {{- fail "gateway.auth.users is empty: say which user is which tenant, such as {alice: team-a}" -}}
 {{- end -}}
+{{- end -}}
+{{- if and .Values.canary.enabled (ne $a.type "none") (not .Values.canary.existingSecret) -}}
+{{- fail (printf "canary.existingSecret is empty and gateway.auth.type is %s: name a Secret with %s" $a.type (ternary "user and password" "token" (eq $a.type "basic"))) -}}
+{{- end -}}
+{{- if and .Values.canary.enabled (eq $a.type "none") .Values.canary.existingSecret -}}
+{{- fail "canary.existingSecret is set and gateway.auth.type is none: nobody asks for credentials; remove it" -}}
 {{- end -}}
 {{- if and $g.tls.enabled (not $g.tls.secretName) -}}
 {{- fail "gateway.tls.enabled is true: name a Secret with tls.crt and tls.key in gateway.tls.secretName" -}}
