@@ -20,7 +20,7 @@ use crate::common::Common;
 use crate::host::{Cell, CellSpec, Durable, Host, HostParts, Reports, lone_cell};
 use crate::lead::{Lead, Progress};
 use crate::metrics::IngesterMetrics;
-use crate::options::{Cells, IngesterDeps, IngesterOptions, StartError};
+use crate::options::{Cells, IngesterDeps, IngesterOptions, Pulses, StartError};
 use crate::planted::Planted;
 use crate::state_dir::StateDir;
 
@@ -160,7 +160,8 @@ impl Ingester {
                     false => self.common.report_damage(text),
                 }
             }
-            host.spawn_pump(self.common.deps.pulses.cells.clone());
+            let Pulses { cells, wal, .. } = &self.common.deps.pulses;
+            host.spawn_pump(cells.clone(), wal.clone());
             if let Cells::Alone = self.common.options.cells
                 && let Err(error) = host.ensure(&lone_cell(&self.me))
             {

@@ -27,6 +27,13 @@ fn push(api: &Api, service: &str) -> u16 {
     api.push(&[("__name__", "process_cpu"), ("service_name", service)], &body).unwrap().status
 }
 
+/// What queries count of a service that was pushed lately.
+fn pushed(api: &Api, service: &str) -> i64 {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let selector = format!("{{service_name=\"{service}\"}}");
+    api.series_total(&selector, now_ms - 600_000, now_ms + 60_000).unwrap()
+}
+
 fn alive(api: &Api) -> (u16, String) {
     let answer = api.get("/healthz").unwrap();
     (answer.status, answer.text())
@@ -69,6 +76,36 @@ fn an_fsync_that_does_not_come_back_is_not_alive_until_it_does() {
     drop(slow);
     assert_eq!(pushing.join().unwrap(), Some(200), "a slow disk loses nothing");
     until("the log goes on", || alive(&api) == (200, "alive".to_owned()));
+    hearth.stop();
+}
+
+#[test]
+fn a_log_that_has_failed_is_not_alive_until_the_process_starts_again() {
+    if !faults::can("strace") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::new(&dir.path().join("data"));
+    options.config.push_str("liveness:\n  stalled_after: 2s\n");
+    let hearth = Hearth::start(&options);
+    let api = hearth.api("t");
+    assert_eq!(push(&api, "before"), 200);
+    let failing = FailingCalls::inject(hearth.pid(), "fsync,fdatasync", "error=EIO");
+    until("a push is refused", || push(&api, "during") != 200);
+    // The disk is well again, and the log does not believe it.
+    drop(failing);
+    until("the process is to be restarted", || alive(&api).0 == 503);
+    let text = alive(&api).1;
+    assert!(text.starts_with("stuck: wal: no progress for "), "{text}");
+    assert!(api.get("/ready").unwrap().text().contains("the write-ahead log has failed"));
+    assert_ne!(push(&api, "after"), 200);
+    hearth.kill();
+    let hearth = Hearth::start(&options);
+    let api = hearth.api("t");
+    assert_eq!(pushed(&api, "before"), 17, "what was acknowledged is on the disk");
+    assert_eq!((alive(&api).0, push(&api, "again")), (200, 200));
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(alive(&api), (200, "alive".to_owned()));
     hearth.stop();
 }
 

@@ -356,11 +356,13 @@ impl Host {
         self.durable.borrow().failed.clone().or_else(|| self.shared.unreadable.get().cloned())
     }
 
-    /// Tells replicas what is on disk and that time passes, until the host is gone.
-    pub(crate) fn spawn_pump(self: &Arc<Self>, pulse: Pulse) {
+    /// Tells replicas what is on disk and that time passes, until the host is gone. `log` is the pulse of the log: it is at work
+    /// without an end once the log has failed, which only a restart mends.
+    pub(crate) fn spawn_pump(self: &Arc<Self>, pulse: Pulse, log: Pulse) {
         let host = Arc::downgrade(self);
         let mut durable = self.durable.clone();
         tokio::spawn(async move {
+            let mut given_up = None;
             loop {
                 // An error says that the log is closed: time still passes for those who wait.
                 let closed = match tokio::time::timeout(TICK, durable.changed()).await {
@@ -371,6 +373,9 @@ impl Host {
                 let work = pulse.work();
                 let Durable { upto, .. } = durable.borrow_and_update().clone();
                 let failed = host.failure();
+                if failed.is_some() {
+                    given_up.get_or_insert_with(|| log.work());
+                }
                 for cell in host.cells() {
                     cell.durable(upto);
                     cell.tick();
