@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -145,18 +145,30 @@ impl Hearth {
     }
 
     /// SIGTERM; the exit must be clean.
-    pub fn stop(mut self) -> Duration {
-        let started = Instant::now();
+    pub fn stop(self) -> Duration {
         let sent = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().expect("kill runs");
         assert!(sent.success(), "the process is gone already:\n{}", self.log_text());
+        self.ended()
+    }
+
+    /// Waits for the end of a process that was told to stop; the exit must be clean.
+    pub fn ended(self) -> Duration {
+        let started = Instant::now();
+        let (status, log) = self.gone();
+        assert!(status.success(), "exit {status}:\n{log}");
+        started.elapsed()
+    }
+
+    /// Waits for the end, however it is; gives what was printed, too.
+    pub fn gone(mut self) -> (ExitStatus, String) {
+        let started = Instant::now();
         while started.elapsed() < STOP_DEADLINE {
             if let Some(status) = self.child.try_wait().expect("waitable") {
-                assert!(status.success(), "exit {status}:\n{}", self.log_text());
-                return started.elapsed();
+                return (status, self.log_text());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("still running {STOP_DEADLINE:?} after SIGTERM:\n{}", self.log_text());
+        panic!("still running {STOP_DEADLINE:?} after it was told to stop:\n{}", self.log_text());
     }
 
     /// A figure of `/proc/<pid>/status`, such as `VmHWM`, in KiB.

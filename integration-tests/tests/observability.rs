@@ -109,6 +109,42 @@ fn a_log_that_has_failed_is_not_alive_until_the_process_starts_again() {
     hearth.stop();
 }
 
+/// Status of the health service over Connect.
+fn health(api: &Api) -> String {
+    let answer = api.post("/grpc.health.v1.Health/Check", "application/json", b"{}").unwrap();
+    answer.json()["status"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn requests_are_served_while_a_process_says_that_it_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::new(&dir.path().join("data"));
+    options.config.push_str("shutdown_delay: 4s\n");
+    let hearth = Hearth::start(&options);
+    let api = hearth.api("t");
+    assert_eq!((health(&api).as_str(), api.get("/ready").unwrap().status), ("SERVING", 200));
+    let stopping = Instant::now();
+    faults::run(&["kill", "-TERM", &hearth.pid().to_string()]);
+    until("it says that it stops", || health(&api) == "NOT_SERVING");
+    let ready = api.get("/ready").unwrap();
+    assert!(ready.status == 503 && ready.text().contains("stopping"), "{}", ready.text());
+    // On a new connection, too: load balancers may not know yet.
+    assert_eq!(push(&hearth.api("t"), "late"), 200);
+    assert_eq!(alive(&hearth.api("")), (200, "alive".to_owned()));
+    assert!(stopping.elapsed() < Duration::from_secs(4), "the test was too slow to see anything");
+    let took = hearth.ended();
+    assert!(stopping.elapsed() >= Duration::from_secs(4) && took < Duration::from_secs(20), "{took:?}");
+    // A second signal ends the pause, and what was acknowledged in it is there.
+    let hearth = Hearth::start(&options);
+    assert_eq!(pushed(&hearth.api("t"), "late"), 17);
+    let stopping = Instant::now();
+    faults::run(&["kill", "-TERM", &hearth.pid().to_string()]);
+    until("it says that it stops", || health(&hearth.api("")) == "NOT_SERVING");
+    faults::run(&["kill", "-TERM", &hearth.pid().to_string()]);
+    hearth.gone();
+    assert!(stopping.elapsed() < Duration::from_secs(4), "{:?}", stopping.elapsed());
+}
+
 /// A request that carries a trace and a secret.
 fn send(url: &str, traceparent: &str, content_type: &str, body: &[u8]) -> u16 {
     let mut request = ureq::post(url).header("content-type", content_type).header("X-Scope-OrgID", "t");

@@ -243,8 +243,9 @@ impl Node {
         let stop = self.stop.clone();
         server
             .run(async {
-                stop.wait().await;
+                stop.clone().wait().await;
                 self.gate.close("stopping");
+                stop.pause(settings.shutdown_delay.0).await;
             })
             .await;
         self.stop.second_ends_at_once();

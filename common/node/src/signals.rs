@@ -1,5 +1,7 @@
 //! SIGTERM, SIGINT and `POST /shutdown`: the first asks for a clean stop, the second ends the process at once.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -41,6 +43,16 @@ impl Stop {
     pub(crate) async fn wait(self) {
         // The sender is this one.
         let _ = self.0.subscribe().wait_for(|count| *count > 0).await;
+    }
+
+    /// Lets time pass, unless asked a second time.
+    pub(crate) async fn pause(self, pause: Duration) {
+        if pause.is_zero() {
+            return;
+        }
+        tracing::info!(seconds = pause.as_secs_f64(), "not ready any more; requests are still served");
+        // The sender is this one.
+        let _ = tokio::time::timeout(pause, self.0.subscribe().wait_for(|count| *count > 1)).await;
     }
 
     /// From now on a second signal ends the process.

@@ -18,6 +18,9 @@ use crate::telemetry::{Liveness, Profiling, SelfProfiling, Tracing};
 pub struct Settings {
     /// Address and port of the one listener. The default answers this machine only; `0.0.0.0:4040` answers all.
     pub listen: String,
+    /// How long requests are still served after the process was told to stop, while `/ready` and health checks say that it is going:
+    /// as long as whoever sends requests needs to notice. 0: not at all, as where a pause before SIGTERM has done it already.
+    pub shutdown_delay: GoDuration,
     /// Folder of the write-ahead log, of caches and, unless `object_store` says otherwise, of the store.
     pub data_dir: PathBuf,
     /// Where published data lives: `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…`. Empty: `data_dir`/store.
@@ -71,6 +74,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:4040".to_owned(),
+            shutdown_delay: GoDuration::from_secs(0),
             data_dir: PathBuf::from("hearth-data"),
             object_store: String::new(),
             store: ObjectStoreClient::default(),

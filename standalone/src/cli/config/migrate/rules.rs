@@ -144,6 +144,7 @@ pub(super) const RULES: &[(&str, Act)] = &[
     ("server.log_format", Part),
     ("server.log_level", To("log.level", "")),
     ("show_banner", NotNeeded("there is no banner")),
+    ("shutdown_delay", To("shutdown_delay", "")),
     ("storage", NotNeeded(HTTP_CLIENT)),
     ("storage.azure", NotNeeded(HTTP_CLIENT)),
     ("storage.azure.account_key", Variable("AZURE_STORAGE_ACCOUNT_KEY")),
