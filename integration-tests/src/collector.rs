@@ -1,4 +1,6 @@
-//! A collector of traces: takes spans over OTLP in HTTP, as backends do, and keeps them.
+//! A collector of traces: takes spans over OTLP, in HTTP or in gRPC, as backends do, and keeps them.
+
+mod grpc;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -30,6 +32,7 @@ pub struct Collector {
     /// Its base URL.
     pub url: String,
     spans: Arc<Mutex<Vec<Span>>>,
+    headers: Arc<Mutex<Vec<String>>>,
 }
 
 impl Collector {
@@ -37,7 +40,7 @@ impl Collector {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let collector = Self { url, spans: Arc::default() };
+        let collector = Self { url, spans: Arc::default(), headers: Arc::default() };
         let spans = Arc::clone(&collector.spans);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -46,6 +49,21 @@ impl Collector {
             }
         });
         collector
+    }
+
+    /// Starts one that speaks gRPC.
+    pub fn start_grpc() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let collector = Self { url, spans: Arc::default(), headers: Arc::default() };
+        let (spans, headers) = (Arc::clone(&collector.spans), Arc::clone(&collector.headers));
+        std::thread::spawn(move || grpc::serve(listener, spans, headers));
+        collector
+    }
+
+    /// `name: value` of all headers that came with gRPC.
+    pub fn headers(&self) -> Vec<String> {
+        self.headers.lock().expect("not poisoned").clone()
     }
 
     /// What has come of a trace.

@@ -31,6 +31,8 @@ pub struct Options {
     pub config: String,
     /// Whether tenants are told apart.
     pub multitenancy: bool,
+    /// Variables, beside those of the test.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// Limits that let a test push as fast as it can.
@@ -40,7 +42,8 @@ pub const OPEN_LIMITS: &str = "limits:\n  ingestion_rate_mb: 100000\n  ingestion
 impl Options {
     /// One tenant per header, limits open.
     pub fn new(data_dir: &Path) -> Self {
-        Self { data_dir: data_dir.to_owned(), config: OPEN_LIMITS.to_owned(), multitenancy: true }
+        let (data_dir, config) = (data_dir.to_owned(), OPEN_LIMITS.to_owned());
+        Self { data_dir, config, multitenancy: true, environment: Vec::new() }
     }
 
     /// One tenant per header, default limits.
@@ -108,6 +111,7 @@ impl Hearth {
         if options.multitenancy {
             command.arg("--multitenancy");
         }
+        command.envs(options.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("hearth starts");
         let log = Arc::new(Mutex::new(Vec::new()));

@@ -235,6 +235,38 @@ fn a_push_and_a_query_through_a_cluster_are_a_trace_each() {
     assert!(cluster.metric("distributor-0", "hearth_trace_spans_total{outcome=\"exported\"}") >= 2.0);
 }
 
+#[test]
+fn spans_go_over_grpc_with_the_headers_of_the_environment() {
+    let collector = Collector::start_grpc();
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::new(&dir.path().join("data"));
+    options.config.push_str(&format!(
+        "tracing:\n  otlp_endpoint: {}\n  protocol: grpc\n  sample_ratio: 0\n",
+        collector.url
+    ));
+    options
+        .environment
+        .push(("OTEL_EXPORTER_OTLP_HEADERS", format!("x-scope-orgid=traces,authorization=Basic%20{SECRET}")));
+    let hearth = Hearth::start(&options);
+    let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64;
+    let pprof = profile::gzip(&profile::cpu(now_ns, &[(&["main", "work"], 17)]));
+    let body = profile::push_request(&[("__name__", "process_cpu"), ("service_name", "shop")], &pprof);
+    let push = format!("{}/push.v1.PusherService/Push", hearth.url);
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    assert_eq!(send(&push, &format!("00-{trace}-00f067aa0ba902b7-01"), "application/proto", &body), 200);
+    let spans = chain(&collector, trace, "00f067aa0ba902b7", 1);
+    let seen = (spans[0].service.as_str(), spans[0].name.as_str(), spans[0].kind);
+    assert_eq!(seen, ("hearth-standalone", "POST /push.v1.PusherService/Push", 2));
+    assert_eq!(spans[0].attributes["http.response.status_code"], "200");
+    let headers = collector.headers();
+    for header in ["x-scope-orgid: traces".to_owned(), format!("authorization: Basic {SECRET}")] {
+        assert!(headers.contains(&header), "{header}: {headers:?}");
+    }
+    let exported = "hearth_trace_spans_total{outcome=\"exported\"} 1";
+    until("the export is counted", || hearth.api("").get("/metrics").unwrap().text().contains(exported));
+    hearth.stop();
+}
+
 /// Whether a flame graph of the type has a function whose name holds `function`.
 fn has_function(api: &Api, kind: &str, service: &str, function: &str) -> bool {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
