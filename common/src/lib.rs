@@ -9,6 +9,7 @@ pub mod ids;
 pub mod limits;
 pub mod pulse;
 pub mod range_read;
+pub mod secrets;
 pub mod turns;
 pub mod units;
 pub mod work;

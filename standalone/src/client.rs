@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use hearth_common::secrets::hide_url;
 use indicatif::ProgressBar;
 use serde_json::Value;
 
@@ -15,6 +16,8 @@ const ANSWER_BYTES_MAX: u64 = 1 << 30;
 #[derive(Clone)]
 pub(crate) struct Client {
     url: String,
+    /// Without a password.
+    shown: String,
     tenant: Option<String>,
     /// The header of the same name.
     authorization: Option<String>,
@@ -34,7 +37,7 @@ pub(crate) enum Credentials {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("url", &self.url).field("tenant", &self.tenant).finish_non_exhaustive()
+        f.debug_struct("Client").field("url", &self.shown).field("tenant", &self.tenant).finish_non_exhaustive()
     }
 }
 
@@ -47,9 +50,10 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn new(url: &str, tenant: Option<&str>) -> Result<Self> {
+        let shown = hide_url(url.trim_end_matches('/'));
         if !url.starts_with("http://") {
             bail!(
-                "--url {url}: write http://HOST:PORT (this build speaks no TLS; put a proxy in front of it)"
+                "--url {shown}: write http://HOST:PORT (this build speaks no TLS; put a proxy in front of it)"
             );
         }
         let config = ureq::Agent::config_builder()
@@ -60,7 +64,7 @@ impl Client {
             .build();
         let url = url.trim_end_matches('/').to_owned();
         let (tenant, agent) = (tenant.map(str::to_owned), ureq::Agent::new_with_config(config));
-        Ok(Self { url, tenant, authorization: None, agent })
+        Ok(Self { url, shown, tenant, authorization: None, agent })
     }
 
     /// The same, by these credentials.
@@ -125,14 +129,14 @@ impl Client {
         let answer = self.post(path, "application/json", question.to_string().as_bytes())?.ok()?;
         let method = path.rsplit('/').next().unwrap_or_default();
         serde_json::from_slice(&answer.body)
-            .with_context(|| format!("{}: the answer to {method} is no JSON", self.url))
+            .with_context(|| format!("{}: the answer to {method} is no JSON", self.shown))
     }
 
     fn read(&self, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Answer> {
         let mut response = response.map_err(|error| self.unreachable(error))?;
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
-        Ok(Answer { status, body: body.with_context(|| format!("the answer of {} breaks off", self.url))? })
+        Ok(Answer { status, body: body.with_context(|| format!("the answer of {} breaks off", self.shown))? })
     }
 
     fn unreachable(&self, error: ureq::Error) -> anyhow::Error {
@@ -141,10 +145,10 @@ impl Client {
             ureq::Error::Io(io) if refused(io) => {
                 anyhow::anyhow!(
                     "nobody listens at {}: start a server with `hearth`, or name one with --url",
-                    self.url
+                    self.shown
                 )
             }
-            _ => anyhow::Error::new(error).context(format!("cannot reach {}", self.url)),
+            _ => anyhow::Error::new(error).context(format!("cannot reach {}", self.shown)),
         }
     }
 }

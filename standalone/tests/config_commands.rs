@@ -60,6 +60,7 @@ fn errors_say_where_and_what() {
             "h.yaml:3: error: compactor.merge_blocks: 1: at least two blocks are merged",
         ),
         ("object_store: ftp://x\n", None, "h.yaml:1: error: object_store: 'ftp:…'"),
+        ("object_store: s3://k:s@bucket/x\n", None, "h.yaml:1: error: object_store: the URL holds more than"),
         (
             "limits:\n  ingestion_relabeling_rules:\n    - {regex: '(', target_label: a}\n",
             None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hearth_common::secrets::hide_url;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
@@ -20,6 +21,9 @@ use crate::transport::Counting;
 /// What URLs may look like.
 const KNOWN: &str = "is no object store: write file:///dir, memory:, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix";
 
+/// What a URL may not hold: it would be taken for a part of names.
+const CREDENTIALS: &str = "holds more than a bucket and a prefix: credentials stand in the environment (docs/operations/object-stores.md)";
+
 /// Ways to encrypt in one bucket: each has connections of its own.
 const ENCRYPTIONS_MAX: usize = 256;
 /// The longest pause between two tries of a request.
@@ -36,8 +40,9 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn failed(&self, error: object_store::Error) -> StoreError {
-        let kind = StoreErrorKind::Configuration(format!("'{}' cannot be opened", self.url));
-        StoreError::caused(Operation::Attributes, self.url, kind, error)
+        let url = hide_url(self.url);
+        let kind = StoreErrorKind::Configuration(format!("'{url}' cannot be opened"));
+        StoreError::caused(Operation::Attributes, &url, kind, error)
     }
 
     fn bare(&self) -> String {
@@ -50,6 +55,9 @@ pub(crate) fn open(url: &str, options: StoreOptions) -> Result<Store, StoreError
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
         return Err(bad_url(url, "names no bucket"));
+    }
+    if bucket.contains('@') || rest.contains('?') {
+        return Err(bad_url(url, CREDENTIALS));
     }
     let place = Place { url, scheme, bucket, prefix: prefix.trim_matches('/') };
     let remote = &options.remote;

@@ -1,5 +1,6 @@
 //! What goes wrong with a store, and whether it may have happened all the same.
 
+use hearth_common::secrets::hide_in;
 use hearth_common::{BoxError, Classify, ErrorKind};
 
 use crate::metrics::Operation;
@@ -17,6 +18,22 @@ pub struct StoreError {
     /// Why, in the store's words.
     #[source]
     pub source: Option<BoxError>,
+}
+
+/// What somebody else says went wrong. Stores and their clients repeat what was asked, with signatures and tokens: only the
+/// text is kept, without them.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Told {
+    text: String,
+    source: Option<Box<Told>>,
+}
+
+impl Told {
+    fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        let source = error.source().map(|source| Box::new(Self::of(source)));
+        Self { text: hide_in(&error.to_string()), source }
+    }
 }
 
 /// What went wrong with a call.
@@ -65,7 +82,8 @@ impl StoreError {
         kind: StoreErrorKind,
         source: impl Into<BoxError>,
     ) -> Self {
-        Self { operation, key: key.to_owned(), kind, source: Some(source.into()) }
+        let told: BoxError = source.into();
+        Self { operation, key: key.to_owned(), kind, source: Some(Box::new(Told::of(&*told))) }
     }
 
     pub(crate) fn from_backend(operation: Operation, key: &str, source: object_store::Error) -> Self {

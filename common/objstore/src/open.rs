@@ -4,6 +4,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hearth_common::secrets::hide_url;
 use hearth_common::{Clock, SystemClock};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -178,7 +179,8 @@ impl Parts {
 }
 
 pub(crate) fn bad_url(url: &str, why: &str) -> StoreError {
-    StoreError::new(Operation::Attributes, url, StoreErrorKind::Configuration(format!("'{url}' {why}")))
+    let url = hide_url(url);
+    StoreError::new(Operation::Attributes, &url, StoreErrorKind::Configuration(format!("'{url}' {why}")))
 }
 
 #[cfg(not(feature = "cloud"))]

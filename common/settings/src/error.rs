@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use hearth_common::secrets::hide_in;
 use hearth_common::{Classify, ErrorKind};
+
+use crate::redact;
 
 /// Why settings could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,24 @@ fn hint(suggestion: &Option<String>) -> String {
     match suggestion {
         Some(key) => format!("; did you mean '{key}'?"),
         None => "; `hearth config --defaults` prints all keys".to_owned(),
+    }
+}
+
+impl Error {
+    /// Without the secrets that a value may hold.
+    pub(crate) fn hidden(mut self) -> Self {
+        match &mut self {
+            Self::Value { key, value, message, .. } => {
+                let shown = redact::given(key, value);
+                // The message may repeat the value.
+                *message = message.replace(value.as_str(), &shown);
+                *value = shown;
+            }
+            Self::Invalid { key, value, .. } => *value = redact::given(key, value),
+            Self::File { message, .. } => *message = hide_in(message),
+            Self::Read { .. } | Self::UnknownKey { .. } | Self::UnknownSetting { .. } => {}
+        }
+        self
     }
 }
 

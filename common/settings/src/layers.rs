@@ -35,8 +35,12 @@ pub struct Loaded {
 }
 
 impl Layers {
-    /// Loads all layers.
+    /// Loads all layers. Errors hold no secrets.
     pub fn load(self) -> Result<Loaded, Error> {
+        self.read().map_err(Error::hidden)
+    }
+
+    fn read(self) -> Result<Loaded, Error> {
         let base: Settings = match &self.file {
             Some(path) => file::read(path)?,
             None => Settings::default(),
@@ -68,9 +72,12 @@ fn ignored_in(path: &Path) -> Result<Vec<IgnoredKey>, Error> {
 impl Settings {
     /// Parses the text of a file; `path` is only named in errors.
     pub fn from_yaml(path: &Path, text: &str) -> Result<Self, Error> {
-        let settings = file::parse(path, text)?;
-        check(&settings)?;
-        Ok(settings)
+        let read = || {
+            let settings = file::parse(path, text)?;
+            check(&settings)?;
+            Ok(settings)
+        };
+        read().map_err(Error::hidden)
     }
 
     /// The settings as YAML, secrets hidden.

@@ -27,7 +27,7 @@ pub use ignored::IgnoredKey;
 pub use layers::{Layers, Loaded};
 pub use model::{Compactor, Ingester, Log, LogFormat, Querier, Settings, Wal};
 pub use overrides::TenantOverrides;
-pub use redact::{REDACTED, is_secret};
+pub use redact::is_secret;
 pub use reference::{REFERENCE_FLAGS, reference_flag};
 pub use size::ByteSize;
 pub use store::ObjectStoreClient;

@@ -74,7 +74,8 @@ impl TenantOverrides {
 
     /// Reads `overrides: {tenant: {key: value}}`; what a tenant's entry does not name it has from `default`.
     pub fn read(path: &Path, default: TenantLimits) -> Result<Self, Error> {
-        Self::merge(path, file::read(path)?, default)
+        let read = || Self::merge(path, file::read(path)?, default);
+        read().map_err(Error::hidden)
     }
 
     fn merge(path: &Path, document: Document, default: TenantLimits) -> Result<Self, Error> {

@@ -1,9 +1,7 @@
 //! Hides secrets in what is printed.
 
+use hearth_common::secrets::{HIDDEN, hide_url};
 use serde_json::Value;
-
-/// What stands in place of a secret.
-pub const REDACTED: &str = "<hidden>";
 
 /// Parts of a key that make its value a secret.
 const SECRET_WORDS: &[&str] = &["password", "secret", "token", "credential", "access_key", "private_key"];
@@ -14,6 +12,18 @@ pub fn is_secret(key: &str) -> bool {
     SECRET_WORDS.iter().any(|word| key.contains(word))
 }
 
+/// A value that somebody has given, for an error about it.
+pub(crate) fn given(key: &str, value: &str) -> String {
+    if is_secret(key) {
+        return HIDDEN.to_owned();
+    }
+    match value.rsplit_once('@') {
+        // A URL whose scheme was forgotten.
+        Some((_, rest)) if !value.contains("://") => format!("{HIDDEN}@{rest}"),
+        _ => hide_url(value),
+    }
+}
+
 /// Replaces secrets: values of keys that sound like one, and the user part and query of URLs.
 pub(crate) fn redact(value: &mut Value) {
     match value {
@@ -21,27 +31,14 @@ pub(crate) fn redact(value: &mut Value) {
             for (key, value) in map {
                 let secret = is_secret(key);
                 match value {
-                    Value::String(text) if secret && !text.is_empty() => REDACTED.clone_into(text),
+                    Value::String(text) if secret && !text.is_empty() => HIDDEN.clone_into(text),
                     value => redact(value),
                 }
             }
         }
         Value::Array(values) => values.iter_mut().for_each(redact),
-        Value::String(text) => *text = redact_url(text),
+        Value::String(text) => *text = hide_url(text),
         _ => {}
-    }
-}
-
-fn redact_url(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let end = rest.find('/').unwrap_or(rest.len());
-    let rest = match rest[..end].rfind('@') {
-        Some(at) => format!("{REDACTED}{}", &rest[at..]),
-        None => rest.to_owned(),
-    };
-    match rest.split_once('?') {
-        Some((before, query)) if !query.is_empty() => format!("{scheme}://{before}?{REDACTED}"),
-        _ => format!("{scheme}://{rest}"),
     }
 }
 
@@ -65,5 +62,9 @@ mod tests {
             "list": ["https://<hidden>@h/"],
         });
         assert_eq!(value, want);
+        assert_eq!(given("object_store", "u:p@bucket"), "<hidden>@bucket");
+        assert_eq!(given("tracing.otlp_endpoint", "ftp://u:p@h/x?y"), "ftp://<hidden>@h/x?<hidden>");
+        assert_eq!(given("auth.token", "t"), HIDDEN);
+        assert_eq!(given("listen", "nowhere"), "nowhere");
     }
 }

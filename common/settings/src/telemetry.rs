@@ -128,6 +128,12 @@ fn check_tracing(tracing: &Tracing) -> Result<(), Error> {
         let message = "write http://… or https://…, or leave it empty";
         return invalid("tracing.otlp_endpoint", otlp_endpoint.clone(), message);
     }
+    let host = otlp_endpoint.split('/').nth(2).unwrap_or_default();
+    if host.contains('@') {
+        // It would not be sent as a header, and be logged by the client.
+        let message = "leave the user out: credentials stand in OTEL_EXPORTER_OTLP_HEADERS";
+        return invalid("tracing.otlp_endpoint", otlp_endpoint.clone(), message);
+    }
     if https && *protocol == OtlpProtocol::Grpc {
         let message = "with tracing.protocol grpc there is no TLS: use http/protobuf";
         return invalid("tracing.otlp_endpoint", otlp_endpoint.clone(), message);
@@ -163,6 +169,8 @@ mod tests {
             said(|s| s.tracing.otlp_endpoint = "tempo:4317".to_owned()).contains("tracing.otlp_endpoint")
         );
         assert_eq!(said(|s| s.tracing.otlp_endpoint = "https://tempo".to_owned()), "");
+        let user = |s: &mut Settings| s.tracing.otlp_endpoint = "https://u:p@tempo/x".to_owned();
+        assert!(said(user).contains("OTEL_EXPORTER_OTLP_HEADERS"));
         let grpc = |s: &mut Settings| {
             s.tracing = Tracing {
                 otlp_endpoint: "https://tempo".to_owned(),

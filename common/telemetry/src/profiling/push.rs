@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_common::Clock;
+use hearth_common::secrets::hide_in;
 use hearth_proto::push::v1::{PushRequest, RawProfileSeries, RawSample};
 use hearth_proto::types::v1::LabelPair;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -112,7 +113,7 @@ impl SelfProfiling {
         self.0.get_or_create(&Outcome { profile, outcome }).inc();
         match &pushed {
             Err(error) if !*failing => {
-                let error = hearth_common::error::chain(error);
+                let error = hide_in(&hearth_common::error::chain(error));
                 tracing::warn!(profile, error, "a profile of the process itself is not pushed; going on");
             }
             _ => {}

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hearth_common::secrets::{hide_in, hide_url};
 use opentelemetry::trace::{SpanKind, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{ExporterBuildError, WithExportConfig};
@@ -116,7 +117,7 @@ impl Drop for Traces {
 
 /// Begins to export spans, for the process. Must be called inside a tokio runtime; the result is dropped outside of it.
 pub fn start_traces(options: &TraceOptions) -> Result<Traces, TraceError> {
-    let fail = |source| TraceError::Exporter { endpoint: options.endpoint.clone(), source };
+    let fail = |source| TraceError::Exporter { endpoint: hide_url(&options.endpoint), source };
     let builder = opentelemetry_otlp::SpanExporter::builder();
     let exporter = match options.protocol {
         Protocol::Http => {
@@ -223,7 +224,12 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
             Err(error) => {
                 self.counts.add("failed", spans);
                 if !failed_before {
-                    tracing::warn!(%error, spans, "spans cannot be exported; they are dropped until the collector takes them");
+                    let error = hide_in(&error.to_string());
+                    tracing::warn!(
+                        error,
+                        spans,
+                        "spans cannot be exported; they are dropped until the collector takes them"
+                    );
                 }
             }
         }

@@ -104,6 +104,11 @@ fn store(place: &Place, settings: &Settings, found: &mut Vec<Finding>) {
         let message = "the URL of a store begins with file:///, s3://, gs:// or az://";
         found.push(place.finding(Level::Error, "object_store", format!("'{scheme}:…': {message}")));
     }
+    let bucket = url.split('/').nth(2).unwrap_or_default();
+    if ["s3", "gs", "az"].contains(&scheme) && (bucket.contains('@') || url.contains('?')) {
+        let message = "the URL holds more than a bucket and a prefix: credentials stand in the environment";
+        found.push(place.finding(Level::Error, "object_store", message));
+    }
 }
 
 /// What a start refuses in limits, and values that no limit has.

@@ -162,7 +162,7 @@ fn shown(key: &str, value: &Value) -> String {
             if text.is_empty() {
                 String::new()
             } else {
-                hearth_settings::REDACTED.to_owned()
+                hearth_common::secrets::HIDDEN.to_owned()
             }
         }
         Value::String(text) => text.clone(),
