@@ -37,7 +37,10 @@ pub(crate) enum Credentials {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("url", &self.shown).field("tenant", &self.tenant).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("url", &self.shown)
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
     }
 }
 
@@ -88,6 +91,11 @@ impl Client {
             request = request.header("authorization", authorization);
         }
         request
+    }
+
+    /// Its address, without a password.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Answer> {

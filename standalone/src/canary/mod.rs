@@ -58,7 +58,8 @@ pub(crate) fn run(args: &CanaryArgs) -> Result<()> {
         patience: args.patience.0,
         oldest: args.oldest.0,
     };
-    say(&format!("pushing to {} every {}; figures at http://{port}/metrics", args.server.url, args.interval));
+    let (shown, interval_text) = (canary.client.shown(), args.interval);
+    say(&format!("pushing to {shown} every {interval_text}; figures at http://{port}/metrics"));
     let mut due = canary.clock.monotonic();
     for round in 0u64.. {
         if args.rounds.is_some_and(|rounds| round >= rounds) {

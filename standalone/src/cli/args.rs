@@ -117,7 +117,7 @@ pub(crate) struct CanaryArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Option<String>,
     /// User for basic authentication; the password is in HEARTH_PASSWORD
-    #[arg(long, value_name = "NAME", env = "HEARTH_USER")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
 }
 
