@@ -88,9 +88,11 @@ impl Error {
         match &mut self {
             Self::Value { key, value, message, .. } => {
                 let shown = redact::given(key, value);
-                // The message may repeat the value.
-                *message = message.replace(value.as_str(), &shown);
-                *value = shown;
+                if shown != *value {
+                    // The message may repeat it.
+                    *message = message.replace(value.as_str(), &shown);
+                    *value = shown;
+                }
             }
             Self::Invalid { key, value, .. } => *value = redact::given(key, value),
             Self::File { message, .. } => *message = hide_in(message),

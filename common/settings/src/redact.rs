@@ -14,7 +14,7 @@ pub fn is_secret(key: &str) -> bool {
 
 /// A value that somebody has given, for an error about it.
 pub(crate) fn given(key: &str, value: &str) -> String {
-    if is_secret(key) {
+    if is_secret(key) && !value.is_empty() {
         return HIDDEN.to_owned();
     }
     match value.rsplit_once('@') {
