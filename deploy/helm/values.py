@@ -91,6 +91,7 @@ RULES = [
     ("*.size", {"type": "string", "pattern": QUANTITY}),
     ("canary.tenant", {"type": "string", "pattern": TENANT}),
     ("canary.interval", {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"}),
+    ("canary.oldest", {"type": "string", "pattern": "^[0-9]+(s|m|h|d)$"}),
     ("ingester.updateStrategy", {"enum": ["", "RollingUpdate", "OnDelete"]}),
     ("ingester.rolloutMaxUnavailable", {"type": "integer", "minimum": 1}),
     ("compactor.memoryBudget", {"type": "string", "pattern": "^([0-9]+(KiB|MiB|GiB))?$"}),
