@@ -37,8 +37,10 @@ pub(crate) enum Command {
     /// Ask a server: flame graphs, series, labels, pprof files
     Query(QueryArgs),
     /// Give a server the symbols of native programs, list them, remove them
+    #[command(long_about = SYMBOLS_ABOUT)]
     Symbols(SymbolsArgs),
     /// Push and read back all the time, and export whether it came exactly and how fast
+    #[command(long_about = CANARY_ABOUT)]
     Canary(CanaryArgs),
     /// Measure pushes and queries with real profiles
     Bench(BenchArgs),
@@ -94,7 +96,6 @@ is a minute, ten minutes, an hour, six hours and a day old. Every total is compa
 --listen, /healthz says whether rounds go on. Credentials of a gateway: --user and HEARTH_PASSWORD, or HEARTH_TOKEN.";
 
 #[derive(Debug, Args)]
-#[command(long_about = CANARY_ABOUT)]
 pub(crate) struct CanaryArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -127,7 +128,7 @@ Profilers of native programs send addresses. A server that has the program, by i
 files and lines in their places when it answers a query, for tenants with limits.symbolizer.enabled.";
 
 #[derive(Debug, Args)]
-#[command(long_about = SYMBOLS_ABOUT, after_help = "Example:\n  hearth symbols upload target/release/shop --url http://hearth:4040 --tenant shop")]
+#[command(after_help = "Example:\n  hearth symbols upload target/release/shop --url http://hearth:4040 --tenant shop")]
 pub(crate) struct SymbolsArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
