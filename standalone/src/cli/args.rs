@@ -128,7 +128,9 @@ Profilers of native programs send addresses. A server that has the program, by i
 files and lines in their places when it answers a query, for tenants with limits.symbolizer.enabled.";
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  hearth symbols upload target/release/shop --url http://hearth:4040 --tenant shop")]
+#[command(
+    after_help = "Example:\n  hearth symbols upload target/release/shop --url http://hearth:4040 --tenant shop"
+)]
 pub(crate) struct SymbolsArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
