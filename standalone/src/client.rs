@@ -124,7 +124,7 @@ impl Client {
         let request = self.agent.post(format!("{}{path}", self.url)).header("content-type", content_type);
         let request = request.header("content-length", body.len());
         let mut watched = progress.wrap_read(body);
-        self.read(request.send(ureq::SendBody::from_reader(&mut watched)))
+        self.read(self.as_whom(request).send(ureq::SendBody::from_reader(&mut watched)))
     }
 
     /// Asks the querier in JSON.
