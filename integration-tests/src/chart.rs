@@ -89,6 +89,8 @@ pub struct Release {
     names: Names,
     network: [u8; 2],
     addresses: u8,
+    /// Base URL of the gateway's first pod.
+    gateway: String,
     pods: BTreeMap<String, Pod>,
 }
 
@@ -112,6 +114,7 @@ impl Release {
             names,
             network,
             addresses: 0,
+            gateway: String::new(),
             pods: BTreeMap::new(),
         };
         let workloads: Vec<(String, u64)> = release.workloads().collect();
@@ -123,9 +126,11 @@ impl Release {
                 planned.push((name.clone(), format!("{name}-{at}"), ip));
             }
         }
+        let gateway = planned.iter().find(|(name, ..)| name.ends_with("-gateway"));
+        release.gateway = gateway.map(|(.., ip)| format!("http://{ip}:8080")).unwrap_or_default();
         let members: Vec<String> = planned
             .iter()
-            .filter(|(name, ..)| !name.ends_with("-gateway"))
+            .filter(|(name, ..)| !name.ends_with("-gateway") && !name.ends_with("-canary"))
             .map(|(.., ip)| format!("{ip}:7946"))
             .collect();
         for (workload, pod, ip) in &planned {
@@ -202,7 +207,7 @@ impl Release {
             });
             mounts.push((text(&mount["mountPath"]).to_owned(), self.volume(pod, &volume)));
         }
-        let place = Place { ip, mounts, seeds: seeds.to_owned() };
+        let place = Place { ip, mounts, seeds: seeds.to_owned(), gateway: self.gateway.clone() };
         let mut variables = BTreeMap::new();
         for variable in list(&container["env"]) {
             let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
@@ -211,6 +216,10 @@ impl Release {
                 // As before Kubernetes 1.35: nobody copies the node's label.
                 Some("metadata.labels['topology.kubernetes.io/zone']") => String::new(),
                 Some(other) => panic!("{pod}: what is {other}?"),
+                None if variable["valueFrom"]["secretKeyRef"].is_object() => {
+                    let of = &variable["valueFrom"]["secretKeyRef"];
+                    self.secrets[text(&of["name"])][text(&of["key"])].clone()
+                }
                 None => place.here(text(&variable["value"])),
             };
             variables.insert(text(&variable["name"]).to_owned(), value);
@@ -338,7 +347,7 @@ impl Release {
             .expect("written");
         let variables =
             authorization.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let service = format!("http://t-hearth-gateway.{NAMESPACE}.svc.cluster.local");
+        let service = gateway_service();
         let gateway = self.url(&self.pods("gateway")[0]);
         let arguments = list(&pod["spec"]["containers"][0]["args"]).iter().map(text);
         let arguments = arguments.map(|argument| expand(argument, &variables).replace(&service, &gateway));
@@ -370,6 +379,7 @@ struct Place {
     ip: Ipv4Addr,
     mounts: Vec<(String, PathBuf)>,
     seeds: String,
+    gateway: String,
 }
 
 impl Place {
@@ -392,6 +402,8 @@ impl Place {
             None => (String::new(), argument),
         };
         let value = value.replace("0.0.0.0:", &format!("{}:", self.ip));
+        // The system's resolver, which programs other than nginx ask, knows no names of the cluster.
+        let value = value.replace(&gateway_service(), &self.gateway);
         let (scheme, path) =
             value.strip_prefix("file://").map_or(("", value.as_str()), |path| ("file://", path));
         for (mount, dir) in &self.mounts {
@@ -402,6 +414,11 @@ impl Place {
         }
         format!("{name}{value}")
     }
+}
+
+/// Base URL of the gateway as the manifests have it.
+fn gateway_service() -> String {
+    format!("http://t-hearth-gateway.{NAMESPACE}.svc.cluster.local")
 }
 
 /// `$(NAME)` as Kubernetes puts variables into arguments.

@@ -197,21 +197,42 @@ fn assert_tenants(gateway: &str) {
     assert_eq!(totals(gateway, &[ALICE, ("X-Scope-OrgID", "team-b")]).unwrap_err().0, 400);
 }
 
+/// Before, while and after pods are replaced it pushes with its own password: what was acknowledged is read exactly.
+fn canary_reads_exactly(release: &Release) {
+    let canary = &release.pods("canary")[0];
+    let metrics = format!("{}/metrics", release.url(canary));
+    let started = Instant::now();
+    loop {
+        let text = ureq::get(&metrics).call().unwrap().body_mut().read_to_string().unwrap();
+        let reads = |outcome: &str| -> f64 {
+            let series = format!("hearth_canary_reads_total{{age=\"fresh\",outcome=\"{outcome}\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+        };
+        assert!(reads("wrong") == 0.0 && reads("missing") == 0.0, "{text}\n{}", release.log(canary));
+        if reads("exact") >= 3.0 {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "{text}\n{}", release.log(canary));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 #[test]
 fn zones_behind_a_gateway_that_asks_for_passwords() {
     let Some(tools) = Tools::find() else { return };
     let values = "{zones: [a, b, c], objectStore: {type: file, file: {existingClaim: store}}, retention: {default: 30d},
         clusterTls: {enabled: true, secretName: cluster-tls}, distributor: {replicas: 1}, querier: {replicas: 1, diskCache: {enabled: true}},
-        gateway: {replicas: 1, resolverValid: 1s, auth: {type: basic, existingSecret: users, users: {alice: team-a, bob: team-b}}},
-        helmTest: {existingSecret: test}}";
-    let users = "alice:{PLAIN}wonder\nbob:{PLAIN}builder\nmallory:{PLAIN}evil\nAlice:{PLAIN}wonder\n";
+        gateway: {replicas: 1, resolverValid: 1s, auth: {type: basic, existingSecret: users, users: {alice: team-a, bob: team-b, canary: own}}},
+        canary: {enabled: true, interval: 1s, existingSecret: canary}, helmTest: {existingSecret: test}}";
+    let users = "canary:{PLAIN}coal\nalice:{PLAIN}wonder\nbob:{PLAIN}builder\nmallory:{PLAIN}evil\nAlice:{PLAIN}wonder\n";
     let dir = tempfile::tempdir().unwrap();
     let files = Authority::new().issue(dir.path(), "hearth-cluster");
     let [cert, key, ca] =
         [&files.cert, &files.key, &files.ca].map(|file| std::fs::read_to_string(file).unwrap());
     let tls = [("tls.crt", &cert), ("tls.key", &key), ("ca.crt", &ca)]
         .map(|(name, pem)| ("cluster-tls", name, &**pem));
-    let secrets = [&tls[..], &[("users", "htpasswd", users)]].concat();
+    let own = [("users", "htpasswd", users), ("canary", "user", "canary"), ("canary", "password", "coal")];
+    let secrets = [&tls[..], &own].concat();
     let mut release = Release::install(&tools, values, &secrets, 1);
     let gateway = release.url(&release.pods("gateway")[0]);
 
@@ -260,6 +281,7 @@ fn zones_behind_a_gateway_that_asks_for_passwords() {
     expect(&gateway, &[BOB], &[("bobs", 77), ("otel", 30_000_000)]);
     let said = release.smoke(&[("AUTHORIZATION_A", ALICE.1), ("AUTHORIZATION_B", BOB.1)]);
     assert_eq!(said.matches("exactly").count(), 2, "{said}");
+    canary_reads_exactly(&release);
 
     let log = release.log(&release.pods("gateway")[0]);
     assert!(log.contains("\"tenant\":\"team-a\""), "{log}");
