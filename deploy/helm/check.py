@@ -72,6 +72,7 @@ REFUSED = [
     (["querier.autoscaling.minReplicas=20"], "above maxReplicas"),
     (["networkPolicy.cilium.objectStoreFQDNs[0].matchName=a"], "set flavor=cilium"),
     (["canary.enabled=true", "gateway.enabled=false"], "canary need the gateway"),
+    (["canary.enabled=true", "gateway.tls.enabled=true", "gateway.tls.secretName=s"], "the canary speaks no TLS"),
     (["canary.enabled=true", "canary.existingSecret=s"], "nobody asks for credentials"),
     (["canary.enabled=true", "gateway.auth.type=bearer", "gateway.auth.existingSecret=s"], "canary.existingSecret is empty"),
     (["config.limits.retention_period=1h"], "set retention.default instead"),

@@ -158,6 +158,9 @@
 {{- if and .Values.canary.enabled (eq $a.type "none") .Values.canary.existingSecret -}}
 {{- fail "canary.existingSecret is set and gateway.auth.type is none: nobody asks for credentials; remove it" -}}
 {{- end -}}
+{{- if and .Values.canary.enabled $g.tls.enabled (not (hasKey .Values.canary.extraArgs "url")) -}}
+{{- fail "canary.enabled and gateway.tls.enabled are true, and the canary speaks no TLS: give it a way without by canary.extraArgs.url, or disable it" -}}
+{{- end -}}
 {{- if and $g.tls.enabled (not $g.tls.secretName) -}}
 {{- fail "gateway.tls.enabled is true: name a Secret with tls.crt and tls.key in gateway.tls.secretName" -}}
 {{- end -}}
