@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -34,6 +35,13 @@ fn pushed(api: &Api, service: &str) -> i64 {
     api.series_total(&selector, now_ms - 600_000, now_ms + 60_000).unwrap()
 }
 
+/// A process that is not alive when a loop stands still for two seconds.
+fn watched(dir: &Path) -> Options {
+    let mut options = Options::new(&dir.join("data"));
+    options.config.push_str("liveness:\n  stalled_after: 2s\n");
+    options
+}
+
 fn alive(api: &Api) -> (u16, String) {
     let answer = api.get("/healthz").unwrap();
     (answer.status, answer.text())
@@ -45,8 +53,7 @@ fn an_fsync_that_does_not_come_back_is_not_alive_until_it_does() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut options = Options::new(&dir.path().join("data"));
-    options.config.push_str("liveness:\n  stalled_after: 2s\n");
+    let options = watched(dir.path());
     let hearth = Hearth::start(&options);
     let api = hearth.api("t");
     assert_eq!(push(&api, "before"), 200);
@@ -85,8 +92,7 @@ fn a_log_that_has_failed_is_not_alive_until_the_process_starts_again() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut options = Options::new(&dir.path().join("data"));
-    options.config.push_str("liveness:\n  stalled_after: 2s\n");
+    let options = watched(dir.path());
     let hearth = Hearth::start(&options);
     let api = hearth.api("t");
     assert_eq!(push(&api, "before"), 200);

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use hearth_proto::google::v1 as pprof;
 use prost::Message;
 use serde_json::Value;
 
 use super::figures::Read;
+use crate::cli::Graph;
 
 /// Stacks, from the root: enough to be merged and cut, few enough to be read by a person.
 const STACKS: [&[&str]; 5] = [
@@ -68,11 +69,8 @@ impl Known {
 
     /// What a flame graph in JSON, as the querier answers it, says of this profile.
     pub(super) fn compare(self, answer: &Value) -> Result<Read> {
-        let found = totals(&answer["flamegraph"])?;
-        if found.is_empty() {
-            return Ok(Read::Missing);
-        }
-        Ok(if found == self.totals() { Read::Exact } else { Read::Wrong })
+        let Some(graph) = Graph::read_any(&answer["flamegraph"])? else { return Ok(Read::Missing) };
+        Ok(if totals(&graph) == self.totals() { Read::Exact } else { Read::Wrong })
     }
 
     /// Total and own value of each function.
@@ -89,29 +87,16 @@ impl Known {
     }
 }
 
-/// Total and own value of each function of a flame graph: rows of bars of four numbers, offset, total, own value, name.
-fn totals(graph: &Value) -> Result<BTreeMap<String, (i64, i64)>> {
+/// Total and own value of each function of a flame graph.
+fn totals(graph: &Graph) -> BTreeMap<String, (i64, i64)> {
     let mut found: BTreeMap<String, (i64, i64)> = BTreeMap::new();
-    let Some(levels) = graph["levels"].as_array() else { return Ok(found) };
-    let names = graph["names"].as_array().context("it has no names")?;
-    // The first row is the whole.
-    for level in levels.iter().skip(1) {
-        let bars = level["values"].as_array().context("a row has no values")?;
-        for bar in bars.chunks(4) {
-            let [_, total, own, name] = bar else { anyhow::bail!("a bar has {} numbers", bar.len()) };
-            let name = number(name).and_then(|at| usize::try_from(at).ok()).and_then(|at| names.get(at));
-            let name = name.and_then(Value::as_str).context("a bar has no name")?;
-            let of = found.entry(name.to_owned()).or_default();
-            of.0 += number(total).context("a total is no number")?;
-            of.1 += number(own).context("an own value is no number")?;
-        }
+    // The first is the whole.
+    for node in graph.nodes.iter().skip(1) {
+        let (total, own) = found.entry(node.name.clone()).or_default();
+        *total += node.total;
+        *own += node.self_value;
     }
-    Ok(found)
-}
-
-/// JSON of protobuf writes long integers as texts.
-fn number(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+    found
 }
 
 #[cfg(test)]

@@ -5,37 +5,39 @@ use serde_json::Value;
 
 /// One box.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Node {
-    pub(super) name: String,
+pub(crate) struct Node {
+    pub(crate) name: String,
     /// Where the box begins, in the graph's unit.
     pub(super) start: i64,
-    pub(super) total: i64,
-    pub(super) self_value: i64,
+    pub(crate) total: i64,
+    pub(crate) self_value: i64,
     /// Boxes above it, by their place in `Graph::nodes`.
     pub(super) children: Vec<usize>,
 }
 
 /// All boxes; the first is the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Graph {
-    pub(super) nodes: Vec<Node>,
+pub(crate) struct Graph {
+    pub(crate) nodes: Vec<Node>,
     /// Boxes of each level, from the root up, from left to right.
     pub(super) levels: Vec<Vec<usize>>,
 }
 
 impl Graph {
-    /// Reads the `flamegraph` of an answer: levels of (gap to the box before, total, self, name).
+    /// Reads the `flamegraph` of an answer; an error if it is empty.
     pub(super) fn read(json: &Value) -> Result<Self> {
+        Self::read_any(json)?.context("no profiles of this type are selected in this range")
+    }
+
+    /// Reads the `flamegraph` of an answer: levels of (gap to the box before, total, self, name). `None`: it is empty.
+    pub(crate) fn read_any(json: &Value) -> Result<Option<Self>> {
         let names = json["names"].as_array().map(Vec::as_slice).unwrap_or_default();
         let mut graph = Self { nodes: Vec::new(), levels: Vec::new() };
         for level in json["levels"].as_array().map(Vec::as_slice).unwrap_or_default() {
             let values = level["values"].as_array().map(Vec::as_slice).unwrap_or_default();
             graph.read_level(values, names)?;
         }
-        if graph.nodes.is_empty() || graph.nodes[0].total == 0 {
-            bail!("no profiles of this type are selected in this range");
-        }
-        Ok(graph)
+        Ok((graph.total() != 0).then_some(graph))
     }
 
     fn read_level(&mut self, values: &[Value], names: &[Value]) -> Result<()> {

@@ -79,5 +79,6 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 pub(crate) use args::{
     BenchAll, BenchArgs, BenchCommand, BenchIsolation, BenchLoad, BenchPush, BenchQuery, CanaryArgs,
 };
+pub(crate) use graph::Graph;
 pub(crate) use push::plain;
 pub(crate) use time::Range;
