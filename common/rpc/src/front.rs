@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use connectrpc::{CompressionPolicy, ConnectError, ConnectRpcBody, ConnectRpcService, Limits, Protocol};
 use futures::FutureExt;
+use hearth_common::ids::InvalidTenantId;
 use hearth_common::work::Lost;
 use hearth_common::{Aside, Classify, Clock};
 use hearth_telemetry::trace;
@@ -110,7 +111,8 @@ impl App {
         let held = Held::new(&self.budget);
         let request = request.map(|body| GuardedBody::new(body, Arc::clone(&held)));
         let gzip = accepts_gzip(request.headers());
-        let place = self.place(request.headers());
+        let tenants = Tenants::from_headers(request.headers(), self.tenancy);
+        let place = self.place(&tenants);
         let (mut response, label) = match accept::capabilities(request.headers()) {
             Err(part) => {
                 let text = format!("Invalid header format: {part}\n");
@@ -119,7 +121,8 @@ impl App {
             Ok(capabilities) => match self.method(&request) {
                 Some(entry) => {
                     let _in_flight = self.metrics.start(&method, &entry.label);
-                    let answer = AssertUnwindSafe(self.rpc(entry, capabilities, request, (&held, place)));
+                    let answer =
+                        AssertUnwindSafe(self.rpc(entry, (capabilities, tenants), request, (&held, place)));
                     (answer.catch_unwind().await.unwrap_or_else(|_| panicked()), entry.label.clone())
                 }
                 None => self.plain(capabilities, request, (&held, place)).await,
@@ -138,10 +141,10 @@ impl App {
         response.map(|body| self.metrics.sizes(&method, &label, received, body))
     }
 
-    /// Where a request with these headers is worked on.
-    fn place(&self, headers: &HeaderMap) -> Place<'_> {
-        let tenants = Tenants::from_headers(headers, self.tenancy);
-        Place(tenants.is_ok_and(|tenants| self.aside.is_for(tenants.all())).then_some(&self.aside))
+    /// Where a request of these tenants is worked on.
+    fn place(&self, tenants: &Result<Tenants, InvalidTenantId>) -> Place<'_> {
+        let is_aside = tenants.as_ref().is_ok_and(|tenants| self.aside.is_for(tenants.all()));
+        Place(is_aside.then_some(&self.aside))
     }
 
     fn method<B>(&self, request: &Request<B>) -> Option<&Entry> {
@@ -152,7 +155,7 @@ impl App {
     async fn rpc(
         &self,
         entry: &Entry,
-        capabilities: Capabilities,
+        (capabilities, tenants): (Capabilities, Result<Tenants, InvalidTenantId>),
         request: Request<GuardedBody>,
         (held, place): (&Held, Place<'_>),
     ) -> Response {
@@ -167,7 +170,7 @@ impl App {
         trace::set_route("POST", parts.uri.path());
         let tenants = match entry.method.auth {
             Auth::None => Ok(Tenants::default()),
-            Auth::Tenant => Tenants::from_headers(&parts.headers, self.tenancy),
+            Auth::Tenant => tenants,
         };
         let tenants = match tenants {
             Ok(tenants) => tenants,
