@@ -1,8 +1,11 @@
 //! The wire as a client sees it: Connect with JSON for questions, Connect with protobuf for pushes.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsConfigBuilder};
 
 use crate::profile;
 
@@ -28,6 +31,18 @@ pub struct Answer {
     pub inexact: Option<String>,
     /// Whether it lacks what could not be asked.
     pub partial: bool,
+}
+
+/// TLS that trusts the authorities of a file alone.
+pub fn tls(authorities: Option<&Path>) -> TlsConfigBuilder {
+    let pem = authorities.map(|file| std::fs::read(file).expect("readable")).unwrap_or_default();
+    let certificates = ureq::tls::parse_pem(&pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let roots: RootCerts = certificates.into();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider)
 }
 
 impl Answer {

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::api::tls;
 use crate::cluster::binaries;
+use crate::gateway;
 use crate::names::Names;
 use crate::process::{binary, follow};
 use crate::shared::skipped;
@@ -51,7 +53,7 @@ impl Tools {
     }
 }
 
-fn program(variable: &str, names: &[&str]) -> Option<PathBuf> {
+pub(crate) fn program(variable: &str, names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = || {
         names
@@ -103,8 +105,7 @@ impl Release {
         for (name, key, text) in secrets {
             files.entry((*name).to_owned()).or_default().insert((*key).to_owned(), (*text).to_owned());
         }
-        // Programs side by side have other networks of 127.0.0.0/8: 127.1 to 127.254.
-        let network = [(1 + std::process::id() % 254) as u8, at];
+        let network = Self::network(at);
         let names = Names::start(Ipv4Addr::new(127, network[0], network[1], 253));
         let mut release = Self {
             tools: tools.clone(),
@@ -127,7 +128,13 @@ impl Release {
             }
         }
         let gateway = planned.iter().find(|(name, ..)| name.ends_with("-gateway"));
-        release.gateway = gateway.map(|(.., ip)| format!("http://{ip}:8080")).unwrap_or_default();
+        release.gateway = gateway
+            .map(|(name, _, ip)| {
+                let container =
+                    &release.object("Deployment", name)["spec"]["template"]["spec"]["containers"][0];
+                format!("{}://{ip}:8080", scheme(&container["readinessProbe"]))
+            })
+            .unwrap_or_default();
         let members: Vec<String> = planned
             .iter()
             .filter(|(name, ..)| !name.ends_with("-gateway") && !name.ends_with("-canary"))
@@ -140,6 +147,12 @@ impl Release {
         let names: Vec<String> = release.pods.keys().cloned().collect();
         names.iter().for_each(|name| release.wait_ready(name));
         release
+    }
+
+    /// The second and third number of all addresses of a release. Programs side by side have other networks of 127.0.0.0/8:
+    /// 127.1 to 127.254.
+    pub fn network(at: u8) -> [u8; 2] {
+        [(1 + std::process::id() % 254) as u8, at]
     }
 
     fn workloads(&self) -> impl Iterator<Item = (String, u64)> {
@@ -247,7 +260,7 @@ impl Release {
         let port = list(&container["ports"]).iter().find(|port| port["name"] == "http").expect("a port");
         let probe = |kind: &str| {
             let path = text(&container[kind]["httpGet"]["path"]);
-            format!("http://{ip}:{}{path}", port["containerPort"])
+            format!("{}://{ip}:{}{path}", scheme(&container[kind]), port["containerPort"])
         };
         let (ready, alive) = (probe("readinessProbe"), [probe("livenessProbe"), probe("startupProbe")]);
         let labels = template["metadata"]["labels"].clone();
@@ -264,9 +277,10 @@ impl Release {
         content = content.replace("listen 8080", &format!("listen {}:8080", place.ip));
         let tmp = place.path("/tmp");
         content = content.replace(" /tmp/", &format!(" {}/", tmp.display()));
-        if content.contains("/etc/nginx/auth") {
-            content =
-                content.replace("/etc/nginx/auth", &place.path("/etc/nginx/auth").display().to_string());
+        for mounted in ["/etc/nginx/auth", "/etc/nginx/tls"] {
+            if content.contains(mounted) {
+                content = content.replace(mounted, &place.path(mounted).display().to_string());
+            }
         }
         std::fs::write(conf, content).expect("written");
         tmp.join("nginx.pid")
@@ -289,15 +303,18 @@ impl Release {
     fn wait_ready(&mut self, name: &str) {
         let started = Instant::now();
         let mut said = String::new();
+        // As the kubelet does, which checks no certificates.
+        let config = ureq::Agent::config_builder().tls_config(tls(None).disable_verification(true).build());
+        let agent = ureq::Agent::new_with_config(config.build());
         while started.elapsed() < PATIENCE {
             let pod = self.pods.get_mut(name).expect("a known pod");
             if let Some(status) = pod.child.try_wait().expect("waitable") {
                 panic!("{name} ended with {status}:\n{}", self.log(name));
             }
-            match ureq::get(&pod.ready).call() {
+            match agent.get(&pod.ready).call() {
                 Ok(_) => {
                     for probe in &pod.alive {
-                        let answer = ureq::get(probe).call();
+                        let answer = agent.get(probe).call();
                         assert!(answer.is_ok(), "{name} is ready, and its probe {probe} fails: {answer:?}");
                     }
                     return;
@@ -322,8 +339,10 @@ impl Release {
     /// Base URL of a pod's port for clients.
     pub fn url(&self, pod: &str) -> String {
         let pod = &self.pods[pod];
-        let port = if pod.role == "gateway" { 8080 } else { 4040 };
-        format!("http://{}:{port}", pod.ip)
+        match self.gateway.split_once("://") {
+            Some((scheme, _)) if pod.role == "gateway" => format!("{scheme}://{}:8080", pod.ip),
+            _ => format!("http://{}:4040", pod.ip),
+        }
     }
 
     /// A pod is gone, and another one of the workload comes, with another address.
@@ -350,7 +369,8 @@ impl Release {
         let service = gateway_service();
         let gateway = self.url(&self.pods("gateway")[0]);
         let arguments = list(&pod["spec"]["containers"][0]["args"]).iter().map(text);
-        let arguments = arguments.map(|argument| expand(argument, &variables).replace(&service, &gateway));
+        let arguments =
+            arguments.map(|argument| replace_url(&expand(argument, &variables), &service, &gateway));
         let mut run = Command::new("sh");
         let done = run.arg(script.path()).args(arguments).env("PATIENCE_S", "20").output().expect("sh runs");
         let said =
@@ -363,10 +383,8 @@ impl Release {
 impl Drop for Release {
     fn drop(&mut self) {
         for pod in self.pods.values_mut() {
-            // nginx may have been started by another program, which would leave it behind.
-            let pid = pod.pid_file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
-            if let Some(pid) = pid {
-                drop(Command::new("kill").arg(pid.trim()).status());
+            if let Some(file) = &pod.pid_file {
+                gateway::stop(file, &mut pod.child);
             }
             drop(pod.child.kill());
             drop(pod.child.wait());
@@ -403,7 +421,7 @@ impl Place {
         };
         let value = value.replace("0.0.0.0:", &format!("{}:", self.ip));
         // The system's resolver, which programs other than nginx ask, knows no names of the cluster.
-        let value = value.replace(&gateway_service(), &self.gateway);
+        let value = replace_url(&value, &gateway_service(), &self.gateway);
         let (scheme, path) =
             value.strip_prefix("file://").map_or(("", value.as_str()), |path| ("file://", path));
         for (mount, dir) in &self.mounts {
@@ -416,9 +434,20 @@ impl Place {
     }
 }
 
-/// Base URL of the gateway as the manifests have it.
+/// The gateway's name as the manifests have it.
 fn gateway_service() -> String {
-    format!("http://t-hearth-gateway.{NAMESPACE}.svc.cluster.local")
+    format!("://t-hearth-gateway.{NAMESPACE}.svc.cluster.local")
+}
+
+/// `text` with another base URL in the place of that of a service, of the same scheme.
+fn replace_url(text: &str, service: &str, url: &str) -> String {
+    let scheme = url.split(':').next().unwrap_or_default();
+    text.replace(&format!("{scheme}{service}"), url)
+}
+
+/// Of a probe.
+fn scheme(probe: &Value) -> &'static str {
+    if probe["httpGet"]["scheme"] == "HTTPS" { "https" } else { "http" }
 }
 
 /// `$(NAME)` as Kubernetes puts variables into arguments.

@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod collector;
 pub mod faults;
 pub mod front;
+pub mod gateway;
 pub mod load;
 pub mod metrics;
 pub mod names;

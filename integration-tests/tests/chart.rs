@@ -4,20 +4,25 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hearth_integration_tests::api::CPU;
+use hearth_integration_tests::api::{CPU, tls};
 use hearth_integration_tests::chart::{Release, Tools};
 use hearth_integration_tests::shared::skipped;
 use hearth_integration_tests::{otlp, profile};
-use hearth_testkit::certificates::Authority;
+use hearth_testkit::certificates::{Authority, rcgen};
 use serde_json::{Value, json};
 
 const ALICE: (&str, &str) = ("Authorization", "Basic YWxpY2U6d29uZGVy");
 const BOB: (&str, &str) = ("Authorization", "Basic Ym9iOmJ1aWxkZXI=");
 const OTLP: &str = "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export";
+
+/// Who signed the certificate of the gateway that has one.
+static AUTHORITY: OnceLock<PathBuf> = OnceLock::new();
 
 fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
@@ -25,8 +30,10 @@ fn now_ns() -> u64 {
 
 /// Status and body of a POST.
 fn post(url: &str, headers: &[(&str, &str)], content_type: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let authority = AUTHORITY.get().filter(|_| url.starts_with("https:"));
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
+        .tls_config(tls(authority.map(|file| &**file)).build())
         .timeout_global(Some(Duration::from_secs(30)));
     let mut request =
         ureq::Agent::new_with_config(config.build()).post(url).header("content-type", content_type);
@@ -97,7 +104,12 @@ fn raw(gateway: &str, head: &str) -> u16 {
 fn grpc(gateway: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Option<(Option<i32>, String)> {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut curl = Command::new("curl");
-    curl.args(["--silent", "--http2-prior-knowledge", "--max-time", "20", "--output", "/dev/null"]);
+    curl.args(["--silent", "--max-time", "20", "--output", "/dev/null"]);
+    if gateway.starts_with("https:") {
+        curl.arg("--http2").arg("--cacert").arg(AUTHORITY.get().unwrap());
+    } else {
+        curl.arg("--http2-prior-knowledge");
+    }
     curl.args(["--dump-header", "-", "--header", "content-type: application/grpc"])
         .args(["--header", "te: trailers"]);
     for (name, value) in headers {
@@ -319,6 +331,43 @@ fn one_process_behind_a_gateway_that_asks_for_tokens() {
     let said = release.smoke(&[("AUTHORIZATION_A", a.1), ("AUTHORIZATION_B", b.1)]);
     assert_eq!(said.matches("exactly").count(), 2, "{said}");
     assert!(!release.log(&release.pods("gateway")[0]).contains("6f1ed002ab"));
+}
+
+#[test]
+fn one_process_behind_a_gateway_with_tls() {
+    let Some(tools) = Tools::find() else { return };
+    let values = "{mode: single, objectStore: {type: file}, retention: {keepForever: true},
+        gateway: {replicas: 1, tls: {enabled: true, secretName: gateway-tls}, service: {port: 443}},
+        canary: {enabled: true, interval: 1s, caSecret: authority}}";
+    let dir = tempfile::tempdir().unwrap();
+    let files = Authority::new().issue_with(dir.path(), "gateway", |params| {
+        let [second, third] = Release::network(5);
+        let addresses = (1..=9).map(|last| IpAddr::V4(Ipv4Addr::new(127, second, third, last)));
+        params.subject_alt_names.extend(addresses.map(rcgen::SanType::IpAddress));
+        // Of the authority's name it would be taken for one that signed itself.
+        params.distinguished_name.push(rcgen::DnType::CommonName, "gateway");
+    });
+    AUTHORITY.set(files.ca.clone()).unwrap();
+    let [cert, key, ca] =
+        [&files.cert, &files.key, &files.ca].map(|file| std::fs::read_to_string(file).unwrap());
+    let secrets =
+        [("gateway-tls", "tls.crt", &*cert), ("gateway-tls", "tls.key", &key), ("authority", "ca.crt", &ca)];
+    let release = Release::install(&tools, values, &secrets, 5);
+    let gateway = release.url(&release.pods("gateway")[0]);
+    assert!(gateway.starts_with("https://"), "{gateway}");
+
+    let tenant = ("X-Scope-OrgID", "team-a");
+    assert_eq!(push(&gateway, &[tenant], "shop", 11), 200);
+    expect(&gateway, &[tenant], &[("shop", 11)]);
+    if export(&gateway, &[tenant], &otlp::export("otel", now_ns(), 2)) {
+        expect(&gateway, &[tenant], &[("otel", 20_000_000), ("shop", 11)]);
+    }
+    // Whoever speaks without TLS is told so, and nothing of it reaches a role.
+    let plain = gateway.replace("https://", "http://");
+    assert_eq!(push(&plain, &[tenant], "plain", 1), 400);
+    canary_reads_exactly(&release);
+    let said = release.smoke(&[]);
+    assert_eq!(said.matches("exactly").count(), 2, "{said}");
 }
 
 /// Answers each request by its token: a tenant, no tenant, whatever tenant the request itself claims, or 401. What it was asked

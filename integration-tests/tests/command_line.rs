@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hearth_integration_tests::gateway::TlsGateway;
 use hearth_integration_tests::process::{Options, binary};
 use hearth_integration_tests::{Hearth, profile};
+use hearth_testkit::certificates::Authority;
 
 fn hearth(args: &[&str]) -> Output {
     Command::new(binary()).args(args).output().unwrap()
@@ -142,5 +144,52 @@ fn mistakes_are_said_in_plain_words() {
     assert!(error.contains("in use") || error.contains(port), "{error}");
     let error = failure(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
     assert!(error.contains("data"), "{error}");
+    server.stop();
+}
+
+#[test]
+fn a_gateway_is_trusted_and_logged_in_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Hearth::start(&Options { multitenancy: true, ..plain(dir.path()) });
+    let files = Authority::new().issue(&dir.path().join("tls"), "127.0.0.1");
+    let Some(gateway) = TlsGateway::start(&files, &server.url, ("alice", "wonder")) else { return };
+    let shop = dir.path().join("shop.pprof");
+    std::fs::write(&shop, profile::cpu(now_ns(), &[(&["main", "work"], 3_000_000_000)])).unwrap();
+    let (shop, ca) = (shop.to_str().unwrap(), files.ca.to_str().unwrap());
+    let run = |args: &[&str], password: Option<&str>| {
+        let mut command = Command::new(binary());
+        command.args(args).env_remove("HEARTH_PASSWORD").env_remove("HEARTH_TOKEN");
+        let output = command.envs(password.map(|text| ("HEARTH_PASSWORD", text))).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        assert!(!said.contains("wonder"), "{said}");
+        (output.status.success(), said)
+    };
+    let push = ["push", shop, "--url", &gateway.url];
+    let refused = |args: &[&str], password: Option<&str>, why: &str| {
+        let (done, said) = run(&[&push, args].concat(), password);
+        assert!(!done && said.contains(why), "{args:?}: {said}");
+    };
+    refused(&[], None, "name the authority with --ca-file");
+    refused(&["--ca-file", shop], None, "has no certificate");
+    refused(&["--ca-file", ca], None, "refuses with 401");
+    refused(&["--ca-file", ca, "--user", "alice"], None, "HEARTH_PASSWORD");
+    refused(&["--ca-file", ca, "--user", "alice"], Some("Wonder"), "refuses with 401");
+    let login = ["--ca-file", ca, "--user", "alice"];
+    let (done, said) = run(&[&push[..], &login].concat(), Some("wonder"));
+    assert!(done, "{said}");
+    let ask = ["query", "flamegraph", "shop", "--url", &gateway.url];
+    let (done, said) = run(&[&ask[..], &login].concat(), Some("wonder"));
+    assert!(done && said.contains("3.00 s"), "{said}");
+    let list = ["admin", "deletions", "--url", &gateway.url];
+    let (done, said) = run(&[&list[..], &login].concat(), Some("wonder"));
+    assert!(done && said.contains("no deletions"), "{said}");
+    // As whom the gateway let it in.
+    assert!(
+        text(&["query", "labels", "service_name", "--url", &server.url, "--tenant", "alice"])
+            .contains("shop")
+    );
+    let plain = format!("https{}", server.url.trim_start_matches("http"));
+    let (done, said) = run(&["query", "types", "--url", &plain], None);
+    assert!(!done && said.contains("try http://"), "{said}");
     server.stop();
 }

@@ -1,13 +1,15 @@
 //! A client of a running server, over the same wire as every other client.
 
+mod access;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use hearth_common::secrets::hide_url;
 use indicatif::ProgressBar;
 use serde_json::Value;
+
+use crate::cli::LoginArgs;
 
 /// Most bytes of an answer that are read.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
@@ -22,17 +24,6 @@ pub(crate) struct Client {
     /// The header of the same name.
     authorization: Option<String>,
     agent: ureq::Agent,
-}
-
-/// What a gateway asks for.
-#[derive(Clone)]
-pub(crate) enum Credentials {
-    /// Nothing.
-    None,
-    /// RFC 7617.
-    Basic { user: String, password: String },
-    /// RFC 6750.
-    Bearer(String),
 }
 
 impl std::fmt::Debug for Client {
@@ -52,34 +43,32 @@ pub(crate) struct Answer {
 }
 
 impl Client {
+    /// One that asks for nothing but a tenant.
     pub(crate) fn new(url: &str, tenant: Option<&str>) -> Result<Self> {
-        let shown = hide_url(url.trim_end_matches('/'));
-        if !url.starts_with("http://") {
-            bail!(
-                "--url {shown}: write http://HOST:PORT (this build speaks no TLS; put a proxy in front of it)"
-            );
+        Self::with(url, tenant, &LoginArgs::default())
+    }
+
+    /// With certificates and credentials as the flags and the environment say.
+    pub(crate) fn login(url: &str, tenant: Option<&str>, login: &LoginArgs) -> Result<Self> {
+        let authorization = access::authorization(login)?;
+        Ok(Self { authorization, ..Self::with(url, tenant, login)? })
+    }
+
+    fn with(url: &str, tenant: Option<&str>, login: &LoginArgs) -> Result<Self> {
+        let url = url.trim_end_matches('/').to_owned();
+        let shown = hide_url(&url);
+        if !(url.starts_with("http://") || url.starts_with("https://")) {
+            bail!("--url {shown}: write http://HOST:PORT or https://HOST");
         }
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(300)))
             .timeout_connect(Some(Duration::from_secs(5)))
             .max_idle_connections_per_host(64)
+            .tls_config(access::tls(login.ca_file.as_deref())?)
             .build();
-        let url = url.trim_end_matches('/').to_owned();
         let (tenant, agent) = (tenant.map(str::to_owned), ureq::Agent::new_with_config(config));
         Ok(Self { url, shown, tenant, authorization: None, agent })
-    }
-
-    /// The same, by these credentials.
-    pub(crate) fn with(self, credentials: Credentials) -> Self {
-        let authorization = match credentials {
-            Credentials::None => None,
-            Credentials::Basic { user, password } => {
-                Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))))
-            }
-            Credentials::Bearer(token) => Some(format!("Bearer {token}")),
-        };
-        Self { authorization, ..self }
     }
 
     /// Puts on a request who asks.
@@ -156,7 +145,10 @@ impl Client {
                     self.shown
                 )
             }
-            _ => anyhow::Error::new(error).context(format!("cannot reach {}", self.shown)),
+            _ => {
+                let hint = access::hint(&error);
+                anyhow::Error::new(error).context(format!("cannot reach {}{hint}", self.shown))
+            }
         }
     }
 }
@@ -173,7 +165,9 @@ impl Answer {
             .and_then(|json| json["message"].as_str().map(str::to_owned))
             .unwrap_or(text);
         let hint = match self.status {
-            401 => " (the server tells tenants apart: name one with --tenant)",
+            401 => {
+                " (the server tells tenants apart: name one with --tenant, or log in at a gateway with --user or HEARTH_TOKEN)"
+            }
             _ if message.contains("ingestion window") => " (give it the present time with --now)",
             _ => "",
         };

@@ -132,6 +132,9 @@ impl Load {
 
     /// Makes the bodies in order of time; ends early when nobody takes them any more.
     fn make(&self, send: SyncSender<Vec<u8>>, raw_bytes: &AtomicU64, gzip_bytes: &AtomicU64) -> Result<()> {
+        let clock = SystemClock::default();
+        let begun = clock.monotonic();
+        let mut made = 0_u32;
         for round in 0..self.shape.rounds {
             let ago = i64::from(self.shape.rounds - 1 - round) * ROUND_SECONDS;
             let at_ns = (self.end_s - ago) * 1_000_000_000;
@@ -140,6 +143,11 @@ impl Load {
                     let (raw, body, gzipped) = self.body(at_ns, round, service, pod)?;
                     raw_bytes.fetch_add(raw as u64, Ordering::Relaxed);
                     gzip_bytes.fetch_add(gzipped as u64, Ordering::Relaxed);
+                    if let Some(rate) = self.shape.rate {
+                        let due = begun + Duration::from_secs(1) / rate * made;
+                        std::thread::sleep(due.saturating_sub(clock.monotonic()));
+                    }
+                    made += 1;
                     if send.send(body).is_err() {
                         return Ok(());
                     }

@@ -13,7 +13,7 @@ use hearth_common::{Clock, SystemClock};
 use serde_json::json;
 
 use crate::cli::CanaryArgs;
-use crate::client::{Client, Credentials};
+use crate::client::Client;
 use crate::pprof_wire;
 use figures::{Figures, Pushed, Read};
 use known::Known;
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &CanaryArgs) -> Result<()> {
     if interval.is_zero() {
         bail!("--interval 0: a pause between two rounds is needed, such as 15s");
     }
-    let client = Client::new(&args.server.url, args.server.tenant.as_deref())?.with(credentials(args)?);
+    let client = args.server.client()?;
     let figures = Figures::default();
     let port = port::serve(&args.listen, &figures, 4 * interval + args.patience.0)?;
     let mut canary = Canary {
@@ -73,19 +73,6 @@ pub(crate) fn run(args: &CanaryArgs) -> Result<()> {
     match canary.figures.failures() {
         0 => Ok(()),
         failures => bail!("{failures} of {} steps did not end as they should", canary.figures.steps()),
-    }
-}
-
-fn credentials(args: &CanaryArgs) -> Result<Credentials> {
-    let (password, token) = (std::env::var("HEARTH_PASSWORD").ok(), std::env::var("HEARTH_TOKEN").ok());
-    match (&args.user, password, token) {
-        (Some(_), _, Some(_)) => bail!("--user and HEARTH_TOKEN are both given: use one of them"),
-        (Some(user), Some(password), None) => Ok(Credentials::Basic { user: user.clone(), password }),
-        (Some(_), None, None) => {
-            bail!("--user is given and HEARTH_PASSWORD is not: set it in the environment")
-        }
-        (None, _, Some(token)) => Ok(Credentials::Bearer(token)),
-        (None, _, None) => Ok(Credentials::None),
     }
 }
 

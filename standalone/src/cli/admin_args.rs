@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use hearth_settings::ByteSize;
 
+use super::args::LoginArgs;
+
 #[derive(Debug, Args)]
 pub(crate) struct AdminArgs {
     #[command(subcommand)]
@@ -95,6 +97,8 @@ pub(crate) struct WhereArgs {
     /// The server
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4040", env = "HEARTH_URL")]
     pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) login: LoginArgs,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
 }

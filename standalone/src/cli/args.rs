@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hearth_common::units::GoDuration;
 use hearth_node::CommonArgs;
+
+use crate::client::Client;
 
 const ABOUT: &str = "A continuous-profiling database on one machine.";
 const LONG_ABOUT: &str = "A continuous-profiling database on one machine.
@@ -65,6 +68,25 @@ pub(crate) struct ServerArgs {
     /// Tenant, if the server tells tenants apart
     #[arg(long, value_name = "TENANT", env = "HEARTH_TENANT", global = true)]
     pub(crate) tenant: Option<String>,
+    #[command(flatten)]
+    pub(crate) login: LoginArgs,
+}
+
+impl ServerArgs {
+    pub(crate) fn client(&self) -> Result<Client> {
+        Client::login(&self.url, self.tenant.as_deref(), &self.login)
+    }
+}
+
+/// What a gateway asks for. Secrets are no flags, which every user of a machine can read.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct LoginArgs {
+    /// User at a gateway; the password is in HEARTH_PASSWORD. A token alone is in HEARTH_TOKEN
+    #[arg(long, value_name = "NAME", env = "HEARTH_USER", global = true)]
+    pub(crate) user: Option<String>,
+    /// Authorities in PEM that sign certificates of https:// servers [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "HEARTH_CA_FILE", global = true)]
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -117,9 +139,6 @@ pub(crate) struct CanaryArgs {
     /// Tells its profiles from those of other canaries of the same tenant [default: the host's name]
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Option<String>,
-    /// User for basic authentication; the password is in HEARTH_PASSWORD
-    #[arg(long, value_name = "NAME")]
-    pub(crate) user: Option<String>,
 }
 
 const SYMBOLS_ABOUT: &str = "Give a server the symbols of native programs, list them, remove them.
@@ -309,6 +328,9 @@ pub(crate) struct BenchLoad {
     /// Pushers at once
     #[arg(long, short, default_value_t = 8)]
     pub(crate) concurrency: u32,
+    /// Profiles a second, evenly [default: as fast as they are taken]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
     /// Vary each profile: 15 % of its samples missing, values within 20 %
     #[arg(long)]
     pub(crate) jitter: bool,

@@ -91,7 +91,8 @@ impl Place {
             || store.config.is_some()
             || !store.set.is_empty();
         if !on_store {
-            return Ok(Self::Server(Box::new(Client::new(&args.url, store.tenant.as_deref())?)));
+            let client = Client::login(&args.url, store.tenant.as_deref(), &args.login)?;
+            return Ok(Self::Server(Box::new(client)));
         }
         let named = store.tenant.as_deref().context("name a tenant with --tenant")?;
         let tenant = TenantId::parse(named).with_context(|| format!("--tenant {named}"))?;

@@ -78,6 +78,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 pub(crate) use args::{
     BenchAll, BenchArgs, BenchCommand, BenchIsolation, BenchLoad, BenchPush, BenchQuery, CanaryArgs,
+    LoginArgs,
 };
 pub(crate) use graph::Graph;
 pub(crate) use push::plain;

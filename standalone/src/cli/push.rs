@@ -14,7 +14,7 @@ use crate::{pprof_wire, term};
 const PROFILE_BYTES_MAX: usize = 1 << 30;
 
 pub(super) fn run(args: &PushArgs) -> Result<()> {
-    let client = Client::new(&args.server.url, args.server.tenant.as_deref())?;
+    let client = args.server.client()?;
     let labels = args.label.iter().map(|text| label(text)).collect::<Result<Vec<_>>>()?;
     let progress = term::bar(args.files.len() as u64, "pushing");
     let mut failed = 0;

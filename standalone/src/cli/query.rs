@@ -21,7 +21,7 @@ use crate::term::{self, print};
 const SPARKS: i64 = 40;
 
 pub(super) fn run(args: &QueryArgs) -> Result<()> {
-    let client = Client::new(&args.server.url, args.server.tenant.as_deref())?;
+    let client = args.server.client()?;
     match &args.command {
         QueryCommand::Flamegraph(args) => flamegraph(&client, args),
         QueryCommand::Series(args) if args.by.is_empty() => series(&client, args),

@@ -14,7 +14,7 @@ use crate::term::{self, print};
 const SERVICE: &str = "/debuginfo.v1alpha1.DebuginfoService";
 
 pub(super) fn run(args: &SymbolsArgs) -> Result<()> {
-    let client = Client::new(&args.server.url, args.server.tenant.as_deref())?;
+    let client = args.server.client()?;
     match &args.command {
         SymbolsCommand::Upload(args) => upload(&client, args),
         SymbolsCommand::Ls(args) => list(&client, args),
