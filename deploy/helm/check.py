@@ -72,7 +72,7 @@ REFUSED = [
     (["querier.autoscaling.minReplicas=20"], "above maxReplicas"),
     (["networkPolicy.cilium.objectStoreFQDNs[0].matchName=a"], "set flavor=cilium"),
     (["canary.enabled=true", "gateway.enabled=false"], "canary need the gateway"),
-    (["canary.enabled=true", "gateway.tls.enabled=true", "gateway.tls.secretName=s"], "the canary speaks no TLS"),
+    (["canary.enabled=true", "canary.caSecret=s"], "without TLS there is no certificate"),
     (["canary.enabled=true", "canary.existingSecret=s"], "nobody asks for credentials"),
     (["canary.enabled=true", "gateway.auth.type=bearer", "gateway.auth.existingSecret=s"], "canary.existingSecret is empty"),
     (["config.limits.retention_period=1h"], "set retention.default instead"),
@@ -89,6 +89,7 @@ REFUSED = [
     (["config.compactor.memory_budget=1GiB"], "set compactor.memoryBudget"),
     (["config.log.level=debug"], "set log.level"),
     (["config.cluster.tls.enabled=true"], "set clusterTls.enabled"),
+    (["config.shutdown_delay=5s"], "set shutdown.sleepSeconds"),
     (["fullnameOverride=a-name-that-is-longer-than-thirty-six-letters"], "fullnameOverride"),
 ]
 

@@ -19,6 +19,9 @@
 {{- fail (printf "config.%s: the chart says it itself, by the value of that name, and would win over it: remove it from config" $key) -}}
 {{- end -}}
 {{- end -}}
+{{- if hasKey $v.config "shutdown_delay" -}}
+{{- fail "config.shutdown_delay: the time until pods are killed would not count it; set shutdown.sleepSeconds instead, the same pause before SIGTERM" -}}
+{{- end -}}
 {{- $said := dict "log.level" "log.level" "log.format" "log.format" "cluster.id" "clusterId" "cluster.listen" "ipv6" "cluster.advertise" "ingester.extraArgs" "cluster.tls" "clusterTls.enabled" "querier.allow_partial" "querier.allowPartial" "querier.disk_cache" "querier.diskCache" "compactor.memory_budget" "compactor.memoryBudget" "ingester.flush_timeout" "shutdown.flushSeconds" -}}
 {{- range $key, $value := $said -}}
 {{- $at := splitList "." $key -}}
@@ -158,8 +161,9 @@
 {{- if and .Values.canary.enabled (eq $a.type "none") .Values.canary.existingSecret -}}
 {{- fail "canary.existingSecret is set and gateway.auth.type is none: nobody asks for credentials; remove it" -}}
 {{- end -}}
-{{- if and .Values.canary.enabled $g.tls.enabled (not (hasKey .Values.canary.extraArgs "url")) -}}
-{{- fail "canary.enabled and gateway.tls.enabled are true, and the canary speaks no TLS: give it a way without by canary.extraArgs.url, or disable it" -}}
+{{- $canaryUrl := default (ternary "https:" "http:" $g.tls.enabled) .Values.canary.url -}}
+{{- if and .Values.canary.caSecret (not (hasPrefix "https:" $canaryUrl)) -}}
+{{- fail (printf "canary.caSecret is %s and the canary's address begins with %s: without TLS there is no certificate; remove it, or set gateway.tls or canary.url" .Values.canary.caSecret $canaryUrl) -}}
 {{- end -}}
 {{- if and $g.tls.enabled (not $g.tls.secretName) -}}
 {{- fail "gateway.tls.enabled is true: name a Secret with tls.crt and tls.key in gateway.tls.secretName" -}}
