@@ -94,9 +94,12 @@ fn sharing(node: &Node, membership: &Membership) -> SharingDeps {
         node.internode.clone(),
     );
     let threshold = Threshold { blocks: settings.share_blocks_min, bytes: settings.share_bytes_min.0 };
+    let peers = ClusterPeers::new(me.clone(), membership.peers(), clients);
+    let zone = &node.settings.zone;
+    let peers = if settings.share_in_zone && !zone.is_empty() { peers.near(zone) } else { peers };
     SharingDeps {
-        me: me.clone(),
-        peers: Arc::new(ClusterPeers::new(me, membership.peers(), clients)),
+        me,
+        peers: Arc::new(peers),
         clock,
         options: SharingOptions { threshold, ..SharingOptions::default() },
     }

@@ -192,6 +192,9 @@ pub struct Querier {
     /// In a cluster: queriers read blocks of large queries for each other, so that each keeps a part of all blocks in memory.
     /// Off, this one neither asks nor is asked.
     pub share_blocks: bool,
+    /// Only with queriers of the same `zone`, as long as there are others in it: less traffic between zones, and each zone keeps
+    /// all blocks in its memory.
+    pub share_in_zone: bool,
     /// A query of fewer blocks is answered by one querier alone, …
     pub share_blocks_min: usize,
     /// … and so is one that is expected to read less than this of them.
@@ -209,6 +212,7 @@ impl Default for Querier {
             threads: 0,
             allow_partial: false,
             share_blocks: true,
+            share_in_zone: false,
             share_blocks_min: 16,
             share_bytes_min: ByteSize::mib(16),
         }

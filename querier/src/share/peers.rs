@@ -1,11 +1,11 @@
-//! The queriers that gossip sees, and connections to them.
+//! The queriers that gossip sees, near ones first if so wanted, and connections to them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hearth_cluster::gossip::{PeerState, Peers, Role};
+use hearth_cluster::gossip::{Peer, PeerState, Peers, Role};
 use hearth_common::InstanceId;
 use hearth_internode::{BlocksAnswer, BlocksError, BlocksRequest, CallError, QuerierClients};
 use hearth_ring::Ring;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::BlockPeers;
 
-/// Where each of the others is, and the ring of all.
+/// Where each of those is that share, and the ring of them and this process.
 #[derive(Debug)]
 struct View {
     heard: Arc<Peers>,
@@ -26,6 +26,8 @@ struct View {
 #[derive(Debug)]
 pub struct ClusterPeers {
     me: InstanceId,
+    /// Where this process runs, if it shares with others there alone.
+    zone: Option<String>,
     heard: watch::Receiver<Arc<Peers>>,
     clients: QuerierClients,
     view: Mutex<Option<Arc<View>>>,
@@ -34,7 +36,12 @@ pub struct ClusterPeers {
 impl ClusterPeers {
     /// `heard`: everybody that gossip sees.
     pub fn new(me: InstanceId, heard: watch::Receiver<Arc<Peers>>, clients: QuerierClients) -> Self {
-        Self { me, heard, clients, view: Mutex::default() }
+        Self { me, zone: None, heard, clients, view: Mutex::default() }
+    }
+
+    /// Shares only with queriers of this zone, as long as there are others in it.
+    pub fn near(self, zone: &str) -> Self {
+        Self { zone: Some(zone.to_owned()), ..self }
     }
 
     /// What gossip sees now; the ring is built anew only when somebody came or went.
@@ -44,7 +51,7 @@ impl ClusterPeers {
         if let Some(view) = view.as_ref().filter(|view| Arc::ptr_eq(&view.heard, &heard)) {
             return Arc::clone(view);
         }
-        let addresses = queriers(&heard, &self.me);
+        let addresses = queriers(&heard, &self.me, self.zone.as_deref());
         let known = view.as_ref().filter(|view| view.addresses.keys().eq(addresses.keys()));
         let ring = known.map(|view| Arc::clone(&view.ring)).unwrap_or_else(|| {
             let members: Vec<InstanceId> = addresses.keys().chain([&self.me]).cloned().collect();
@@ -54,9 +61,9 @@ impl ClusterPeers {
     }
 }
 
-/// The other queriers that work and have an internal port. Those that share no blocks have none.
-fn queriers(heard: &Peers, me: &InstanceId) -> BTreeMap<InstanceId, SocketAddr> {
-    let mut found: BTreeMap<InstanceId, (u64, SocketAddr)> = BTreeMap::new();
+/// The other queriers that work and have an internal port, of one zone if it has any. Those that share no blocks have none.
+fn queriers(heard: &Peers, me: &InstanceId, zone: Option<&str>) -> BTreeMap<InstanceId, SocketAddr> {
+    let mut found: BTreeMap<InstanceId, &Peer> = BTreeMap::new();
     for peer in heard.alive() {
         let said = &peer.said;
         let works = said.role == Role::Querier && said.state == PeerState::Active;
@@ -64,11 +71,15 @@ fn queriers(heard: &Peers, me: &InstanceId) -> BTreeMap<InstanceId, SocketAddr> 
             continue;
         }
         // Of two processes of one name the later one.
-        if found.get(&said.instance).is_none_or(|(generation, _)| peer.generation > *generation) {
-            found.insert(said.instance.clone(), (peer.generation, said.cluster_addr));
+        if found.get(&said.instance).is_none_or(|known| peer.generation > known.generation) {
+            found.insert(said.instance.clone(), peer);
         }
     }
-    found.into_iter().map(|(instance, (_, address))| (instance, address)).collect()
+    let is_near = |peer: &Peer| zone == Some(&*peer.said.zone);
+    if found.values().any(|peer| is_near(peer)) {
+        found.retain(|_, peer| is_near(peer));
+    }
+    found.into_iter().map(|(instance, peer)| (instance, peer.said.cluster_addr)).collect()
 }
 
 #[async_trait]
@@ -133,5 +144,31 @@ mod tests {
         assert!(Arc::ptr_eq(&ring, &peers.ring()));
         tell.send_replace(Peers::fixed([said("querier-3", Role::Querier, Active, true)]));
         assert_eq!(names(&peers.ring()), ["querier-0", "querier-3"]);
+    }
+
+    #[test]
+    fn near_ones_share_and_far_ones_where_there_are_no_near_ones() {
+        let of = |name: &str, zone: &str, state| Announcement {
+            zone: zone.to_owned(),
+            ..said(name, Role::Querier, state, true)
+        };
+        let [active, leaving] = [PeerState::Active, PeerState::Leaving];
+        let all = |near| {
+            Peers::fixed([
+                of("querier-0", "a", active),
+                of("querier-1", "b", active),
+                of("querier-2", "a", near),
+                of("querier-3", "", active),
+            ])
+        };
+        let (tell, heard) = watch::channel(all(active));
+        let me = InstanceId(Arc::from("querier-0"));
+        let clock = Arc::new(SystemClock::default());
+        let clients = QuerierClients::new("c", me.clone(), clock, None, Metrics::default());
+        let peers = ClusterPeers::new(me, heard, clients).near("a");
+        let names = |ring: &Ring| ring.members().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(&peers.ring()), ["querier-0", "querier-2"]);
+        tell.send_replace(all(leaving));
+        assert_eq!(names(&peers.ring()), ["querier-0", "querier-1", "querier-3"]);
     }
 }
