@@ -77,13 +77,18 @@ pub(crate) fn instance(settings: &Settings) -> Result<InstanceId, NodeError> {
     if !settings.instance_id.is_empty() {
         return Ok(InstanceId(Arc::from(settings.instance_id.as_str())));
     }
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = host_name();
     let valid = host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if host.is_empty() || host.len() > 100 || !valid {
         let problem = "is the host's name and not fit to name this process: say another one".to_owned();
         return Err(NodeError::Address { key: "instance_id", value: host, problem });
     }
     Ok(InstanceId(Arc::from(host)))
+}
+
+/// The name of this machine, or of its container.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The address of the internal port before it is bound.

@@ -28,6 +28,7 @@ pub mod tenant_rules;
 mod watch;
 mod web;
 
+pub use address::host_name;
 pub use args::{About, CommonArgs, RoleArgs};
 pub use error::NodeError;
 pub use folder_lock::FolderLock;
@@ -46,4 +47,5 @@ pub use reload::Limits;
 #[cfg(feature = "jemalloc")]
 #[doc(hidden)]
 pub use tikv_jemallocator;
+pub use signals::told_to_stop;
 pub use web::Flush;

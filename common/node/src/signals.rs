@@ -68,6 +68,12 @@ impl Stop {
     }
 }
 
+/// Waits until the process is told to stop: for programs that run no role, and have nothing to keep.
+pub async fn told_to_stop() -> Result<(), NodeError> {
+    Stop::on_signals()?.wait().await;
+    Ok(())
+}
+
 async fn listen(mut terminate: Signal, mut interrupt: Signal, stop: Stop) {
     loop {
         tokio::select! {

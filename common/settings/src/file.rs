@@ -12,6 +12,11 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Reads and parses a file. An empty file is the defaults.
 pub(crate) fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, Error> {
+    parse(path, &text(path)?)
+}
+
+/// The text of a file.
+pub(crate) fn text(path: &Path) -> Result<String, Error> {
     let fail = |source| Error::Read { path: path.to_owned(), source };
     let bytes = std::fs::metadata(path).map_err(fail)?.len();
     if bytes > FILE_BYTES_MAX {
@@ -19,7 +24,7 @@ pub(crate) fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, Erro
             format!("the file has {bytes} bytes, more than the {FILE_BYTES_MAX} that settings may have");
         return Err(Error::File { path: path.to_owned(), line: 0, message });
     }
-    parse(path, &std::fs::read_to_string(path).map_err(fail)?)
+    std::fs::read_to_string(path).map_err(fail)
 }
 
 /// Parses the text of a file; `path` is only named in errors.

@@ -41,9 +41,12 @@ impl Layers {
     }
 
     fn read(self) -> Result<Loaded, Error> {
-        let base: Settings = match &self.file {
-            Some(path) => file::read(path)?,
-            None => Settings::default(),
+        let (base, ignored) = match &self.file {
+            Some(path) => {
+                let text = file::text(path)?;
+                (file::parse(path, &text)?, ignored_in(path, &text)?)
+            }
+            None => (Settings::default(), Vec::new()),
         };
         let mut tree = tree_of(&base);
         let (from_environment, warnings) = env::assignments(self.environment, &keys(&tree));
@@ -55,16 +58,12 @@ impl Layers {
             settings = assign(&mut tree, &origin, &key, &value)?;
         }
         check(&settings)?;
-        let ignored = match &self.file {
-            Some(path) => ignored_in(path)?,
-            None => Vec::new(),
-        };
         Ok(Loaded { settings, warnings, ignored })
     }
 }
 
-fn ignored_in(path: &Path) -> Result<Vec<IgnoredKey>, Error> {
-    let tree: Value = file::read(path)?;
+fn ignored_in(path: &Path, text: &str) -> Result<Vec<IgnoredKey>, Error> {
+    let tree: Value = file::parse(path, text)?;
     let limits = tree.get("limits").and_then(Value::as_object);
     Ok(ignored::keys_in(None, limits.into_iter().flatten()))
 }

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &CanaryArgs) -> Result<()> {
         clock: SystemClock::default(),
         figures,
         past: Past::default(),
-        instance: args.instance.clone().unwrap_or_else(host),
+        instance: args.instance.clone().unwrap_or_else(hearth_node::host_name),
         patience: args.patience.0,
         oldest: args.oldest.0,
     };
@@ -74,10 +74,6 @@ pub(crate) fn run(args: &CanaryArgs) -> Result<()> {
         0 => Ok(()),
         failures => bail!("{failures} of {} steps did not end as they should", canary.figures.steps()),
     }
-}
-
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[allow(clippy::print_stderr, reason = "the command line speaks to a person")]

@@ -12,7 +12,6 @@ use axum::routing::get;
 use hearth_common::{Clock, SystemClock};
 use hearth_telemetry::Metrics;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::figures::{Figures, seconds};
 
@@ -44,27 +43,17 @@ pub(super) fn serve(listen: &str, figures: &Figures, stalled_after: Duration) ->
     };
     let routes = Router::new().route("/metrics", get(expose)).route("/healthz", get(health));
     std::thread::Builder::new().name("port".to_owned()).spawn(move || {
-        runtime.block_on(async {
+        let ended = runtime.block_on(async {
             tokio::select! {
-                ended = axum::serve(listener, routes) => drop(ended),
-                () = told_to_stop() => {}
+                ended = axum::serve(listener, routes) => ended.map_err(anyhow::Error::from),
+                told = hearth_node::told_to_stop() => told.map_err(anyhow::Error::from),
             }
         });
+        if let Err(error) = &ended {
+            super::say(&format!("the port of the figures is gone: {error:#}"));
+        }
         // Nothing has to be kept.
-        std::process::exit(0);
+        std::process::exit(i32::from(ended.is_err()));
     })?;
     Ok(address)
-}
-
-async fn told_to_stop() {
-    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    match (terminate, interrupt) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-        _ => std::future::pending().await,
-    }
 }
