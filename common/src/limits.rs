@@ -31,7 +31,7 @@ pub struct TenantLimits {
     pub ingestion_burst_size_mb: f64,
     /// MiB of one request body, after decompression.
     pub ingestion_body_limit_mb: f64,
-    /// Profiles of one request that are worked on at once.
+    /// Taken for Pyroscope's sake, and without effect: the profiles of a request are worked on one after the other.
     pub push_max_concurrency: u32,
     /// Bytes of a label name.
     pub max_label_name_length: usize,
@@ -43,7 +43,7 @@ pub struct TenantLimits {
     pub max_sessions_per_series: u32,
     /// Accepts any non-empty UTF-8 label name as it is.
     pub disable_label_sanitization: bool,
-    /// Adds a label that keeps the order of labels.
+    /// Taken for Pyroscope's sake, and without effect: labels are always sorted.
     pub enforce_labels_order: bool,
     /// Bytes of one uncompressed profile.
     pub max_profile_size_bytes: usize,
@@ -87,7 +87,7 @@ pub struct TenantLimits {
     pub ingestion_tenant_shard_size: u32,
     /// How long a range a query may ask for.
     pub max_query_length: GoDuration,
-    /// Sub-queries at once.
+    /// Taken for Pyroscope's sake, and without effect: tenants take turns at threads, see `querier.threads`.
     pub max_query_parallelism: u32,
     /// Whether AnalyzeQuery answers.
     pub query_analysis_enabled: bool,

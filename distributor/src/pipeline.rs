@@ -119,7 +119,7 @@ impl Work {
         }
         self.columns(pprof, &strings, &part.series, rules.sample_types);
         let mut done = Done { symbols_bytes, ..Done::default() };
-        let build_ids = source_code::build_ids(&part.series, pprof, &strings);
+        let build_ids = source_code::build_ids(&part.series, pprof, &strings)?;
         let input = Input {
             pprof,
             strings: &strings,

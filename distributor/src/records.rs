@@ -17,6 +17,7 @@ use crate::mix;
 use crate::normalize::{Input, Normalizer, Rows};
 use crate::reject::{Reason, Rejected};
 use crate::rid;
+use crate::source_code::BuildIds;
 use crate::symbols::{Source, Symbols};
 
 /// What identifies the part of a request that a profile is.
@@ -101,7 +102,7 @@ pub(crate) struct Shared<'p, 's> {
     /// Its time.
     pub(crate) time: TimestampNs,
     /// Build ids that replace those of the mappings; see [`Source`].
-    pub(crate) build_ids: &'s [String],
+    pub(crate) build_ids: &'s BuildIds,
     /// Keys and JSON.
     pub(crate) annotations: &'s [(&'static str, String)],
 }

@@ -18,6 +18,9 @@ const INLINE_BYTES_MAX: usize = 1 << 20;
 /// Buffers of a thread that have grown beyond this are given back.
 const KEPT_BYTES_MAX: usize = 16 << 20;
 
+/// The same for the arrays of a profile: one of the default limit of 4 MiB needs about so much.
+const ARRAYS_KEPT_BYTES_MAX: usize = 32 << 20;
+
 /// Buffers of a thread.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
@@ -93,7 +96,8 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     SCRATCH.with(|kept| {
         let mut scratch = kept.borrow_mut().take().unwrap_or_default();
         let out = work(&mut scratch);
-        if scratch.raw.capacity() <= KEPT_BYTES_MAX {
+        // What the arrays of `work` take follows from those of the profile.
+        if scratch.raw.capacity() <= KEPT_BYTES_MAX && scratch.pprof.capacity_bytes() <= ARRAYS_KEPT_BYTES_MAX {
             *kept.borrow_mut() = Some(scratch);
         }
         out

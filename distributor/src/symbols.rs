@@ -5,6 +5,7 @@ use hearth_formats::pprof::{Location, Mapping, Pprof};
 use hearth_formats::record::{self, Record};
 
 use crate::idtable::{FirstUse, IdTable, NONE};
+use crate::source_code::BuildIds;
 
 /// Where symbols come from.
 #[derive(Debug)]
@@ -17,8 +18,8 @@ pub(crate) struct Source<'p, 's> {
     pub(crate) line_functions: &'p [u32],
     /// Mappings by id.
     pub(crate) mappings: &'p IdTable,
-    /// Texts that replace the build ids of mappings, by position; empty = none are replaced.
-    pub(crate) build_ids: &'s [String],
+    /// Texts that replace the build ids of mappings.
+    pub(crate) build_ids: &'s BuildIds,
 }
 
 /// Reused numbering of symbols.
@@ -91,12 +92,10 @@ impl Symbols {
         let strings = source.strings;
         let used = self.strings.used.iter();
         record.strings.extend(used.map(|at| strings.get(*at as usize).copied().unwrap_or_default()));
-        if source.build_ids.is_empty() {
-            return;
-        }
         for (mapping, at) in record.mappings.iter_mut().zip(&self.mappings.used) {
+            let Some(text) = source.build_ids.get(*at) else { continue };
             mapping.build_id = record.strings.len() as u32;
-            record.strings.push(&source.build_ids[*at as usize]);
+            record.strings.push(text);
         }
     }
 }

@@ -5,6 +5,7 @@
 use hearth_common::limits::raise;
 use hearth_common::{TenantLimits, TimestampNs};
 use hearth_formats::pprof::Pprof;
+use hearth_formats::record::SAMPLE_TYPES_MAX;
 
 use crate::labels::{self, Label};
 use crate::reject::{Reason, Rejected};
@@ -20,12 +21,23 @@ pub(crate) fn profile(
     if pprof.sample_types.is_empty() {
         return Err(Rejected::malformed("empty profile"));
     }
+    sample_types(pprof)?;
     let time = window(pprof.time_ns, series, limits, now)?;
     sizes(pprof, size_bytes, series, limits)?;
     truncate(pprof, limits);
     ids(pprof)?;
     strings(pprof)?;
     Ok(time)
+}
+
+/// What is done for each sample type may take as long as its name, which many may share.
+pub(crate) fn sample_types(pprof: &Pprof<'_>) -> Result<(), Rejected> {
+    match pprof.sample_types.len() {
+        count if count > SAMPLE_TYPES_MAX => Err(Rejected::malformed(format!(
+            "the profile has {count} sample types, more than the {SAMPLE_TYPES_MAX} that a profile may have: send several"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Both bounds are strict and compared in milliseconds; 0 switches a bound off.

@@ -223,6 +223,24 @@ impl<'a> Pprof<'a> {
         }
     }
 
+    /// Bytes of the allocations of its arrays.
+    pub fn capacity_bytes(&self) -> usize {
+        fn of<T>(array: &Vec<T>) -> usize {
+            array.capacity() * size_of::<T>()
+        }
+        of(&self.strings)
+            + of(&self.sample_types)
+            + of(&self.samples)
+            + of(&self.location_ids)
+            + of(&self.values)
+            + of(&self.labels)
+            + of(&self.mappings)
+            + of(&self.locations)
+            + of(&self.lines)
+            + of(&self.functions)
+            + of(&self.comments)
+    }
+
     fn sample(&mut self, mut reader: Reader<'_>) -> Result<()> {
         let mut sample = Sample {
             first_location: self.location_ids.len() as u32,

@@ -25,6 +25,7 @@ use crate::ratelimit::without_gzip;
 use crate::reject::Rejected;
 use crate::rid::Origin;
 use crate::scratch::{Scratch, decoded, in_turn};
+use crate::validate::sample_types;
 
 /// Takes one profile; the answer is headers alone.
 pub(crate) async fn ingest(
@@ -157,6 +158,7 @@ impl Ingest<'_> {
                 .parse(raw)
                 .map_err(|error| Rejected::malformed(format!("failed to parse profile: {error}")))?;
             let parse_seconds = clock.monotonic().saturating_sub(started).as_secs_f64();
+            sample_types(&pprof)?;
             mend_time(&mut pprof, from);
             let mut labels = SeriesLabels::new(&name(&pprof, configs), &self.params.spy, &app);
             if !labels.has(SERVICE_NAME) {
@@ -173,7 +175,7 @@ impl Ingest<'_> {
                 raw,
                 parse_seconds,
             };
-            let quirks = Quirks::new(&pprof, &self.params.spy, configs);
+            let quirks = Quirks::new(&pprof, &self.params.spy, configs)?;
             quirks.apply(&mut pprof);
             let outcome = self.distributor.part(request, work, &mut pprof, &sent);
             *kept = pprof.recycle();

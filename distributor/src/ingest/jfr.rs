@@ -4,6 +4,7 @@
 
 mod frame;
 
+use hashbrown::HashMap;
 use hearth_common::TimestampNs;
 use hearth_formats::jfr::snapshot::LabelsSnapshot;
 use hearth_formats::jfr::{Context, EventKind, Recording, Row, State};
@@ -159,7 +160,11 @@ struct Maker<'r> {
     /// Ids by function, location and context of the recording; 0 = not written yet.
     functions: Vec<u64>,
     locations: Vec<u64>,
+    /// Indices of names by class and method: many functions may share long ones.
+    names: HashMap<(u32, u32), i64>,
     name: String,
+    /// Labels by the id of their context: many rows may have one of many labels.
+    contexts: HashMap<i64, Vec<(i64, i64)>>,
     labels: Vec<(i64, i64)>,
 }
 
@@ -171,7 +176,9 @@ impl<'r> Maker<'r> {
             writer: Writer::new(limit_bytes),
             functions: Vec::new(),
             locations: Vec::new(),
+            names: HashMap::new(),
             name: String::new(),
+            contexts: HashMap::new(),
             labels: Vec::new(),
         }
     }
@@ -198,7 +205,12 @@ impl<'r> Maker<'r> {
                 break;
             }
             let stack = recording.stack(row.stack);
-            stack.iter().for_each(|location| self.location(*location));
+            for location in stack {
+                if self.writer.is_full() {
+                    return Some(self.writer);
+                }
+                self.location(*location);
+            }
             self.labels(&recording.contexts[row.context as usize]);
             let ids = stack.iter().map(|location| self.locations[*location as usize]);
             self.writer.sample(ids, &values[..output.types.len()], &self.labels);
@@ -214,9 +226,13 @@ impl<'r> Maker<'r> {
         let id = &mut self.functions[location.function as usize];
         if *id == 0 {
             let function = self.recording.functions[location.function as usize];
-            let (class, method) = (self.recording.text(function.class), self.recording.text(function.method));
-            frame::name(class, method, &mut self.name);
-            *id = self.writer.function(&self.name);
+            let name = *self.names.entry((function.class, function.method)).or_insert_with(|| {
+                let (class, method) =
+                    (self.recording.text(function.class), self.recording.text(function.method));
+                frame::name(class, method, &mut self.name);
+                self.writer.string(&self.name)
+            });
+            *id = self.writer.function(name);
         }
         self.locations[index as usize] = self.writer.location(*id, i64::from(location.line));
     }
@@ -224,13 +240,13 @@ impl<'r> Maker<'r> {
     /// The labels of a context, then those of its span.
     fn labels(&mut self, context: &Context) {
         self.labels.clear();
-        let mut label = |name: &str, value: &str| {
-            let pair = (self.writer.string(name), self.writer.string(value));
-            self.labels.push(pair);
-        };
+        let mut pair = |(name, value): (&str, &str)| (self.writer.string(name), self.writer.string(value));
         if context.id != 0 {
-            self.snapshot.labels(context.id).for_each(|(name, value)| label(name, value));
+            let known = self.contexts.entry(context.id);
+            let of_context = known.or_insert_with(|| self.snapshot.labels(context.id).map(&mut pair).collect());
+            self.labels.extend_from_slice(of_context);
         }
+        let mut label = |name: &str, value: &str| self.labels.push(pair((name, value)));
         if context.span != 0 {
             label("profile_id", &format!("{:016x}", context.span));
         }

@@ -1,5 +1,6 @@
 //! pprof of `/ingest`: which profile it is, and the quirks of older clients (api-semantics §3.12).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -7,9 +8,14 @@ use hearth_common::TimestampNs;
 use hearth_formats::pprof::Pprof;
 use serde::Deserialize;
 
+use crate::reject::{Reason, Rejected};
+
 const NS_PER_DAY: i64 = 86_400_000_000_000;
 /// End of the year 1970: clients that know no time send something near zero.
 const YEAR_1970_NS: i64 = 365 * NS_PER_DAY;
+
+/// Most bytes of texts that are made for the quirks of a client: many functions may share one long file.
+const TEXTS_BYTES_MAX: usize = 64 << 20;
 
 /// What a client says about a sample type; only the name has an effect.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -23,25 +29,26 @@ pub(crate) type TypeConfigs = HashMap<String, TypeConfig>;
 
 /// The `__name__` of a profile, from its sample types and what the client says about them.
 pub(crate) fn name(pprof: &Pprof<'_>, configs: Option<&TypeConfigs>) -> String {
-    let types: Vec<String> = pprof.sample_types.iter().map(|ty| text(pprof, ty.ty)).collect();
-    if types.iter().any(|ty| ty == "wall") {
+    if pprof.sample_types.iter().any(|ty| bytes(pprof, ty.ty) == b"wall") {
         return "wall".to_owned();
     }
-    let mut last = String::new();
-    for ty in types {
-        let shown = match configs {
-            Some(configs) => match configs.get(&ty) {
-                Some(config) if !config.display_name.is_empty() => config.display_name.clone(),
+    let mut last = Cow::Borrowed("");
+    for ty in &pprof.sample_types {
+        let ty = text(pprof, ty.ty);
+        let shown = match (configs, ty) {
+            (Some(configs), ty) => match configs.get(&*ty) {
+                Some(config) if !config.display_name.is_empty() => Cow::Borrowed(&*config.display_name),
                 _ => ty,
             },
-            None => default_name(&ty).to_owned(),
+            (None, Cow::Borrowed(ty)) => Cow::Borrowed(default_name(ty)),
+            (None, ty) => ty,
         };
         if let Some(name) = decides(&shown) {
             return name.to_owned();
         }
         last = shown;
     }
-    last
+    last.into_owned()
 }
 
 /// What a sample type is called when the client does not say.
@@ -71,9 +78,12 @@ fn decides(shown: &str) -> Option<&'static str> {
     }
 }
 
-fn text(pprof: &Pprof<'_>, index: i64) -> String {
-    let bytes = usize::try_from(index).ok().and_then(|at| pprof.strings.get(at)).copied().unwrap_or_default();
-    String::from_utf8_lossy(bytes).into_owned()
+fn bytes<'a>(pprof: &Pprof<'a>, index: i64) -> &'a [u8] {
+    usize::try_from(index).ok().and_then(|at| pprof.strings.get(at)).copied().unwrap_or_default()
+}
+
+fn text<'a>(pprof: &Pprof<'a>, index: i64) -> Cow<'a, str> {
+    String::from_utf8_lossy(bytes(pprof, index))
 }
 
 /// Gives a profile that knows no time the one of the request.
@@ -95,40 +105,54 @@ pub(crate) struct Quirks {
 }
 
 impl Quirks {
-    /// What has to be mended for a spy.
-    pub(crate) fn new(pprof: &Pprof<'_>, spy: &str, configs: Option<&TypeConfigs>) -> Self {
+    /// What has to be mended for a spy. Sample types are few: see [`crate::validate::sample_types`].
+    pub(crate) fn new(
+        pprof: &Pprof<'_>,
+        spy: &str,
+        configs: Option<&TypeConfigs>,
+    ) -> Result<Self, Rejected> {
         let mut quirks = Self::default();
         match spy {
-            "pyspy" | "rbspy" | "scripting" => quirks.name_files(pprof, spy == "pyspy"),
-            "dotnetspy" => quirks.dotnet(pprof),
+            "pyspy" | "rbspy" | "scripting" => quirks.name_files(pprof, spy == "pyspy")?,
+            "dotnetspy" => quirks.dotnet(pprof)?,
             "unknown" if configs.is_some_and(|configs| configs.contains_key("inuse-space")) => {
-                quirks.dotnet(pprof);
+                quirks.dotnet(pprof)?;
             }
             _ => {}
         }
-        quirks
+        Ok(quirks)
+    }
+
+    /// Makes room for one more text, or says that there is none.
+    fn begin(&self, length: usize) -> Result<usize, Rejected> {
+        let start = self.texts.len();
+        if length > TEXTS_BYTES_MAX - start {
+            let message = format!(
+                "names of functions with their files, and of sample types, take more than {TEXTS_BYTES_MAX} bytes: shorten them"
+            );
+            return Err(Rejected::invalid(Reason::ProfileSizeLimit, message));
+        }
+        Ok(start)
     }
 
     /// Functions of scripts are known by file and name; those of an absolute file carry it already.
-    fn name_files(&mut self, pprof: &Pprof<'_>, keep_absolute: bool) {
-        let bytes = |index: i64| {
-            usize::try_from(index).ok().and_then(|at| pprof.strings.get(at)).copied().unwrap_or_default()
-        };
+    fn name_files(&mut self, pprof: &Pprof<'_>, keep_absolute: bool) -> Result<(), Rejected> {
         for (at, function) in (0..).zip(&pprof.functions) {
-            let file = bytes(function.filename);
+            let (file, name) = (bytes(pprof, function.filename), bytes(pprof, function.name));
             if keep_absolute && file.starts_with(b"/") {
                 continue;
             }
-            let start = self.texts.len();
+            let start = self.begin(file.len() + 1 + name.len())?;
             self.texts.extend_from_slice(file);
             self.texts.push(b' ');
-            self.texts.extend_from_slice(bytes(function.name));
+            self.texts.extend_from_slice(name);
             self.names.push((at, start..self.texts.len()));
         }
+        Ok(())
     }
 
     /// Older .NET clients give several functions one id, and write types with dashes.
-    fn dotnet(&mut self, pprof: &Pprof<'_>) {
+    fn dotnet(&mut self, pprof: &Pprof<'_>) -> Result<(), Rejected> {
         let mut ids: Vec<u64> = pprof.functions.iter().map(|function| function.id).collect();
         ids.sort_unstable();
         let repeated = ids.windows(2).any(|pair| pair[0] == pair[1]);
@@ -139,11 +163,12 @@ impl Quirks {
         for (at, ty) in (0..).zip(&pprof.sample_types) {
             let name = text(pprof, ty.ty);
             if name.contains('-') {
-                let start = self.texts.len();
+                let start = self.begin(name.len())?;
                 self.texts.extend_from_slice(name.replace('-', "_").as_bytes());
                 self.types.push((at, start..self.texts.len()));
             }
         }
+        Ok(())
     }
 
     /// Mends the profile.
@@ -211,14 +236,26 @@ mod tests {
                 functions: vec![function(1, 2), function(1, 3)],
                 ..Pprof::default()
             };
-            let quirks = Quirks::new(&pprof, spy, None);
+            let quirks = Quirks::new(&pprof, spy, None).expect("short");
             quirks.apply(&mut pprof);
-            let names: Vec<String> = pprof.functions.iter().map(|f| text(&pprof, f.name)).collect();
+            let names: Vec<String> = pprof.functions.iter().map(|f| text(&pprof, f.name).into_owned()).collect();
             assert_eq!(names, want, "{spy}");
         };
         check("pyspy", ["main.py work", "work"]);
         check("rbspy", ["main.py work", "/abs/x.py work"]);
         check("gospy", ["work", "work"]);
+    }
+
+    #[test]
+    fn texts_of_many_functions_are_bounded() {
+        let long = vec![b'a'; 1 << 20];
+        let function = Function { id: 1, name: 1, filename: 2, ..Function::default() };
+        let mut pprof =
+            Pprof { strings: vec![b"", b"work", &long], functions: vec![function; 63], ..Pprof::default() };
+        assert!(Quirks::new(&pprof, "rbspy", None).is_ok());
+        pprof.functions.push(function);
+        let refused = Quirks::new(&pprof, "rbspy", None).expect_err("too long");
+        assert_eq!(refused.reason, Reason::ProfileSizeLimit);
     }
 
     #[test]
@@ -228,7 +265,7 @@ mod tests {
         pprof.lines = vec![Line { function_id: 7, line: 0 }; 2];
         let location = |id, first_line| Location { id, first_line, line_count: 1, ..Location::default() };
         pprof.locations = vec![location(1, 0), location(2, 1)];
-        let quirks = Quirks::new(&pprof, "dotnetspy", None);
+        let quirks = Quirks::new(&pprof, "dotnetspy", None).expect("short");
         quirks.apply(&mut pprof);
         assert_eq!(text(&pprof, pprof.sample_types[0].ty), "inuse_space");
         assert_eq!(pprof.functions.iter().map(|f| f.id).collect::<Vec<_>>(), [1, 2]);

@@ -54,10 +54,13 @@ impl Matched {
         &self.0
     }
 
-    /// Names under which the series is counted.
+    /// Names under which the series is counted, each once: several groups may have one name with their values in it.
     pub(crate) fn counted(&self) -> impl Iterator<Item = &str> {
         let none = self.0.is_empty().then_some(OTHER);
-        self.0.iter().map(|member| member.resolved.as_str()).chain(none)
+        // They are sorted by it.
+        let mut last = None;
+        let names = self.0.iter().map(|member| member.resolved.as_str());
+        names.filter(move |name| last.replace(*name) != Some(*name)).chain(none)
     }
 }
 
@@ -131,6 +134,13 @@ mod tests {
         assert_eq!(of(&groups, &[("team", "a"), ("zone", "z"), ("env", "dev")]), ["team/a"]);
         assert_eq!(of(&groups, &[("namespace", "bank")]), [OTHER]);
         assert_eq!(of(&UsageGroups::default(), &[]), [OTHER]);
+    }
+
+    #[test]
+    fn a_series_is_counted_once_under_a_name() {
+        let groups = groups(&[("team/a", "{}"), ("team/${labels.team}", "{}")]).expect("valid");
+        assert_eq!(of(&groups, &[("team", "a")]), ["team/a"]);
+        assert_eq!(of(&groups, &[("team", "b")]), ["team/a", "team/b"]);
     }
 
     #[test]

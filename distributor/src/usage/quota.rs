@@ -14,6 +14,9 @@ use crate::reject::{Reason, Rejected};
 /// Usage groups of a tenant of which a trickle is counted; more share one.
 const COUNTED_MAX: usize = 256;
 
+/// The end of the year 9999: later times cannot be written.
+const RFC3339_SECONDS_MAX: u64 = 253_402_300_799;
+
 /// What was taken of each quota in the present period, in this process. A quota is named by its group; "" is the tenant's.
 #[derive(Debug, Default)]
 pub(crate) struct Trickles(HashMap<String, (Duration, u32)>);
@@ -55,7 +58,8 @@ pub(super) fn check(
     if trickles.take(group.unwrap_or_default(), limit.sampling, now) {
         return Ok(Some((THROTTLED, annotation(limit, group, limit_mb))));
     }
-    let reset = UNIX_EPOCH + Duration::from_secs(u64::try_from(limit.limit_reset_time).unwrap_or_default());
+    let reset_s = u64::try_from(limit.limit_reset_time).unwrap_or_default().min(RFC3339_SECONDS_MAX);
+    let reset = UNIX_EPOCH + Duration::from_secs(reset_s);
     let message = format!(
         "limit of {}/{} reached{}, next reset at {}{}",
         iec_bytes(limit_mb.saturating_mul(1 << 20)),
@@ -108,6 +112,9 @@ mod tests {
         let want = "limit of 128 MiB/hour reached, next reset at 2025-01-24T12:18:06Z; ingestion_limit";
         assert!(refused.message.starts_with(want), "{}", refused.message);
         assert_eq!(refused.reason, Reason::IngestLimitReached);
+        let far = IngestionLimit { limit_reset_time: i64::MAX, ..limit() };
+        let refused = check(&far, &Matched::default(), &mut Trickles::default(), at(0)).expect_err("used up");
+        assert!(refused.message.contains("next reset at 9999-12-31T23:59:59Z"), "{}", refused.message);
         let open = IngestionLimit { limit_reached: false, ..limit() };
         assert_eq!(check(&open, &Matched::default(), &mut Trickles::default(), at(0)), Ok(None));
     }

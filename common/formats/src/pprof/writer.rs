@@ -81,9 +81,8 @@ impl Writer {
         self.push(field);
     }
 
-    /// Adds a function; its id.
-    pub fn function(&mut self, name: &str) -> u64 {
-        let name = self.string(name);
+    /// Adds a function, whose name is the string of this index; its id.
+    pub fn function(&mut self, name: i64) -> u64 {
         self.functions += 1;
         self.message.clear();
         number(&mut self.message, 1, self.functions);
@@ -170,7 +169,8 @@ mod tests {
         writer.times(5, 7);
         writer.sample_type("cpu", "nanoseconds");
         writer.period("cpu", "nanoseconds", 100);
-        let function = writer.function("main");
+        let name = writer.string("main");
+        let function = writer.function(name);
         let location = writer.location(function, -3);
         let labels = [(writer.string("thread"), writer.string("cpu"))];
         writer.sample([location, location].into_iter(), &[-1], &labels);

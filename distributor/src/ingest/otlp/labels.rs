@@ -6,6 +6,8 @@ use super::{EXECUTABLE, SERVICE, Service, Texts, UNKNOWN_SERVICE, utf8};
 
 /// Bytes of all labels of a scope; each of its profiles is identified by them, so they bound the work of many small ones.
 const LABELS_BYTES_MAX: usize = 64 << 10;
+/// What each attribute counts for beside its texts, also one that is no label.
+const ATTRIBUTE_BYTES: usize = 16;
 
 /// Labels of the profiles of one scope, but for their name and service.
 #[derive(Debug, Default)]
@@ -24,17 +26,18 @@ impl<'o> ScopeLabels<'o> {
         let mut bytes = 0;
         let mut known = std::collections::HashSet::from(["__name__", "__delta__", "__otel__"]);
         for at in scope.resource_attributes.range().chain(scope.attributes.range()) {
-            let Some((key, value)) = texts.of_own(otlp, tables, at)? else { continue };
-            let key = utf8(key, "the key of a resource or scope attribute")?;
-            let value = utf8(value, key)?;
-            if value.is_empty() || !known.insert(key) {
-                continue;
-            }
-            bytes += key.len() + value.len();
+            let label = texts.of_own(otlp, tables, at)?;
+            bytes += ATTRIBUTE_BYTES + label.map_or(0, |(key, value)| key.len() + value.len());
             if bytes > LABELS_BYTES_MAX {
                 return Err(format!(
                     "attributes of the resource and scope have more than {LABELS_BYTES_MAX} bytes"
                 ));
+            }
+            let Some((key, value)) = label else { continue };
+            let key = utf8(key, "the key of a resource or scope attribute")?;
+            let value = utf8(value, key)?;
+            if value.is_empty() || !known.insert(key) {
+                continue;
             }
             out.has_service |= key == SERVICE;
             if key == EXECUTABLE {

@@ -18,9 +18,11 @@ pub(crate) use convert::{Converter, Filled};
 pub(crate) use labels::ScopeLabels;
 pub(crate) use siblings::{Siblings, siblings};
 pub(crate) use texts::Texts;
+use texts::KnownServices;
 
 use std::fmt::Display;
 
+use hashbrown::HashMap;
 use hearth_formats::otlp::{Otlp, Profile, Span, Tables, Text};
 
 use crate::reject::Rejected;
@@ -53,6 +55,17 @@ pub(crate) enum Service<'o> {
     Sample(&'o str),
     /// An attribute `process.executable.name` of samples.
     Executable(&'o str),
+}
+
+impl Service<'_> {
+    /// Where its text lies; of one place there is one service.
+    fn place(self) -> (u8, usize, usize) {
+        match self {
+            Self::Resource => (0, 0, 0),
+            Self::Sample(name) => (1, name.as_ptr() as usize, name.len()),
+            Self::Executable(name) => (2, name.as_ptr() as usize, name.len()),
+        }
+    }
 }
 
 /// The entry that an index means, as a position in the flat array; an error names the table and its size.
@@ -106,14 +119,15 @@ pub(crate) fn parts<'o>(
         return Ok(vec![Part { service: Service::Resource, samples: None }]);
     }
     let tables = &otlp.tables[profile.tables as usize];
-    let mut places = hashbrown::HashMap::new();
+    let (mut places, mut places_of_texts) = (HashMap::new(), HashMap::new());
+    let mut known = KnownServices::default();
     let mut parts: Vec<(Service<'o>, Vec<u32>)> = Vec::new();
     for (number, sample) in (0..).zip(&otlp.samples[profile.samples.range()]) {
         let mut service = Service::Resource;
         for index in &otlp.attribute_indices[sample.attributes.range()] {
             let what = format_args!("sample {number}: attribute index");
             let at = entry(*index, tables.attributes, what)?;
-            match texts.service(otlp, tables, at)? {
+            match texts.service(otlp, tables, at, &mut known)? {
                 Some(Service::Sample(name)) => {
                     service = Service::Sample(name);
                     break;
@@ -123,7 +137,9 @@ pub(crate) fn parts<'o>(
             }
         }
         let next = parts.len();
-        let at = *places.entry(service).or_insert(next);
+        // A text is hashed once, not for each sample that has it.
+        let place = places_of_texts.entry(service.place());
+        let at = *place.or_insert_with(|| *places.entry(service).or_insert(next));
         if at == next {
             parts.push((service, Vec::new()));
         }

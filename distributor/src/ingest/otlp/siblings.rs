@@ -6,7 +6,7 @@
 
 use hearth_formats::otlp::{Link, Otlp, Profile, Sample, Tables, Text, ValueType};
 
-use super::types::CPU;
+use super::types::{CPU, TYPE_BYTES_MAX};
 use super::{entry, text};
 
 /// Profiles that are compared with one another; bounds the work that each of them can cause.
@@ -92,7 +92,8 @@ fn single<'o>(otlp: &Otlp<'o>, profile: &Profile) -> Option<Type<'o>> {
 
 fn words<'o>(otlp: &Otlp<'o>, profile: &Profile, ty: ValueType) -> Option<Type<'o>> {
     let tables = &otlp.tables[profile.tables as usize];
-    let word = |index| std::str::from_utf8(text(otlp, tables, Text::Index(index), "").ok()?).ok();
+    let bytes = |index| text(otlp, tables, Text::Index(index), "").ok();
+    let word = |index| std::str::from_utf8(bytes(index).filter(|text| text.len() <= TYPE_BYTES_MAX)?).ok();
     Some((word(ty.ty)?, word(ty.unit)?))
 }
 

@@ -300,6 +300,28 @@ fn executables_stand_in_for_services() {
     assert_eq!(service(&[("service_name", "odd"), ("service.name", "a")], &[]), "a");
 }
 
+#[test]
+fn texts_that_many_may_share_are_not_long() {
+    let long = "s".repeat(70 << 10);
+    let refused = |export: Export, why: &str| {
+        for release in Release::ALL {
+            let got = words(&export.encode(release));
+            assert!(got[0].starts_with("error: ") && got[0].contains(why), "{release:?}: {:.300}", got[0]);
+        }
+    };
+    let named = Sample::new("x", &[1]).with(&[("service.name", &long)]);
+    refused(Export::of(&[], vec![Profile::cpu().sample(named)]), "service.name has 71680 bytes, more than 65536");
+    let resource = [("k", &*long)];
+    let profile = || Profile::cpu().sample(Sample::new("x", &[1]));
+    refused(Export::of(&resource, vec![profile()]), "attributes of the resource and scope have more than");
+    let names: Vec<String> = (0..4096).map(|at| format!("k{at}")).collect();
+    let many: Vec<(&str, &str)> = names.iter().map(|name| (&**name, "")).collect();
+    refused(Export::of(&many, vec![profile()]), "attributes of the resource and scope have more than");
+    let profile = Profile::new((&long[..5000], "count"), Some(("cpu", "nanoseconds")), 1);
+    let profile = profile.sample(Sample::new("x", &[1]));
+    refused(Export::of(SERVICE_A, vec![profile]), "the sample type has 5000 bytes, more than 4096");
+}
+
 /// An export whose only sample is these bytes, with a dictionary of one entry each.
 fn with_sample(sample: &[u8]) -> Vec<u8> {
     let mut profile = Vec::new();

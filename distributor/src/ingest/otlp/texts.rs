@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::ops::Range;
 
+use hashbrown::HashMap;
 use hearth_formats::otlp::{Attribute, Otlp, Tables, Text, Value};
 
 use super::{EXECUTABLE, SERVICE, Service, text, utf8};
@@ -10,6 +11,8 @@ use super::{EXECUTABLE, SERVICE, Service, text, utf8};
 /// Name and value of a label.
 type Label<'o> = (&'o [u8], &'o [u8]);
 
+/// Longest name of a service: each profile checks those of its samples.
+const SERVICE_BYTES_MAX: usize = 64 << 10;
 const SPAN_ID_BYTES: usize = 8;
 const TRACE_ID_BYTES: usize = 16;
 
@@ -21,12 +24,17 @@ pub(crate) struct LinkTexts {
 }
 
 /// What an attribute of the table says of services.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Names {
     Nothing,
     Service,
     Executable,
 }
+
+/// Services that samples name, by where their text lies: what is in an export once is checked once a profile, however many
+/// attributes and samples share it.
+#[derive(Debug, Default)]
+pub(super) struct KnownServices<'o>(HashMap<(usize, usize, Names), Service<'o>>);
 
 /// The texts of an export.
 #[derive(Debug, Default)]
@@ -104,24 +112,35 @@ impl Texts {
         self.name_services
     }
 
-    /// The service that an attribute of the table names.
+    /// The service that an attribute of the table names; `known` has those that were asked for before.
     pub(super) fn service<'o>(
         &'o self,
         otlp: &'o Otlp<'o>,
         tables: &Tables,
         at: usize,
+        known: &mut KnownServices<'o>,
     ) -> Result<Option<Service<'o>>, String> {
         let names = self.names[at];
         if names == Names::Nothing {
             return Ok(None);
         }
         let Some((_, value)) = self.of_table(otlp, tables, at)? else { return Ok(None) };
+        let place = (value.as_ptr() as usize, value.len(), names);
+        if let Some(service) = known.0.get(&place) {
+            return Ok(Some(*service));
+        }
+        if value.len() > SERVICE_BYTES_MAX {
+            let length = value.len();
+            return Err(format!("{SERVICE} has {length} bytes, more than {SERVICE_BYTES_MAX}: shorten it"));
+        }
         let value = utf8(value, SERVICE)?;
-        Ok(match names {
-            _ if value.is_empty() => None,
-            Names::Service => Some(Service::Sample(value)),
-            _ => Some(Service::Executable(value)),
-        })
+        let service = match names {
+            _ if value.is_empty() => return Ok(None),
+            Names::Service => Service::Sample(value),
+            _ => Service::Executable(value),
+        };
+        known.0.insert(place, service);
+        Ok(Some(service))
     }
 
     /// The label that an attribute of the table is; `None` for what is no label.

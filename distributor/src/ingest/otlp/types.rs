@@ -28,6 +28,9 @@ pub(super) struct Types<'o> {
     pub(super) period: Option<(&'o str, &'o str)>,
 }
 
+/// Longest type or unit.
+pub(super) const TYPE_BYTES_MAX: usize = 4 << 10;
+
 /// CPU time.
 pub(super) const CPU: (&str, &str) = ("cpu", "nanoseconds");
 const OFF_CPU: (&str, &str) = ("off_cpu", "nanoseconds");
@@ -85,5 +88,12 @@ fn pair<'o>(
     let ty = text(otlp, tables, Text::Index(value_type.ty), format_args!("string index of the {what}"))?;
     let unit =
         text(otlp, tables, Text::Index(value_type.unit), format_args!("string index of the {what}'s unit"))?;
+    for text in [ty, unit] {
+        // Each profile names its types anew, and all of them may name one long text.
+        if text.len() > TYPE_BYTES_MAX {
+            let length = text.len();
+            return Err(format!("the {what} has {length} bytes, more than {TYPE_BYTES_MAX}: shorten it"));
+        }
+    }
     Ok((utf8(ty, what)?, utf8(unit, what)?))
 }
