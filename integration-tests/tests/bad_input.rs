@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use hearth_integration_tests::process::Options;
 use hearth_integration_tests::{Hearth, profile};
+use hearth_testkit::wire;
 
 const LABELS: [(&str, &str); 2] = [("__name__", "process_cpu"), ("service_name", "bad")];
 
@@ -39,6 +40,63 @@ fn bombs_are_refused_with_bounded_memory() {
     assert!((400..500).contains(&answer.status), "{} {}", answer.status, answer.text());
     let grown_mib = (hearth.proc_status_kib("VmHWM:") - before_kib) / 1024;
     assert!(grown_mib < 600, "the peak grew by {grown_mib} MiB");
+    hearth.stop();
+}
+
+/// A profile of nearly 4 MB that gzip to some KB: one string of 2 MiB, number 1, and as many of a field of 4 bytes as there is
+/// room for, each of which means that string.
+fn sharing(field: u64, member: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let message = |out: &mut Vec<u8>, field, members: &[(u64, u64)]| {
+        let mut inner = Vec::new();
+        members.iter().for_each(|(member, value)| wire::number(&mut inner, *member, *value));
+        wire::bytes(out, field, &inner);
+    };
+    let long = vec![b'a'; 2 << 20];
+    for string in [&b""[..], &long, b"samples", b"count", b"main"] {
+        wire::bytes(&mut out, 6, string);
+    }
+    message(&mut out, 1, &[(1, 2), (2, 3)]);
+    message(&mut out, 2, &[(1, 1), (2, 1)]);
+    message(&mut out, 5, &[(1, 1), (2, 4)]);
+    let mut line = Vec::new();
+    wire::number(&mut line, 1, 1);
+    let mut location = Vec::new();
+    wire::number(&mut location, 1, 1);
+    wire::bytes(&mut location, 4, &line);
+    wire::bytes(&mut out, 4, &location);
+    while out.len() < 4_000_000 {
+        message(&mut out, field, &[(member, 1)]);
+    }
+    out
+}
+
+#[test]
+fn texts_that_many_share_are_not_made_for_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let hearth = Hearth::start(&Options::new(&dir.path().join("data")));
+    let api = hearth.api("t");
+    let before_kib = hearth.proc_status_kib("VmHWM:");
+    let (types, functions, mappings) = (sharing(1, 1), sharing(5, 4), sharing(3, 6));
+    for (query, profile, why) in [
+        ("", &types, "sample types, more than"),
+        ("&spyName=pyspy", &functions, "names of functions with their files"),
+        ("&spyName=rbspy", &functions, "names of functions with their files"),
+        ("&spyName=dotnetspy", &types, "sample types, more than"),
+    ] {
+        let profile = profile::gzip(profile);
+        assert!(profile.len() < 50_000, "{} bytes", profile.len());
+        let path = format!("/ingest?name=a&format=pprof{query}");
+        let answer = api.post(&path, "application/octet-stream", &profile).expect("an answer");
+        assert!((400..500).contains(&answer.status), "{path}: {} {}", answer.status, answer.text());
+        assert!(answer.text().contains(why), "{path}: {}", answer.text());
+    }
+    let labels = [LABELS[0], LABELS[1], ("service_repository", "https://example.com/a")];
+    // One text for one build id, which is then too long, or cut.
+    let answer = api.push(&labels, &profile::gzip(&mappings)).expect("an answer");
+    assert!(answer.status == 200 || answer.status == 400, "{} {}", answer.status, answer.text());
+    let grown_mib = (hearth.proc_status_kib("VmHWM:") - before_kib) / 1024;
+    assert!(grown_mib < 400, "the peak grew by {grown_mib} MiB");
     hearth.stop();
 }
 
