@@ -97,7 +97,8 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
         let mut scratch = kept.borrow_mut().take().unwrap_or_default();
         let out = work(&mut scratch);
         // What the arrays of `work` take follows from those of the profile.
-        if scratch.raw.capacity() <= KEPT_BYTES_MAX && scratch.pprof.capacity_bytes() <= ARRAYS_KEPT_BYTES_MAX {
+        if scratch.raw.capacity() <= KEPT_BYTES_MAX && scratch.pprof.capacity_bytes() <= ARRAYS_KEPT_BYTES_MAX
+        {
             *kept.borrow_mut() = Some(scratch);
         }
         out

@@ -44,8 +44,8 @@ pub use node::{Internal, InternalPort, Node, Random, Running};
 pub use open::{bucket, cores, limits, workers};
 pub use program::{main, run};
 pub use reload::Limits;
+pub use signals::told_to_stop;
 #[cfg(feature = "jemalloc")]
 #[doc(hidden)]
 pub use tikv_jemallocator;
-pub use signals::told_to_stop;
 pub use web::Flush;

@@ -243,7 +243,8 @@ impl<'r> Maker<'r> {
         let mut pair = |(name, value): (&str, &str)| (self.writer.string(name), self.writer.string(value));
         if context.id != 0 {
             let known = self.contexts.entry(context.id);
-            let of_context = known.or_insert_with(|| self.snapshot.labels(context.id).map(&mut pair).collect());
+            let of_context =
+                known.or_insert_with(|| self.snapshot.labels(context.id).map(&mut pair).collect());
             self.labels.extend_from_slice(of_context);
         }
         let mut label = |name: &str, value: &str| self.labels.push(pair((name, value)));

@@ -106,11 +106,7 @@ pub(crate) struct Quirks {
 
 impl Quirks {
     /// What has to be mended for a spy. Sample types are few: see [`crate::validate::sample_types`].
-    pub(crate) fn new(
-        pprof: &Pprof<'_>,
-        spy: &str,
-        configs: Option<&TypeConfigs>,
-    ) -> Result<Self, Rejected> {
+    pub(crate) fn new(pprof: &Pprof<'_>, spy: &str, configs: Option<&TypeConfigs>) -> Result<Self, Rejected> {
         let mut quirks = Self::default();
         match spy {
             "pyspy" | "rbspy" | "scripting" => quirks.name_files(pprof, spy == "pyspy")?,
@@ -238,7 +234,8 @@ mod tests {
             };
             let quirks = Quirks::new(&pprof, spy, None).expect("short");
             quirks.apply(&mut pprof);
-            let names: Vec<String> = pprof.functions.iter().map(|f| text(&pprof, f.name).into_owned()).collect();
+            let names: Vec<String> =
+                pprof.functions.iter().map(|f| text(&pprof, f.name).into_owned()).collect();
             assert_eq!(names, want, "{spy}");
         };
         check("pyspy", ["main.py work", "work"]);

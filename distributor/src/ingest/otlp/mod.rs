@@ -17,8 +17,8 @@ mod types;
 pub(crate) use convert::{Converter, Filled};
 pub(crate) use labels::ScopeLabels;
 pub(crate) use siblings::{Siblings, siblings};
-pub(crate) use texts::Texts;
 use texts::KnownServices;
+pub(crate) use texts::Texts;
 
 use std::fmt::Display;
 

@@ -310,7 +310,10 @@ fn texts_that_many_may_share_are_not_long() {
         }
     };
     let named = Sample::new("x", &[1]).with(&[("service.name", &long)]);
-    refused(Export::of(&[], vec![Profile::cpu().sample(named)]), "service.name has 71680 bytes, more than 65536");
+    refused(
+        Export::of(&[], vec![Profile::cpu().sample(named)]),
+        "service.name has 71680 bytes, more than 65536",
+    );
     let resource = [("k", &*long)];
     let profile = || Profile::cpu().sample(Sample::new("x", &[1]));
     refused(Export::of(&resource, vec![profile()]), "attributes of the resource and scope have more than");
