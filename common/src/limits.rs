@@ -51,9 +51,9 @@ pub struct TenantLimits {
     pub max_profile_stacktrace_samples: usize,
     /// Labels of one sample.
     pub max_profile_stacktrace_sample_labels: usize,
-    /// Frames of one stack; deeper stacks lose their leaf side.
+    /// Frames of one stack; deeper stacks lose their leaf side. Never more than 32768.
     pub max_profile_stacktrace_depth: usize,
-    /// Bytes of one string of a profile; longer ones keep their tail.
+    /// Bytes of one string of a profile; longer ones keep their tail. Never more than 512 KiB.
     pub max_profile_symbol_value_length: usize,
     /// Profiles older than this are refused.
     pub reject_older_than: GoDuration,

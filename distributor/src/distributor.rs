@@ -194,6 +194,7 @@ impl Distributor {
             return Err(Rejected::invalid(Reason::Unknown, "no profiles received"));
         }
         request.state.metrics.batch_series.observe(series.len() as f64);
+        rid::bounded(series)?;
         let body_max = body_limit_bytes(&request.limits);
         let mut total = 0usize;
         for series in series {

@@ -6,6 +6,9 @@ use hashbrown::HashMap;
 use hearth_common::{Rid, TenantId};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
+use crate::distributor::PushSeries;
+use crate::reject::{Reason, Rejected};
+
 /// How a profile came in, as far as its identity depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin<'a> {
@@ -115,6 +118,28 @@ fn pairs(hash: &mut Xxh3, pairs: &[(&str, &str)]) {
 fn text(hash: &mut Xxh3, text: &str) {
     hash.update(&(text.len() as u64).to_le_bytes());
     hash.update(text.as_bytes());
+}
+
+/// Most bytes of labels that are read for the profiles of one push: each is identified by all labels of its series.
+const IDENTITY_BYTES_MAX: usize = 1 << 30;
+/// What a label counts for beside its texts.
+const LABEL_BYTES: usize = 64;
+
+/// Refuses many profiles of a series with many or long labels, which would be read for each.
+pub(crate) fn bounded(series: &[PushSeries<'_>]) -> Result<(), Rejected> {
+    let of_series = |series: &PushSeries<'_>| {
+        let labels = series.labels.iter().map(|(name, value)| LABEL_BYTES + name.len() + value.len());
+        labels.sum::<usize>().saturating_mul(series.samples.len())
+    };
+    let bytes = series.iter().map(of_series).fold(0, usize::saturating_add);
+    if bytes <= IDENTITY_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "the labels of the request's series come to {bytes} bytes, counted once for each profile, more than \
+         {IDENTITY_BYTES_MAX}: send fewer profiles at once, or fewer and shorter labels"
+    );
+    Err(Rejected::invalid(Reason::BodySizeLimitExceeded, message))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::labels::{self, Label};
 use crate::reject::{Reason, Rejected};
+use crate::validate::TEXT_BYTES_MAX;
 
 /// Most bytes of the texts of one profile: labels may be as long as their limits allow, and mappings as many as there is room for.
 const TEXTS_BYTES_MAX: usize = 64 << 20;
@@ -62,7 +63,9 @@ pub(crate) fn build_ids(
         }
         let build_id = text(mapping.build_id).unwrap_or_default();
         let json = serde_json::to_string(&Version { repository, git_ref, build_id, root_path })
-            .unwrap_or_else(|_| build_id.to_owned());
+            .ok()
+            .filter(|json| json.len() <= TEXT_BYTES_MAX)
+            .unwrap_or_else(|| build_id.to_owned());
         bytes += json.len();
         if bytes > TEXTS_BYTES_MAX {
             let message = format!(
@@ -98,9 +101,12 @@ mod tests {
 
     #[test]
     fn texts_of_many_mappings_are_bounded() {
-        let mappings = (0..80).map(|at| Mapping { id: 1, build_id: at, ..Mapping::default() });
+        let mappings = (0..300).map(|at| Mapping { id: 1, build_id: at, ..Mapping::default() });
         let pprof = Pprof { mappings: mappings.collect(), ..Pprof::default() };
-        let series = [("service_git_ref".into(), "v".repeat(1 << 20).into())];
+        let series = |bytes| [("service_git_ref".into(), "v".repeat(bytes).into())];
+        // Too long for a block: the build id stays.
+        assert_eq!(build_ids(&series(1 << 20), &pprof, &["a"]).expect("short").get(0), Some("a"));
+        let series = series(400 << 10);
         let refused = build_ids(&series, &pprof, &[]).expect_err("too long");
         assert_eq!(refused.reason, Reason::ProfileSizeLimit);
     }

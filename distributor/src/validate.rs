@@ -10,6 +10,14 @@ use hearth_formats::record::SAMPLE_TYPES_MAX;
 use crate::labels::{self, Label};
 use crate::reject::{Reason, Rejected};
 
+/// What can be written to a block, whatever the limits of a tenant say: one element of its index has at most 1 MiB
+/// (docs/formats/block.md), and a depth has 16 bits, of which repairs of Go's stacks may need some. Frames of a stack …
+const FRAMES_MAX: u32 = 1 << 15;
+/// … bytes of a text …
+pub(crate) const TEXT_BYTES_MAX: usize = 512 << 10;
+/// … and lines of a location, which functions that were inlined make.
+const LINES_MAX: u32 = 1 << 14;
+
 /// Checks a profile of `size_bytes` and truncates what is too long; returns its time, `now` when it has none.
 pub(crate) fn profile(
     pprof: &mut Pprof<'_>,
@@ -112,21 +120,23 @@ fn sizes(
 
 /// Deep stacks lose their leaf side, long strings their head.
 fn truncate(pprof: &mut Pprof<'_>, limits: &TenantLimits) {
-    let depth = u32::try_from(limits.max_profile_stacktrace_depth).unwrap_or(u32::MAX);
-    if depth != 0 {
-        for sample in &mut pprof.samples {
-            if sample.location_count > depth {
-                sample.first_location += sample.location_count - depth;
-                sample.location_count = depth;
-            }
+    let depth = match limits.max_profile_stacktrace_depth {
+        0 => FRAMES_MAX,
+        depth => u32::try_from(depth).unwrap_or(u32::MAX).min(FRAMES_MAX),
+    };
+    for sample in &mut pprof.samples {
+        if sample.location_count > depth {
+            sample.first_location += sample.location_count - depth;
+            sample.location_count = depth;
         }
     }
-    let length = limits.max_profile_symbol_value_length;
-    if length != 0 {
-        for text in &mut pprof.strings {
-            if text.len() > length {
-                *text = &text[text.len() - length..];
-            }
+    let length = match limits.max_profile_symbol_value_length {
+        0 => TEXT_BYTES_MAX,
+        length => length.min(TEXT_BYTES_MAX),
+    };
+    for text in &mut pprof.strings {
+        if text.len() > length {
+            *text = &text[text.len() - length..];
         }
     }
 }
@@ -137,6 +147,12 @@ fn ids(pprof: &Pprof<'_>) -> Result<(), Rejected> {
     }
     if pprof.functions.iter().any(|function| function.id == 0) {
         return Err(Rejected::malformed("function id is 0"));
+    }
+    if let Some(location) = pprof.locations.iter().find(|location| location.line_count > LINES_MAX) {
+        return Err(Rejected::malformed(format!(
+            "location {} has {} lines, more than the {LINES_MAX} that one may have",
+            location.id, location.line_count
+        )));
     }
     let types = pprof.sample_types.len();
     if pprof.samples.iter().any(|sample| sample.value_count as usize != types) {

@@ -315,3 +315,14 @@ fn samples_of_missing_symbols_are_dropped() {
     assert_eq!(got.stacks, [("main".to_owned(), vec![2, 20])]);
     assert!(!got.strings.iter().any(|s| s == "only_here"), "{:?}", got.strings);
 }
+
+#[test]
+fn long_labels_are_not_read_for_too_many_profiles() {
+    let world = Bench::new(TenantLimits::default());
+    let long = "v".repeat(1 << 20);
+    let samples = vec![(&b""[..], ""); 1200];
+    let series = PushSeries { labels: vec![("__name__", "process_cpu"), ("k", &long)], samples };
+    let (kind, message) = world.push_series(&[series]).expect_err("too much");
+    assert_eq!(kind, ErrorKind::InvalidArgument);
+    assert!(message.contains("counted once for each profile"), "{message}");
+}

@@ -91,6 +91,15 @@ fn texts_that_many_share_are_not_made_for_each() {
         assert!((400..500).contains(&answer.status), "{path}: {} {}", answer.status, answer.text());
         assert!(answer.text().contains(why), "{path}: {}", answer.text());
     }
+    // Of two bytes each, which would be fifty in memory.
+    let mut series = Vec::new();
+    (0..8 << 20).for_each(|_| wire::bytes(&mut series, 2, b""));
+    let mut push = Vec::new();
+    wire::bytes(&mut push, 1, &series);
+    let push = profile::gzip(&push);
+    let answer =
+        api.post_gzipped("/push.v1.PusherService/Push", "application/proto", &push).expect("an answer");
+    assert!(answer.status == 400 && answer.text().contains("send it in several"), "{}", answer.text());
     let labels = [LABELS[0], LABELS[1], ("service_repository", "https://example.com/a")];
     // One text for one build id, which is then too long, or cut.
     let answer = api.push(&labels, &profile::gzip(&mappings)).expect("an answer");

@@ -8,6 +8,7 @@ mod body;
 mod builtin;
 mod compress;
 mod context;
+mod entries;
 mod error;
 mod front;
 mod http_error;
@@ -19,6 +20,7 @@ mod streamed;
 
 pub use builtin::{Health, common_routes};
 pub use context::{RequestContext, Tenancy, Tenants};
+pub use entries::EntriesLimit;
 pub use error::RpcError;
 pub use http_error::{HttpError, read_body};
 pub use metrics::RequestMetrics;

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::context::RequestContext;
+use crate::entries::EntriesLimit;
 use crate::error::RpcError;
 
 /// Larger JSON requests are not searched for nulls when they do not decode.
@@ -61,7 +62,41 @@ impl Routes {
 
     /// Adds a unary method by its path, `/package.Service/Method`. The last of equal paths wins.
     #[must_use]
-    pub fn unary<Req, Resp, F, Fut>(mut self, path: &'static str, auth: Auth, handler: F) -> Self
+    pub fn unary<Req, Resp, F, Fut>(self, path: &'static str, auth: Auth, handler: F) -> Self
+    where
+        Req: prost::Message + Default + DeserializeOwned + 'static,
+        Resp: prost::Message + Serialize + 'static,
+        F: Fn(RequestContext, Req) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Resp, RpcError>> + Send + 'static,
+    {
+        self.add(path, auth, None, handler)
+    }
+
+    /// The same for messages whose parts are counted before they are decoded.
+    #[must_use]
+    pub fn bounded<Req, Resp, F, Fut>(
+        self,
+        path: &'static str,
+        auth: Auth,
+        limit: EntriesLimit,
+        handler: F,
+    ) -> Self
+    where
+        Req: prost::Message + Default + DeserializeOwned + 'static,
+        Resp: prost::Message + Serialize + 'static,
+        F: Fn(RequestContext, Req) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Resp, RpcError>> + Send + 'static,
+    {
+        self.add(path, auth, Some(limit), handler)
+    }
+
+    fn add<Req, Resp, F, Fut>(
+        mut self,
+        path: &'static str,
+        auth: Auth,
+        limit: Option<EntriesLimit>,
+        handler: F,
+    ) -> Self
     where
         Req: prost::Message + Default + DeserializeOwned + 'static,
         Resp: prost::Message + Serialize + 'static,
@@ -70,7 +105,9 @@ impl Routes {
     {
         let handler = Arc::new(handler);
         let call: Call = Arc::new(move |context, bytes, format| {
-            let request = decode::<Req>(bytes, format);
+            let is_json = matches!(format, CodecFormat::Json);
+            let counted = limit.map_or(Ok(()), |limit| limit.check(&bytes, is_json));
+            let request = counted.and_then(|()| decode::<Req>(bytes, format));
             let handler = Arc::clone(&handler);
             Box::pin(async move {
                 let response = handler(context, request?).await?;

@@ -15,7 +15,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use hearth_common::TenantId;
 use hearth_common::limits::raise;
-use hearth_rpc::{Auth, HttpError, RequestContext, Routes, read_body};
+use hearth_rpc::{Auth, EntriesLimit, HttpError, RequestContext, Routes, read_body};
 use http::StatusCode;
 
 use crate::Distributor;
@@ -43,6 +43,10 @@ async fn limited_body(distributor: &Distributor, tenant: &TenantId, body: Body) 
     })
 }
 
+/// Series, their labels and their profiles.
+const PUSH_ENTRIES: EntriesLimit =
+    EntriesLimit { depth: 2, max: 1 << 18, what: "series, labels and profiles" };
+
 /// Everything.
 pub(crate) fn routes(distributor: Arc<Distributor>) -> Routes {
     let plain = Router::new()
@@ -56,7 +60,7 @@ pub(crate) fn routes(distributor: Arc<Distributor>) -> Routes {
         .grpc(otlp::GRPC_PATH, Auth::Tenant, move |context, export| {
             otlp::grpc(Arc::clone(&exports), context, export)
         })
-        .unary("/push.v1.PusherService/Push", Auth::Tenant, move |context, request| {
+        .bounded("/push.v1.PusherService/Push", Auth::Tenant, PUSH_ENTRIES, move |context, request| {
             push::push(Arc::clone(&distributor), context, request)
         })
         .http(plain)
