@@ -319,6 +319,25 @@ async fn a_leader_that_is_cut_off_acknowledges_and_answers_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cell_without_records_holds_no_log() {
+    let cluster = Cluster::start().await;
+    let released = async {
+        loop {
+            for node in &cluster.nodes {
+                let cells = node.api.status().await.expect("a status").cells;
+                // The beginning of its leadership is in the log, which the cells of a member share.
+                if cells.iter().any(|cell| cell.role == "leader" && cell.released.0 > 0) {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, released).await.expect("it is let go");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_goes_home() {
     let cluster = Cluster::start().await;
     let all = [0, 1, 2];

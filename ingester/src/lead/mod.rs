@@ -191,10 +191,19 @@ impl Lead {
                 Err(error) => tracing::warn!(tenant = %tenant.id, error, "a cut is not published yet"),
             }
         }
-        if published {
+        // Where nothing is to be published, entries of the cell alone (elections, members) would hold the log, which all cells
+        // share.
+        if published || (self.is_idle() && !self.has_ended()) {
             self.release();
         }
         published
+    }
+
+    /// Whether no tenant has anything that is not published.
+    fn is_idle(&self) -> bool {
+        self.all_tenants()
+            .iter()
+            .all(|tenant| tenant.state.read().sealed.is_empty() && tenant.live.lock().is_none())
     }
 
     fn is_due(&self, tenant: &Tenant, now: TimestampNs) -> bool {
