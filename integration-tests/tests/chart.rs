@@ -481,3 +481,14 @@ fn tenants_name_themselves_where_no_credentials_are_asked_for() {
     let said = release.smoke(&[]);
     assert_eq!(said.matches("exactly").count(), 2, "{said}");
 }
+
+#[test]
+fn the_test_of_the_chart_passes_where_tenants_are_not_told_apart() {
+    let Some(tools) = Tools::find() else { return };
+    let values =
+        "{mode: single, multitenancy: false, objectStore: {type: file}, retention: {keepForever: true},
+        gateway: {replicas: 1}}";
+    let release = Release::install(&tools, values, &[], 6);
+    let said = release.smoke(&[]);
+    assert_eq!(said.matches("exactly").count(), 2, "{said}");
+}

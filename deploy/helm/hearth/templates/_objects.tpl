@@ -8,7 +8,10 @@ kind: PodDisruptionBudget
 metadata:
   {{- include "hearth.metadata" (dict "root" .root "role" .role "name" .role) | nindent 2 }}
 spec:
-  {{- omit .values.podDisruptionBudget "enabled" | toYaml | nindent 2 }}
+  {{- $budget := omit .values.podDisruptionBudget "enabled" }}
+  {{- /* Kubernetes takes one of the two; maxUnavailable is the chart's default. */}}
+  {{- if hasKey $budget "minAvailable" }}{{ $budget = omit $budget "maxUnavailable" }}{{ end }}
+  {{- toYaml $budget | nindent 2 }}
   selector:
     matchLabels:
       {{- include "hearth.selector" . | nindent 6 }}

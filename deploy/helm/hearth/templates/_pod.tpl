@@ -38,7 +38,13 @@ priorityClassName: {{ . }}
 {{- $affinity := deepCopy (default $soft $v.affinity) }}
 {{- if .zone }}
 {{- $in := dict "key" $v.zoneTopologyKey "operator" "In" "values" (list .zone) }}
-{{- $node := dict "requiredDuringSchedulingIgnoredDuringExecution" (dict "nodeSelectorTerms" (list (dict "matchExpressions" (list $in)))) }}
+{{- /* Nodes of the zone that also fit what values ask of nodes: each of their terms is one way to fit. */}}
+{{- $required := dig "nodeAffinity" "requiredDuringSchedulingIgnoredDuringExecution" "nodeSelectorTerms" (list dict) $affinity }}
+{{- $terms := list }}
+{{- range $required }}
+{{- $terms = append $terms (mustMergeOverwrite (deepCopy .) (dict "matchExpressions" (append (default list .matchExpressions) $in))) }}
+{{- end }}
+{{- $node := dict "requiredDuringSchedulingIgnoredDuringExecution" (dict "nodeSelectorTerms" $terms) }}
 {{- $affinity = mustMergeOverwrite $affinity (dict "nodeAffinity" $node) }}
 {{- end }}
 affinity:
