@@ -252,6 +252,7 @@ fn finish<'r>(
         let ty = &pprof.sample_types[*column as usize];
         (text(ty.ty), text(ty.unit))
     }));
+    join_equal_columns(record);
     record.period_type = pprof.period_type.map_or(("", ""), |ty| (text(ty.ty), text(ty.unit)));
     record.period = pprof.period;
     record.duration_ns = pprof.duration_ns;
@@ -267,6 +268,41 @@ fn finish<'r>(
     record::encode(&header, record, &mut bytes)
         .map_err(|error| Rejected::invalid(Reason::ProfileSizeLimit, error.to_string()))?;
     Ok(Bytes::from(bytes))
+}
+
+/// Sums the columns of one type: a block knows the rows of a profile by their types, so that one of two would be lost when
+/// blocks are merged.
+fn join_equal_columns(record: &mut Record<'_>) {
+    let types = &record.sample_types;
+    if (1..types.len()).all(|at| !types[..at].contains(&types[at])) {
+        return;
+    }
+    let mut kept = Vec::with_capacity(types.len());
+    let mut targets = Vec::with_capacity(types.len());
+    for ty in types {
+        let target = kept.iter().position(|known| known == ty).unwrap_or(kept.len());
+        if target == kept.len() {
+            kept.push(*ty);
+        }
+        targets.push(target);
+    }
+    fold_columns(&mut record.values, &targets, kept.len());
+    fold_columns(&mut record.span_values, &targets, kept.len());
+    record.sample_types = kept;
+}
+
+/// Adds each column of the rows to the one of `kept` that is its target.
+fn fold_columns(values: &mut Vec<i64>, targets: &[usize], kept: usize) {
+    let rows = values.len() / targets.len();
+    let mut sums = vec![0; kept];
+    for row in 0..rows {
+        sums.fill(0);
+        for (value, target) in values[row * targets.len()..].iter().zip(targets) {
+            add(&mut sums[*target..=*target], &[*value]);
+        }
+        values[row * kept..][..kept].copy_from_slice(&sums);
+    }
+    values.truncate(rows * kept);
 }
 
 /// What of an output's groups has become equal by their coming together; does nothing for an output of one group, whose rows
@@ -343,5 +379,27 @@ impl Buckets {
 
     fn of(&self, bucket: usize) -> &[u32] {
         &self.things[self.range(bucket)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_one_type_are_summed() {
+        let mut record = Record {
+            sample_types: vec![("cpu", "ns"), ("samples", "count"), ("cpu", "ns"), ("cpu", "ms")],
+            values: vec![1, 2, 3, 4, 10, 20, i64::MAX, 40],
+            span_values: vec![5, 6, 7, 8],
+            ..Record::default()
+        };
+        join_equal_columns(&mut record);
+        assert_eq!(record.sample_types, [("cpu", "ns"), ("samples", "count"), ("cpu", "ms")]);
+        assert_eq!(record.values, [4, 2, 4, i64::MAX, 20, 40]);
+        assert_eq!(record.span_values, [12, 6, 8]);
+        let before = record.values.clone();
+        join_equal_columns(&mut record);
+        assert_eq!(record.values, before);
     }
 }

@@ -38,6 +38,7 @@ pub(crate) struct IngesterMetrics {
     pub(crate) damaged: Counter,
     pub(crate) cuts: Counter,
     pub(crate) publish_failures: Counter,
+    pub(crate) unwritable: Counter,
     pub(crate) host: HostMetrics,
     pub(crate) wal: WalTimes,
     /// Of questions that wait to be answered.
@@ -85,6 +86,11 @@ impl IngesterMetrics {
                 "hearth_ingester_publish_failures",
                 "Attempts to publish a cut that failed",
                 &self.publish_failures,
+            ),
+            (
+                "hearth_ingester_unwritable_records",
+                "Records that no block can hold: left out, their bytes kept in the data folder",
+                &self.unwritable,
             ),
         ];
         let host = [

@@ -34,6 +34,8 @@ pub struct IngesterOptions {
     pub cut_age_max: Duration,
     /// How long pushes are remembered, so that a retry counts once.
     pub remember_pushes: Duration,
+    /// How long a stop publishes; what is left then stays in the log.
+    pub flush_timeout: Duration,
     /// Which cells it keeps.
     pub cells: Cells,
 }

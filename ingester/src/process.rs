@@ -103,7 +103,7 @@ pub fn flush(ingester: &Arc<Ingester>, limit: Duration) -> Flush {
 }
 
 /// What a flush has not published in time, for people.
-fn late(ingester: &Ingester, limit: Duration) -> String {
+pub(crate) fn late(ingester: &Ingester, limit: Duration) -> String {
     let limit = format!("not within {limit:?} (ingester.flush_timeout)");
     if ingester.host_now().is_none() {
         return format!("{limit}: the write-ahead log is still being read");
@@ -128,6 +128,7 @@ fn options(settings: &Settings, instance: InstanceId, cells: Cells) -> IngesterO
         cut_min_bytes: settings.ingester.cut_min_bytes.0,
         cut_age_max: settings.ingester.cut_age_max.0,
         remember_pushes: settings.ingester.remember_pushes.0,
+        flush_timeout: settings.ingester.flush_timeout.0,
         cells,
     }
 }

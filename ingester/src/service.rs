@@ -339,8 +339,13 @@ impl Ingester {
         {
             return Err("the cell is being opened".to_owned());
         }
-        if let Some(why) = host.cells().iter().find_map(|cell| cell.why_not_whole()) {
-            return Err(why);
+        for cell in host.cells() {
+            if let Some(why) = cell.why_stopped() {
+                return Err(format!("cell {} has stopped, restart the process: {why}", cell.id.0));
+            }
+            if let Some(why) = cell.why_not_whole() {
+                return Err(why);
+            }
         }
         for lead in self.leads() {
             if let Progress { done: false, entries, .. } = *lead.progress.borrow() {
@@ -371,6 +376,13 @@ impl Ingester {
         host.trim().await
     }
 
+    /// The same, for a bounded time: a store that is away must not keep a process from handing over and closing its log.
+    async fn flush_in_time(&self) -> Result<(), String> {
+        let limit = self.common.options.flush_timeout;
+        let flushed = tokio::time::timeout(limit, self.flush()).await;
+        flushed.unwrap_or_else(|_| Err(crate::process::late(self, limit)))
+    }
+
     /// Takes nothing more, publishes everything, closes the log. What cannot be published stays in the log.
     pub async fn stop(&self) -> Result<(), String> {
         self.closed.store(true, Ordering::SeqCst);
@@ -380,7 +392,7 @@ impl Ingester {
         };
         // What is not replayed yet stays in the log: a stop must not wait for a store that is away.
         let rebuilt = self.leads().iter().all(|lead| lead.progress.borrow().done);
-        let flushed = if rebuilt { self.flush().await } else { Ok(()) };
+        let flushed = if rebuilt { self.flush_in_time().await } else { Ok(()) };
         let flushed = match flushed {
             // Other members have what is not published: the next leader publishes it.
             Err(error) if !matches!(self.common.options.cells, Cells::Alone) => {

@@ -52,7 +52,7 @@ struct Node {
 }
 
 impl Node {
-    async fn start(name: &str, dir: &Path) -> Self {
+    async fn start(name: &str, dir: &Path, wal_quota_bytes: u64) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let store = Store::open_folder(&dir.join("store"), StoreOptions::default()).expect("a store");
         let options = CatalogOptions::default();
@@ -71,7 +71,7 @@ impl Node {
             data_dir,
             instance: InstanceId(Arc::from(name)),
             wal_segment_bytes: 64 << 10,
-            wal_quota_bytes: 1 << 30,
+            wal_quota_bytes,
             wal_reserve_bytes: 0,
             wal_queue_bytes: 64 << 20,
             cut_bytes: 192 << 20,
@@ -79,6 +79,7 @@ impl Node {
             cut_min_bytes: 1 << 20,
             cut_age_max: Duration::from_secs(3600),
             remember_pushes: Duration::from_secs(1800),
+            flush_timeout: Duration::from_secs(60),
             cells: Cells::Named,
         };
         let limits = Arc::new(Arc::new(TenantLimits::default()));
@@ -124,10 +125,15 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Self {
+        Self::start_with([1 << 30; 3]).await
+    }
+
+    /// With logs of these sizes.
+    async fn start_with(quotas: [u64; 3]) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let mut nodes = Vec::new();
-        for name in ["i0", "i1", "i2"] {
-            nodes.push(Node::start(name, dir.path()).await);
+        for (at, quota) in quotas.into_iter().enumerate() {
+            nodes.push(Node::start(&format!("i{at}"), dir.path(), quota).await);
         }
         let members: Vec<MemberId> = nodes.iter().map(Node::id).collect();
         let neighbours: Neighbours = nodes.iter().map(|node| (node.id(), node.address.clone())).collect();
@@ -349,6 +355,34 @@ async fn leadership_goes_home() {
     };
     tokio::time::timeout(PATIENCE, home).await.expect("the home leads");
     assert_eq!(cluster.total(&all).await, sum(0..10));
+    cluster.stop().await;
+}
+
+/// The others have no room for what the leader still takes: they get it once what is committed is published.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_logs_do_not_wait_for_each_other() {
+    let cluster = Cluster::start_with([1 << 30, 256 << 10, 256 << 10]).await;
+    let all = [0, 1, 2];
+    let home = async {
+        while cluster.leader(&all).await != 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, home).await.expect("the home leads");
+    let mut count = 0;
+    loop {
+        let push = Push { cell: cell(), roster_version: 0, records: records(count..count + 200) };
+        count += 200;
+        let pushed = cluster.nodes[0].api.push(push);
+        if tokio::time::timeout(Duration::from_secs(2), pushed).await.is_err() {
+            break;
+        }
+        assert!(count < 100_000, "the others' logs never fill");
+    }
+    let flushed = tokio::time::timeout(PATIENCE, cluster.nodes[0].api.flush()).await;
+    flushed.expect("in time").expect("published");
+    cluster.push(&all, records(count - 200..count + 10)).await;
+    assert_eq!(cluster.total(&all).await, sum(0..count + 10));
     cluster.stop().await;
 }
 

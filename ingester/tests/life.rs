@@ -80,6 +80,7 @@ fn start(dir: &Path, setup: &Setup) -> Life {
         cut_min_bytes: 1 << 20,
         cut_age_max: Duration::from_secs(3600),
         remember_pushes: Duration::from_secs(1800),
+        flush_timeout: Duration::from_secs(60),
         cells: Cells::Alone,
     };
     let limits = Arc::new(Arc::new(setup.limits.clone()));
@@ -146,6 +147,28 @@ fn record(number: u64) -> Bytes {
         series_hash: number % 15,
         time: TimestampNs(DAY_NS + (number % 3) as i64 * 86_400_000_000_000),
     };
+    let mut bytes = Vec::new();
+    record::encode(&header, &record, &mut bytes).expect("fits");
+    Bytes::from(bytes)
+}
+
+/// A record of tenant `even` with a location of so many lines as no block can hold.
+fn unwritable(rid: u128) -> Bytes {
+    let lines = vec![Line { function: 0, line: 1 }; 200_000];
+    let record = Record {
+        labels: vec![("__name__", "cpu"), ("service_name", "service-0")],
+        sample_types: vec![("cpu", "ns")],
+        strings: vec!["", "main"],
+        functions: vec![Function { name: 1, ..Function::default() }],
+        locations: vec![Location { line_count: lines.len() as u32, ..Location::default() }],
+        lines,
+        frames: vec![0],
+        stack_ends: vec![1],
+        values: vec![1],
+        ..Record::default()
+    };
+    let time = TimestampNs(DAY_NS);
+    let header = RecordHeader { tenant: "even", rid: Rid(rid), service_hash: 0, series_hash: 0, time };
     let mut bytes = Vec::new();
     record::encode(&header, &record, &mut bytes).expect("fits");
     Bytes::from(bytes)
@@ -285,6 +308,57 @@ async fn acknowledged_once_over_kills_retries_and_cuts() {
             "a clean stop leaves a checkpoint and nothing to replay"
         );
     }
+}
+
+/// Or its tenant would publish nothing more, and the log would fill up for all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_no_block_can_hold_is_left_out_and_kept_aside() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let life = start(dir.path(), &Setup::default());
+    life.push(0..20).await;
+    let outcome = life.ingester.push(vec![unwritable(1_000_000)]).await.expect("taken");
+    assert_eq!(outcome, [PushOutcome::Acked], "only the block writer knows");
+    life.push(20..33).await;
+    life.ingester.flush().await.expect("published");
+    assert_eq!((life.total().await, life.is_inexact().await), (sum(0..33), true));
+    let aside = std::fs::read_dir(dir.path().join("ingester/quarantine")).expect("there").count();
+    assert_eq!(aside, 1, "its bytes are kept");
+
+    let left = killed(dir.path());
+    let next = start(left.path(), &Setup::default());
+    next.ready().await;
+    next.push(30..40).await;
+    next.ingester.flush().await.expect("published");
+    assert_eq!(next.total().await, sum(0..40));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_whose_root_is_damaged_keeps_no_other_away() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let one = start(dir.path(), &Setup::default());
+    one.push(0..20).await;
+    one.ingester.flush().await.expect("published");
+    one.push(20..40).await;
+
+    let left = killed(dir.path());
+    let roots = std::fs::read_dir(left.path().join("store/t/odd/root")).expect("listed");
+    let roots: Vec<PathBuf> = roots.map(|entry| entry.expect("an entry").path()).collect();
+    let whole: Vec<Vec<u8>> = roots.iter().map(|path| std::fs::read(path).expect("read")).collect();
+    roots.iter().for_each(|path| std::fs::write(path, b"no root").expect("written"));
+    let two = start(left.path(), &Setup::default());
+    two.ready().await;
+    let even: i64 = (0..40).step_by(2).map(value).sum();
+    assert_eq!(two.total_of("even").await.0, even);
+    let error = two.ingester.flush().await.expect_err("one tenant cannot be published");
+    assert!(error.contains("tenant odd"), "{error}");
+    let published = two.catalog.newest(&TenantId::parse("even").expect("valid"), Duration::ZERO).await;
+    assert_eq!(published.expect("read").expect("a root").version(), 2, "the other one is");
+
+    for (path, bytes) in roots.iter().zip(whole) {
+        std::fs::write(path, bytes).expect("written");
+    }
+    two.ingester.flush().await.expect("published");
+    assert_eq!(two.total().await, sum(0..40), "nothing is lost, nothing counts twice");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -153,7 +153,8 @@ pub struct Ingester {
     pub cut_age_max: GoDuration,
     /// How long the identity of a pushed profile is known after its first arrival: a retry within it counts once.
     pub remember_pushes: GoDuration,
-    /// `POST /flush` answers after this long at the latest, and says what is not published by then.
+    /// `POST /flush` answers after this long at the latest, and says what is not published by then. A stop publishes no longer
+    /// than that, too: what is left stays in the log.
     pub flush_timeout: GoDuration,
 }
 

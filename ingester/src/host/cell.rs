@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hearth_cell::{
-    Body, Effects, Entry, EntryKind, Membership, Message, Options, Positions, ProposeError, Proposed,
-    Replica, Role, Saved, Send, Status, Term, Write, WriteNo,
+    Body, Effects, Entry, EntryKind, Membership, Message, NotLeader, Options, Positions, ProposeError,
+    Proposed, Replica, Role, Saved, Send, Status, Term, Write, WriteNo,
 };
 use hearth_common::error::chain;
 use hearth_common::{CellId, JournalId, LogId, MemberId, Position, Rid};
@@ -111,7 +112,7 @@ impl Cell {
         self.shared.wal.check_room(ROOM_BYTES).is_ok()
     }
 
-    /// A message of another member came. While the log has no room, entries are left out: the leader sends them again.
+    /// A message of another member came. Entries for which the log has no room are left out: the leader sends them again.
     pub(super) fn step(&self, from: &MemberId, mut message: Message) {
         if self.is_stopped() {
             return;
@@ -121,15 +122,34 @@ impl Cell {
             return;
         }
         if let Message::Append { entries, .. } = &mut message {
-            let bytes: usize =
-                entries.iter().map(|entry| entry.meta().bytes as usize + ENTRY_HEAD_BYTES).sum();
-            if bytes > 0 && self.shared.wal.check_room(bytes).is_err() {
+            let fit = self.fitting(entries);
+            if fit < entries.len() {
                 self.shared.metrics.no_room.inc();
-                entries.clear();
+                entries.truncate(fit);
             }
         }
         let now = self.shared.monotonic();
         self.with(|replica| replica.step(from, message, now));
+    }
+
+    /// How many of these entries, from the first on, the log has room for. What elections and changes of members write is
+    /// small and always taken: where nothing can be committed, nothing can be published, and no room is ever made.
+    fn fitting(&self, entries: &[Entry]) -> usize {
+        let bytes = |entry: &Entry| match entry.body {
+            Body::Record { .. } => entry.meta().bytes as usize + ENTRY_HEAD_BYTES,
+            Body::Begin | Body::Members(_) => 0,
+        };
+        let has_room = |bytes: usize| bytes == 0 || self.shared.wal.check_room(bytes).is_ok();
+        if has_room(entries.iter().map(bytes).sum()) {
+            return entries.len();
+        }
+        let mut sum = 0;
+        let fits = |entry: &&Entry| {
+            let own = bytes(entry);
+            sum += own;
+            own == 0 || has_room(sum)
+        };
+        entries.iter().take_while(fits).count()
     }
 
     /// The log is on disk up to here.
@@ -148,9 +168,14 @@ impl Cell {
         self.carry_out(&mut core);
     }
 
-    /// Takes a record, unless it is known: it may be acknowledged when its place is committed in this term.
-    pub(crate) fn propose(&self, rid: Rid, bytes: &Bytes) -> Result<Proposed, Refusal> {
+    /// Takes a record, unless it is known: it may be acknowledged when its place is committed in this term. Whoever leads in
+    /// another term by now builds what its log held when it began, and would not build this.
+    pub(crate) fn propose(&self, term: Term, rid: Rid, bytes: &Bytes) -> Result<Proposed, Refusal> {
         let mut core = self.core.lock();
+        if core.replica.term() != term {
+            let leader = core.replica.leader().cloned();
+            return Err(ProposeError::from(NotLeader { leader }).into());
+        }
         self.shared.wal.check_room(bytes.len() + ENTRY_HEAD_BYTES)?;
         let proposed = core.replica.propose(rid, bytes.clone())?;
         self.carry_out(&mut core);
@@ -180,6 +205,19 @@ impl Cell {
         }
     }
 
+    /// Waits at most so long until a place is committed while this member leads in the term, and says what is; else why not.
+    pub(crate) async fn committed_within(
+        &self,
+        position: Position,
+        term: Term,
+        patience: Duration,
+    ) -> Result<Position, String> {
+        let waited = tokio::time::timeout(patience, self.committed(position, term)).await;
+        waited.unwrap_or(Ok(()))?;
+        let news = self.news.borrow();
+        if news.leads(term) { Ok(news.committed) } else { Err(why_not(&news)) }
+    }
+
     /// Whether another member leads it, as far as is known here.
     pub(crate) fn is_led_by_another(&self) -> bool {
         let news = self.news.borrow();
@@ -203,9 +241,13 @@ impl Cell {
     }
 
     /// Everything up to here is covered by committed roots: no copy is needed any more. Beyond the last record there may be
-    /// entries of the log's own that are not committed yet: they stay.
-    pub(crate) fn release(&self, upto: Position) {
+    /// entries of the log's own that are not committed yet: they stay. Nothing is done in another term: who led in this one does
+    /// not know what came since.
+    pub(crate) fn release(&self, term: Term, upto: Position) {
         self.with(|replica| {
+            if replica.term() != term {
+                return;
+            }
             let upto = upto.min(replica.commit());
             replica.release(upto);
             replica.drop_upto(upto);
@@ -336,6 +378,11 @@ impl Cell {
             core.replica.drop_upto(released);
             self.carry_out(core);
         }
+    }
+
+    /// Why nothing is written or answered any more, if so.
+    pub(crate) fn why_stopped(&self) -> Option<Arc<str>> {
+        self.news.borrow().stopped.clone()
     }
 
     /// Ends everything that waits for the cell.

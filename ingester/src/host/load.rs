@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use hearth_cell::{Base, Body, Entry, EntryKind, EntryMeta, Membership, Pledge, Saved, Term};
-use hearth_common::{CellId, LogId, Position, Rid};
+use hearth_common::{CellId, DiskId, LogId, Position, Rid};
 use hearth_formats::record;
 use hearth_wal::{Damage, DamageKind, Location, Replayed, SegmentNo};
 
@@ -85,11 +85,11 @@ pub(crate) struct Loaded {
     unnamed: bool,
 }
 
-/// Reads all of the log. One segment is in memory at a time.
-pub(crate) fn load(replay: impl Iterator<Item = Result<Replayed, Damage>>) -> Loaded {
+/// Reads all of the log of a disk. One segment is in memory at a time.
+pub(crate) fn load(disk: DiskId, replay: impl Iterator<Item = Result<Replayed, Damage>>) -> Loaded {
     let mut loaded = read(replay);
     // Only the last base tells what is missing.
-    loaded.cells.values_mut().for_each(LoadedCell::settle);
+    loaded.cells.values_mut().for_each(|cell| cell.settle(disk));
     loaded
 }
 
@@ -215,7 +215,7 @@ impl LoadedCell {
     }
 
     /// Closes gaps, when everything is read.
-    fn settle(&mut self) {
+    fn settle(&mut self, disk: DiskId) {
         let first = self.base.position.0 + 1;
         let whole =
             self.slots.keys().zip(first..).take_while(|(at, expected)| *at == expected).count() as u64;
@@ -224,7 +224,7 @@ impl LoadedCell {
         }
         // The last members that were written down count, also behind a gap: somebody may have decided there that the others
         // are gone (`takeover`).
-        let alone = self.is_alone();
+        let alone = self.is_alone(disk);
         let behind = self.slots.split_off(&(first + whole));
         if !alone {
             // The others have what is missing: the log ends before the gap.
@@ -250,10 +250,11 @@ impl LoadedCell {
         in_log.unwrap_or(&self.base.membership)
     }
 
-    /// Whether the cell has one voter and nobody else.
-    pub(crate) fn is_alone(&self) -> bool {
-        let membership = self.membership();
-        membership.voters.len() == 1 && membership.learners.is_empty()
+    /// Whether the disk's member is the only voter. A learner changes nothing: it can bring back what it has of the log only
+    /// once there is a leader, and nobody else can lead.
+    pub(crate) fn is_alone(&self, disk: DiskId) -> bool {
+        let voters = &self.membership().voters;
+        voters.len() == 1 && voters.iter().all(|voter| voter.disk == disk)
     }
 
     /// The last place that is known, and the term of the entry there.

@@ -54,7 +54,7 @@ impl Log {
 
     /// (base, terms behind it, damaged), what is lost, and lines of damage.
     fn check(self, expect: (u64, &[u64], bool), lost: u64, damage: usize) -> Loaded {
-        let mut loaded = load(self.0.into_iter());
+        let mut loaded = load(DiskId(1), self.0.into_iter());
         let cell = loaded.cells.remove(&CellNumber(3)).expect("the cell");
         assert_eq!((cell.lost(), loaded.damage.len()), (lost, damage));
         let (saved, slots) = cell.into_parts();
@@ -111,6 +111,17 @@ fn a_cell_of_one_keeps_what_is_behind_a_gap() {
     log.begin(4, 1).begin(5, 1).check((0, &[1, 1, 1, 1, 1], true), 2, 1);
 }
 
+/// The learner cannot lead, so nobody would ever bring back what is missing.
+#[test]
+fn the_only_voter_keeps_what_is_behind_a_gap_while_another_learns() {
+    let mut members = checkpoint(0, &["a"]);
+    members.base.membership.learners.insert(MemberId { disk: DiskId(2), ..member("b") });
+    let log = || Log::default().segment(&members).begin(1, 1).damage().begin(3, 1);
+    log().check((0, &[1, 1, 1], true), 1, 1);
+    let learner = load(DiskId(2), log().0.into_iter());
+    assert_eq!(learner.cells[&CellNumber(3)].end().0, Position(1), "to the learner the voter sends it");
+}
+
 #[test]
 fn damage_at_the_end_is_damage_of_every_cell() {
     Log::default().segment(&checkpoint(0, &["a", "b"])).begin(1, 1).damage().check((0, &[1], true), 0, 1);
@@ -132,9 +143,9 @@ fn a_member_that_may_have_forgotten_a_promise_says_so() {
     }
     let members = checkpoint(0, &["a", "b", "c"]);
     let log = whole(Log::default().segment(&members).begin(1, 1));
-    assert!(load(log.0.clone().into_iter()).forgotten);
+    assert!(load(DiskId(1), log.0.clone().into_iter()).forgotten);
     let log = log.segment(&members).begin(2, 1);
-    assert!(!load(log.0.into_iter()).forgotten, "a later checkpoint says everything anew");
+    assert!(!load(DiskId(1), log.0.into_iter()).forgotten, "a later checkpoint says everything anew");
 }
 
 #[test]

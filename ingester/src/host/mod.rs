@@ -145,6 +145,22 @@ impl Shared {
         if let Some(cell) = checkpoint.get_mut(&number) {
             change(cell);
         }
+        self.write_amendment(&checkpoint, head)
+    }
+
+    /// Writes down the base that some cell has, so that a segment begins: an older one would bring dropped entries back.
+    fn repeat_base(&self) -> Result<(), WalError> {
+        let checkpoint = self.checkpoint.lock();
+        let Some(CheckpointCell { number, base, .. }) = checkpoint.values().next() else { return Ok(()) };
+        let head = codec::base(*number, base, false);
+        self.write_amendment(&checkpoint, &head).map(drop)
+    }
+
+    fn write_amendment(
+        &self,
+        checkpoint: &BTreeMap<CellNumber, CheckpointCell>,
+        head: &[u8],
+    ) -> Result<Lsn, WalError> {
         self.wal.set_preamble(codec::checkpoint(checkpoint.values()))?;
         let appended = self.wal.append_admitted(head, Bytes::new())?;
         self.segments.lock().begin(appended.location.segment);
@@ -221,7 +237,7 @@ impl Host {
     ) -> Result<(Arc<Self>, FoundDamage), WalError> {
         let HostParts { me, wal, durable, dir, post, clock, rng, workers, horizon, metrics, alone, planted } =
             parts;
-        let load::Loaded { cells: loaded, segments, mut damage, forgotten, .. } = load::load(replay);
+        let load::Loaded { cells: loaded, segments, mut damage, forgotten, .. } = load::load(me.disk, replay);
         if forgotten && !alone {
             return Err(WalError::io("trust", "the newest segment", std::io::Error::other(FORGOTTEN)));
         }
@@ -252,7 +268,8 @@ impl Host {
         let since = TimestampNs(shared.clock.now().0.saturating_sub(horizon_ns));
         let mut starts = Vec::new();
         for (number, cell) in loaded {
-            let (id, log, lost, alone) = (cell.cell.clone(), cell.log, cell.lost(), cell.is_alone());
+            let (id, log, lost) = (cell.cell.clone(), cell.log, cell.lost());
+            let alone = cell.is_alone(shared.me.disk);
             if lost > 0 {
                 damage.push(format!("{lost} records of cell {} are lost", id.0));
             }
@@ -452,16 +469,9 @@ impl Host {
     /// Writes a checkpoint into a segment of its own, so that all before it may go, removes what may go, closes the log.
     pub(crate) async fn close(&self) -> Result<(), String> {
         self.shared.wal.roll();
-        let first = self.shared.checkpoint.lock().values().next().cloned();
-        let checkpointed = match first {
-            Some(CheckpointCell { number, base, .. }) => {
-                self.shared.base(number, base, false).map(drop).map_err(|error| chain(&error))
-            }
-            None => Ok(()),
-        };
-        let trimmed = match checkpointed {
+        let trimmed = match self.shared.repeat_base() {
             Ok(()) => self.trim().await,
-            Err(error) => Err(error),
+            Err(error) => Err(chain(&error)),
         };
         let closed = self.shared.wal.sync_and_close().map_err(|error| chain(&error));
         trimmed.and(closed)

@@ -59,7 +59,7 @@ fn loaded(folder: &Path) -> LoadedCell {
     let dir = StateDir::open_existing(folder).expect("opens");
     let (_wal, replay) =
         Wal::open(WalOptions::new(dir.wal_dir()), Vec::new(), Arc::new(Quiet)).expect("opens");
-    load(replay).cells.remove(&CELL).expect("the cell")
+    load(dir.disk, replay).cells.remove(&CELL).expect("the cell")
 }
 
 #[test]
@@ -68,10 +68,10 @@ fn a_cell_of_two_is_taken_over_whole() {
     let found = look(folder.path(), &["b"], false);
     assert_eq!((found.released, found.end), (Position(4), Position(7)));
     assert_eq!(found.verdict, Verdict::TakeOver(vec![]));
-    assert!(!loaded(folder.path()).is_alone(), "looking changes nothing");
+    assert!(!loaded(folder.path()).is_alone(member("a").disk), "looking changes nothing");
     look(folder.path(), &["b"], true);
     let after = loaded(folder.path());
-    assert!(after.is_alone());
+    assert!(after.is_alone(member("a").disk));
     assert_eq!(after.end(), (Position(8), Term(4)), "a term of its own");
     let (saved, slots) = after.into_parts();
     assert_eq!((saved.pledge.term, saved.pledge.vote), (Term(4), Some(member("a"))));
@@ -115,7 +115,7 @@ fn what_lies_behind_a_gap_is_kept() {
     assert!(lacks[0].contains("damaged"), "{lacks:?}");
     let after = loaded(folder.path());
     assert_eq!((after.lost(), after.end().0), (2, Position(10)));
-    assert!(after.is_alone());
+    assert!(after.is_alone(member("a").disk));
 }
 
 #[test]

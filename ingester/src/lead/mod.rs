@@ -132,15 +132,20 @@ impl Lead {
         }
     }
 
-    /// Publishes all heads; returns when the roots are committed.
+    /// Publishes all heads; returns when the roots are committed. The tenants after one that cannot be published are, too.
     pub(crate) async fn flush(&self) -> Result<(), String> {
         self.rebuilt().await?;
+        let mut all = Ok(());
         for tenant in self.all_tenants() {
             self.seal(&tenant);
-            self.publish(&tenant).await?;
+            let published = self.publish(&tenant).await;
+            all = all.and(published.map_err(|error| format!("tenant {}: {error}", tenant.id)));
+            if self.has_ended() {
+                break;
+            }
         }
         self.release();
-        Ok(())
+        all
     }
 
     /// What is in memory and not published, for people; none if everything is.
@@ -186,10 +191,12 @@ impl Lead {
             if tenant.state.read().sealed.is_empty() || self.has_ended() {
                 continue;
             }
-            match self.publish(&tenant).await {
-                Ok(()) => published = true,
-                Err(error) => tracing::warn!(tenant = %tenant.id, error, "a cut is not published yet"),
+            let before = tenant.state.read().dropped;
+            if let Err(error) = self.publish(&tenant).await {
+                tracing::warn!(tenant = %tenant.id, error, "a cut is not published yet");
             }
+            // A part may be.
+            published |= tenant.state.read().dropped > before;
         }
         // Where nothing is to be published, entries of the cell alone (elections, members) would hold the log, which all cells
         // share.
@@ -221,7 +228,7 @@ impl Lead {
     }
 
     /// Tells the cell up to where everything is published.
-    fn release(&self) {
+    pub(super) fn release(&self) {
         if !self.progress.borrow().done {
             return;
         }
@@ -236,6 +243,6 @@ impl Lead {
             let live = tenant.live.lock().map(|(first, _)| first);
             uncovered = sealed.chain(live).fold(uncovered, |least, first| least.min(first.0));
         }
-        self.cell.release(Position(uncovered - 1));
+        self.cell.release(self.term, Position(uncovered - 1));
     }
 }

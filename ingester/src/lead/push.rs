@@ -86,7 +86,7 @@ impl Lead {
         }
         // Held until the record is built: a cut waits for everything that is proposed.
         let state = tenant.state.read();
-        let proposed = self.cell.propose(header.rid, bytes).map_err(|error| {
+        let proposed = self.cell.propose(self.term, header.rid, bytes).map_err(|error| {
             self.common.metrics.wal_refused.inc();
             PushError::Unavailable(hearth_common::error::chain(&error))
         })?;

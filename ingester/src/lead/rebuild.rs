@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{join, try_join_all};
+use hearth_catalog::CatalogError;
 use hearth_cell::Positions;
 use hearth_common::work::{Lost, away};
-use hearth_common::{Position, TenantId};
+use hearth_common::{Classify, Position, Retry, TenantId};
 use hearth_formats::record;
 
 use super::Lead;
@@ -131,31 +132,48 @@ impl Lead {
         Piece { records, left: Positions { first: next, last } }
     }
 
-    /// How far the tenant's rows of this cell are published. The first time, its root is read, however long that takes.
-    pub(super) async fn covered(&self, id: &TenantId) -> Position {
-        if let Some(tenant) = self.find(id).filter(|tenant| tenant.is_known()) {
-            return tenant.state.read().dropped;
-        }
-        let view = loop {
+    /// How far the tenant's rows of this cell are published, as far as its root tells. The first time it is read, however long
+    /// that takes. A root that waiting does not mend must not keep the other tenants of the cell away: the tenant's records
+    /// are all built, and what is published of them is asked again before anything is published.
+    async fn covered(&self, id: &TenantId) -> Position {
+        loop {
             if self.has_ended() {
                 return Position(u64::MAX);
             }
-            match self.common.deps.catalog.newest(id, Duration::ZERO).await {
-                Ok(view) => break view,
-                Err(error) => {
-                    let error = hearth_common::error::chain(&error);
-                    tracing::warn!(tenant = %id, error, "the tenant's root cannot be read yet");
-                    tokio::time::sleep(RETRY).await;
-                }
+            if self.find(id).is_some_and(|tenant| tenant.is_unreadable()) {
+                return Position(0);
             }
-        };
+            let error = match self.look_up(id).await {
+                Ok(covered) => return covered,
+                Err(error) => error,
+            };
+            let text = hearth_common::error::chain(&error);
+            if error.retry() == Retry::Never {
+                tracing::error!(tenant = %id, error = text,
+                    "the tenant's root cannot be read: nothing of it is published until that is mended");
+                if let Some(tenant) = self.tenant(id.as_str()) {
+                    tenant.set_unreadable();
+                }
+                return Position(0);
+            }
+            tracing::warn!(tenant = %id, error = text, "the tenant's root cannot be read yet");
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// How far the tenant's rows of this cell are published: asked of the store once.
+    pub(super) async fn look_up(&self, id: &TenantId) -> Result<Position, CatalogError> {
+        if let Some(tenant) = self.find(id).filter(|tenant| tenant.is_known()) {
+            return Ok(tenant.state.read().dropped);
+        }
+        let view = self.common.deps.catalog.newest(id, Duration::ZERO).await?;
         let covered = view.map_or(Position(0), |view| view.coverage(&self.cell.journal));
-        let Some(tenant) = self.tenant(id.as_str()) else { return covered };
+        let Some(tenant) = self.tenant(id.as_str()) else { return Ok(covered) };
         let mut state = tenant.state.write();
         state.cut = state.cut.max(covered);
         state.dropped = state.dropped.max(covered);
         tenant.set_known();
-        covered
+        Ok(covered)
     }
 
     /// Builds records. Computes for long.

@@ -45,6 +45,23 @@ pub(crate) struct State {
     pub(crate) dropped: Position,
 }
 
+impl State {
+    /// The oldest cut is published up to here; what is left of it stays.
+    pub(crate) fn published(&mut self, sealed: &Sealed, upto: Position) {
+        self.dropped = self.dropped.max(upto);
+        if upto >= sealed.upto {
+            self.sealed.remove(0);
+        } else if let Some(first) = self.sealed.first_mut() {
+            *first = Arc::new(Sealed {
+                head: Arc::clone(&sealed.head),
+                at: sealed.at,
+                after: upto,
+                upto: sealed.upto,
+            });
+        }
+    }
+}
+
 /// A tenant.
 #[derive(Debug)]
 pub(crate) struct Tenant {
@@ -56,6 +73,8 @@ pub(crate) struct Tenant {
     pub(crate) volumes: Mutex<Volumes>,
     /// It was looked up how much of it is published.
     known: AtomicBool,
+    /// Its root cannot be read, and will not be by waiting.
+    unreadable: AtomicBool,
     /// Only one publication of a tenant at a time.
     pub(crate) publishing: tokio::sync::Mutex<()>,
 }
@@ -91,6 +110,7 @@ impl Tenant {
             active: Mutex::default(),
             volumes: Mutex::default(),
             known: AtomicBool::new(false),
+            unreadable: AtomicBool::new(false),
             publishing: tokio::sync::Mutex::new(()),
         }
     }
@@ -102,6 +122,15 @@ impl Tenant {
 
     pub(crate) fn set_known(&self) {
         self.known.store(true, Ordering::Release);
+    }
+
+    /// Whether its root was found to be damaged, or newer than this version.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.unreadable.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_unreadable(&self) {
+        self.unreadable.store(true, Ordering::Relaxed);
     }
 
     /// Notes that a record is in the live head. The caller holds the read lock.

@@ -149,6 +149,7 @@ impl World {
             cut_min_bytes: 1 << 20,
             cut_age_max: Duration::from_secs(3600),
             remember_pushes: Duration::from_secs(1800),
+            flush_timeout: Duration::from_secs(60),
             cells: Cells::Alone,
         };
         let deps = IngesterDeps {

@@ -409,6 +409,7 @@ impl Shared<'_> {
             cut_age_max: 2 * self.world.rules.cut_age(),
             // Longer than clocks jump: lists of pushes carry times of the wall clock.
             remember_pushes: Duration::from_secs(4 * 3600),
+            flush_timeout: Duration::from_secs(60),
             cells: Cells::Named,
         };
         let bug = if let Plant::Role(bug) = self.world.plant { Some(bug) } else { None };
