@@ -4,6 +4,12 @@ use std::time::Duration;
 
 /// Longest message, in bytes: one entry as long as a journal takes it (128 MiB), and what is around it.
 pub const MESSAGE_BYTES_MAX: usize = (128 << 20) + (1 << 20);
+/// Longest message on a link between members of a cell, in bytes: with its base, a leader sends all records that it remembers
+/// ([`hearth_cell::Limits::remembered_rids`]), each of them 26 bytes at most.
+pub const LINK_MESSAGE_BYTES_MAX: usize = 256 << 20;
+/// A record's identity and its position on the wire, in bytes, at most.
+#[cfg(test)]
+const RID_WIRE_BYTES: usize = 16 + 10;
 /// Longest answer, in bytes: what [`crate::packed`] packs at most, and what is around it.
 pub const ANSWER_BYTES_MAX: usize = crate::packed::CONTENT_BYTES_MAX + (1 << 20);
 /// Bytes that all requests to one port may hold; beyond it they are to be tried again.
@@ -43,3 +49,14 @@ pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(2);
 pub(crate) const STEADY: Duration = Duration::from_secs(1);
 /// Answers longer than this are decoded on a thread that may be busy, in bytes.
 pub(crate) const INLINE_BYTES_MAX: usize = 32 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_remembered_fits_in_one_message() {
+        let remembered = hearth_cell::Limits::default().remembered_rids;
+        assert!(remembered * RID_WIRE_BYTES + (1 << 20) <= LINK_MESSAGE_BYTES_MAX, "{remembered} records");
+    }
+}

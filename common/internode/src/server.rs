@@ -32,8 +32,8 @@ use crate::api::IngesterApi;
 use crate::frame::Hello;
 use crate::limits::{
     ANSWER_BYTES_MAX, BODIES_BYTES_MAX, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, DRAIN_TIMEOUT,
-    GREETING_TIMEOUT, HEADERS_BYTES_MAX, HTTP2_FRAME_BYTES, MESSAGE_BYTES_MAX, PING_INTERVAL, PING_TIMEOUT,
-    STREAM_WINDOW_BYTES, STREAMS_MAX,
+    GREETING_TIMEOUT, HEADERS_BYTES_MAX, HTTP2_FRAME_BYTES, LINK_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX,
+    PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 use crate::link::LinkSink;
 use crate::metrics::{Metrics, Stranger};
@@ -87,7 +87,7 @@ impl InternalServer {
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(ANSWER_BYTES_MAX);
         let cell = cell::Service::new(local, links, metrics.clone(), strangers.clone(), closing.clone());
-        let cell = pb::cell_server::CellServer::new(cell).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let cell = pb::cell_server::CellServer::new(cell).max_decoding_message_size(LINK_MESSAGE_BYTES_MAX);
         let routes = Routes::new(ingester).add_service(cell).prepare();
         Ok(Self { listener, routes, tls, strangers, metrics, closing, budget: Budget::new(BODIES_BYTES_MAX) })
     }

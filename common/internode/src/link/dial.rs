@@ -15,7 +15,7 @@ use super::{Incoming, LinkEvent, LinkSink, LinkState, Side, acquainted, hello, o
 use crate::connect;
 use crate::error::CallError;
 use crate::frame::{Frame, Hello};
-use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, HELLO_TIMEOUT, MESSAGE_BYTES_MAX, STEADY};
+use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, HELLO_TIMEOUT, LINK_MESSAGE_BYTES_MAX, STEADY};
 use crate::metrics::{LinkMetrics, Metrics, Stranger};
 use crate::outbox::{Outbox, QUEUE_BYTES_MAX, SendError};
 use crate::status::call_error;
@@ -158,7 +158,7 @@ impl LinkTask {
         let options = &self.options;
         let channel = connect::eager(&options.address, options.tls.clone()).await.map_err(Failed::Call)?;
         let mut client =
-            pb::cell_client::CellClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+            pb::cell_client::CellClient::new(channel).max_decoding_message_size(LINK_MESSAGE_BYTES_MAX);
         let (outbox, feed) = Outbox::new(QUEUE_BYTES_MAX);
         let end = stop.child_token();
         let frames = outgoing(&options.local, feed, &end, self.link.metrics.clone());
