@@ -3,11 +3,13 @@
 pub mod ignored;
 pub mod symbolizer;
 pub mod usage;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ids::TenantId;
 use crate::units::GoDuration;
@@ -32,28 +34,38 @@ pub struct TenantLimits {
     /// MiB of one request body, after decompression.
     pub ingestion_body_limit_mb: f64,
     /// Taken for Pyroscope's sake, and without effect: the profiles of a request are worked on one after the other.
+    #[serde(deserialize_with = "whole::read")]
     pub push_max_concurrency: u32,
     /// Bytes of a label name.
+    #[serde(deserialize_with = "whole::read")]
     pub max_label_name_length: usize,
     /// Bytes of a label value.
+    #[serde(deserialize_with = "whole::read")]
     pub max_label_value_length: usize,
     /// Labels of a series; here 0 does not switch the limit off.
+    #[serde(deserialize_with = "whole::read")]
     pub max_label_names_per_series: usize,
     /// Sessions kept apart in a series; 0 strips the session label.
+    #[serde(deserialize_with = "whole::read")]
     pub max_sessions_per_series: u32,
     /// Accepts any non-empty UTF-8 label name as it is.
     pub disable_label_sanitization: bool,
     /// Taken for Pyroscope's sake, and without effect: labels are always sorted.
     pub enforce_labels_order: bool,
     /// Bytes of one uncompressed profile.
+    #[serde(deserialize_with = "whole::read")]
     pub max_profile_size_bytes: usize,
     /// Samples of one profile.
+    #[serde(deserialize_with = "whole::read")]
     pub max_profile_stacktrace_samples: usize,
     /// Labels of one sample.
+    #[serde(deserialize_with = "whole::read")]
     pub max_profile_stacktrace_sample_labels: usize,
     /// Frames of one stack; deeper stacks lose their leaf side. Never more than 32768.
+    #[serde(deserialize_with = "whole::read")]
     pub max_profile_stacktrace_depth: usize,
     /// Bytes of one string of a profile; longer ones keep their tail. Never more than 512 KiB.
+    #[serde(deserialize_with = "whole::read")]
     pub max_profile_symbol_value_length: usize,
     /// Profiles older than this are refused.
     pub reject_older_than: GoDuration,
@@ -78,24 +90,30 @@ pub struct TenantLimits {
     /// Accepted requests take this long, a tenth more or less.
     pub ingestion_artificial_delay: GoDuration,
     /// Active series per ingester.
+    #[serde(deserialize_with = "whole::read")]
     pub max_local_series_per_tenant: usize,
     /// Active series of the tenant over all ingesters.
+    #[serde(deserialize_with = "whole::read")]
     pub max_global_series_per_tenant: usize,
     /// How far back a query may look.
     pub max_query_lookback: GoDuration,
     /// Cells that take the tenant's profiles; 0 is all of the cluster.
+    #[serde(deserialize_with = "whole::read")]
     pub ingestion_tenant_shard_size: u32,
     /// How long a range a query may ask for.
     pub max_query_length: GoDuration,
     /// Taken for Pyroscope's sake, and without effect: tenants take turns at threads, see `querier.threads`.
+    #[serde(deserialize_with = "whole::read")]
     pub max_query_parallelism: u32,
     /// Whether AnalyzeQuery answers.
     pub query_analysis_enabled: bool,
     /// Whether AnalyzeQuery counts series.
     pub query_analysis_series_enabled: bool,
     /// Nodes of a flame graph when the request does not say.
+    #[serde(deserialize_with = "whole::read")]
     pub max_flamegraph_nodes_default: i64,
     /// Most nodes that a request may ask for.
+    #[serde(deserialize_with = "whole::read")]
     pub max_flamegraph_nodes_max: i64,
     /// Applies the two limits above to merged pprof too.
     pub max_flamegraph_nodes_on_select_merge_profile: bool,
@@ -105,6 +123,7 @@ pub struct TenantLimits {
     /// Periods of some profiles that are shorter than that of all.
     pub retention: Vec<RetentionRule>,
     /// Deletions that may wait to be carried out; 0 allows none.
+    #[serde(deserialize_with = "whole::read")]
     pub max_pending_deletions: usize,
     /// How a bucket of S3 encrypts the tenant's objects: `SSE-S3`, `SSE-KMS`, `DSSE-KMS`; empty: as the bucket says.
     pub s3_sse_type: String,
@@ -198,6 +217,7 @@ pub struct RelabelRule {
     /// Matched against the joined value, anchored at both ends.
     pub regex: String,
     /// Used by `hashmod`.
+    #[serde(deserialize_with = "whole::read")]
     pub modulus: u64,
     /// The label that is written.
     pub target_label: String,
@@ -222,7 +242,7 @@ impl Default for RelabelRule {
 }
 
 /// Prometheus' relabelling actions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names are Prometheus' and say what they do")]
 pub enum RelabelAction {
@@ -239,6 +259,44 @@ pub enum RelabelAction {
     DropEqual,
 }
 
+const ACTIONS: [RelabelAction; 11] = [
+    RelabelAction::Replace,
+    RelabelAction::Keep,
+    RelabelAction::Drop,
+    RelabelAction::LabelMap,
+    RelabelAction::LabelDrop,
+    RelabelAction::LabelKeep,
+    RelabelAction::HashMod,
+    RelabelAction::Lowercase,
+    RelabelAction::Uppercase,
+    RelabelAction::KeepEqual,
+    RelabelAction::DropEqual,
+];
+/// Their names, in the same order.
+const ACTION_NAMES: &[&str] = &[
+    "replace",
+    "keep",
+    "drop",
+    "labelmap",
+    "labeldrop",
+    "labelkeep",
+    "hashmod",
+    "lowercase",
+    "uppercase",
+    "keepequal",
+    "dropequal",
+];
+
+/// By its name in capitals or small letters, as Prometheus takes it.
+impl<'de> Deserialize<'de> for RelabelAction {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = String::deserialize(deserializer)?;
+        let found = ACTION_NAMES.iter().position(|name| name.eq_ignore_ascii_case(&written));
+        let action = found.and_then(|at| ACTIONS.get(at).copied());
+        action.ok_or_else(|| D::Error::unknown_variant(&written, ACTION_NAMES))
+    }
+}
+
 /// Gives the limits of a tenant as they are now.
 pub trait LimitsSource: Send + Sync + std::fmt::Debug {
     /// The tenant's limits.
@@ -249,5 +307,25 @@ pub trait LimitsSource: Send + Sync + std::fmt::Debug {
 impl LimitsSource for Arc<TenantLimits> {
     fn limits(&self, _tenant: &TenantId) -> Arc<TenantLimits> {
         Self::clone(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_are_read_in_capitals_or_small_letters() {
+        assert_eq!(ACTIONS.len(), ACTION_NAMES.len());
+        for (action, name) in ACTIONS.into_iter().zip(ACTION_NAMES.iter().copied()) {
+            assert_eq!(serde_json::to_value(action).expect("a name"), name);
+            let capitals = name.to_uppercase();
+            for written in [name, capitals.as_str()] {
+                let read: RelabelAction = serde_json::from_value(written.into()).expect("known");
+                assert_eq!(read, action, "{written}");
+            }
+        }
+        let error = serde_json::from_value::<RelabelAction>("Dropp".into()).expect_err("a typo").to_string();
+        assert!(error.contains("`Dropp`") && error.contains("`dropequal`"), "{error}");
     }
 }

@@ -223,7 +223,7 @@ impl Distributor {
 
     /// Counts a body that was given up at its limit.
     pub(crate) fn discarded_body(&self, tenant: &TenantId, bytes: usize) {
-        if let Ok(state) = self.tenants.of(tenant, &self.metrics) {
+        if let Ok(state) = self.tenants.of(tenant, &self.metrics, self.clock.monotonic()) {
             state.metrics.discard(Reason::BodySizeLimitExceeded, bytes);
         }
     }
@@ -247,7 +247,7 @@ impl Distributor {
         let mut delivery = Delivery { passing, failed, ..Delivery::default() };
         if !records.is_empty() {
             let outcomes = self.target.push(records).await?;
-            let state = self.tenants.of(tenant, &self.metrics)?;
+            let state = self.tenants.of(tenant, &self.metrics, self.clock.monotonic())?;
             let mut counted = None;
             for (part, outcome) in parts.into_iter().zip(outcomes) {
                 let PushOutcome::Refused { kind, reason, message } = outcome else { continue };
@@ -276,7 +276,7 @@ impl Distributor {
 
     /// Starts a request of a tenant.
     pub(crate) fn request<'r>(&self, tenant: &'r TenantId) -> Result<Request<'r>, Rejected> {
-        let state = self.tenants.of(tenant, &self.metrics)?;
+        let state = self.tenants.of(tenant, &self.metrics, self.clock.monotonic())?;
         let limits = self.limits.limits(tenant);
         let rules = state.rules(tenant, &limits)?;
         let delay = limits.ingestion_artificial_delay.0;

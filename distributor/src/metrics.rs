@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
@@ -59,6 +60,10 @@ struct GroupDiscardLabels {
     usage_group: Arc<str>,
 }
 
+/// What bytes of a profile are counted at.
+const RECEIVED: &str = "received";
+const NORMALIZED: &str = "normalized";
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All families.
@@ -77,6 +82,10 @@ pub(crate) struct Metrics {
     discarded_bytes: Family<DiscardLabels, Counter>,
     group_received: Family<GroupLabels, Counter>,
     group_discarded: Family<GroupDiscardLabels, Counter>,
+    /// Tenants that are known.
+    pub(crate) tenants: Gauge,
+    /// Requests of tenants that were too many.
+    pub(crate) tenants_refused: Counter,
     /// Of requests that wait to be parsed.
     pub(crate) turns: TurnMetrics,
 }
@@ -111,6 +120,8 @@ impl Default for Metrics {
             discarded_bytes: Family::default(),
             group_received: Family::default(),
             group_discarded: Family::default(),
+            tenants: Gauge::default(),
+            tenants_refused: Counter::default(),
             turns: TurnMetrics::default(),
         }
     }
@@ -162,6 +173,10 @@ impl Metrics {
         r.register("pyroscope_usage_group_received_decompressed", help, self.group_received.clone());
         let help = "Bytes of profiles that were discarded, decompressed, by usage group";
         r.register("pyroscope_usage_group_discarded_bytes", help, self.group_discarded.clone());
+        let help = "Tenants that have pushed within the last hour, or have not got their rate back since";
+        r.register("hearth_distributor_tenants", help, self.tenants.clone());
+        let help = "Requests refused because too many tenants push to this distributor";
+        r.register("hearth_distributor_tenants_refused", help, self.tenants_refused.clone());
         let help = "Requests that wait for a thread to parse them";
         r.register("hearth_distributor_turns_waiting", help, self.turns.waiting());
         let help = "Time that requests waited for a thread to parse them";
@@ -177,8 +192,8 @@ impl Metrics {
         let stage =
             |stage| self.stages.get_or_create(&StageLabels { tenant: Arc::clone(&name), stage }).clone();
         TenantMetrics {
-            received_stage: stage("received"),
-            normalized_stage: stage("normalized"),
+            received_stage: stage(RECEIVED),
+            normalized_stage: stage(NORMALIZED),
             batch_series: self.batch_series.get_or_create(&labels).clone(),
             received: self.received.get_or_create(&labels).clone(),
             types: RwLock::default(),
@@ -273,5 +288,39 @@ impl TenantMetrics {
         let labels = DiscardLabels { reason: reason.as_str(), tenant: Arc::clone(&self.name) };
         self.families.discarded.get_or_create(&labels).inc_by(profiles as u64);
         self.families.discarded_bytes.get_or_create(&labels).inc_by(bytes as u64);
+    }
+
+    /// Takes all series of the tenant out of the families. Nobody may count with its handles any more.
+    pub(crate) fn remove(&self) {
+        let (families, tenant) = (&self.families, || Arc::clone(&self.name));
+        for stage in [RECEIVED, NORMALIZED] {
+            families.stages.remove(&StageLabels { tenant: tenant(), stage });
+        }
+        let labels = TenantLabels { tenant: tenant() };
+        families.batch_series.remove(&labels);
+        families.received.remove(&labels);
+        let groups = self.groups.read();
+        for r#type in self.types.read().keys() {
+            let labels = TypeLabels { r#type: Arc::clone(r#type), tenant: tenant() };
+            families.compressed.remove(&labels);
+            families.decompressed.remove(&labels);
+            families.samples.remove(&labels);
+            families.samples_bytes.remove(&labels);
+            families.symbols_bytes.remove(&labels);
+            families.parse_seconds.remove(&labels);
+            for usage_group in groups.iter().cloned() {
+                let labels = GroupLabels { r#type: Arc::clone(r#type), tenant: tenant(), usage_group };
+                families.group_received.remove(&labels);
+            }
+        }
+        for reason in Reason::ALL.map(Reason::as_str) {
+            let labels = DiscardLabels { reason, tenant: tenant() };
+            families.discarded.remove(&labels);
+            families.discarded_bytes.remove(&labels);
+            for usage_group in groups.iter().cloned() {
+                let labels = GroupDiscardLabels { reason, tenant: tenant(), usage_group };
+                families.group_discarded.remove(&labels);
+            }
+        }
     }
 }

@@ -4,12 +4,12 @@
 
 use hearth_common::TenantId;
 use hearth_common::units::si_bytes;
-use hearth_formats::otlp::{Otlp, json};
+use hearth_formats::otlp::{Otlp, OtlpError, json};
 use hearth_formats::pprof::Pprof;
 
 use crate::Distributor;
 use crate::distributor::{Prepared, Request, Sent};
-use crate::ingest::otlp::{self, Converter, PARTS_MAX, Part, ScopeLabels, Siblings, Texts};
+use crate::ingest::otlp::{self, Converter, PARTS_MAX, Part, ScopeLabels, Siblings, Texts, WrongTypes};
 use crate::reject::{Reason, Rejected};
 use crate::rid::{self, Origin};
 use crate::scratch::{Scratch, body_limit_bytes};
@@ -91,7 +91,7 @@ fn decode(
             json::parse(&protobuf, layout)
         }
     };
-    let otlp = otlp.map_err(|error| Rejected::malformed(error.to_string()))?;
+    let otlp = otlp.map_err(unreadable)?;
     let parse_seconds = distributor.clock.monotonic().saturating_sub(started).as_secs_f64();
     let texts = Texts::new(&otlp);
     let own = request.limits.max_profile_size_bytes;
@@ -112,6 +112,15 @@ fn decode(
     };
     export.profiles()?;
     Ok((export.request.finish(), export.report))
+}
+
+/// An export that was not read to its end.
+fn unreadable(error: OtlpError) -> Rejected {
+    let reason = match error {
+        OtlpError::Arrays { .. } => Reason::BodySizeLimitExceeded,
+        _ => Reason::MalformedProfile,
+    };
+    Rejected::invalid(reason, error.to_string())
 }
 
 /// An export in work.
@@ -148,7 +157,7 @@ impl<'o, 'r: 'o> Export<'o, 'r> {
                 Some((_, Err(what))) => Err(what.clone()),
                 None => continue,
             };
-            let planned = named.and_then(|labels| {
+            let planned = named.map_err(WrongTypes::from).and_then(|labels| {
                 let parts = otlp::parts(otlp, texts, profile, labels.is_named())?;
                 Ok((labels, self.converter.name(siblings)?, parts))
             });
@@ -158,9 +167,10 @@ impl<'o, 'r: 'o> Export<'o, 'r> {
                         self.part(siblings, name, labels, part)?;
                     }
                 }
-                Err(what) => {
+                Err(WrongTypes { reason, what }) => {
                     self.next_part(siblings)?;
-                    self.request.isolated(0, |_, _| Err(otlp::refused(otlp, siblings, what)));
+                    self.request
+                        .isolated(0, |_, _| Err(Rejected { reason, ..otlp::refused(otlp, siblings, what) }));
                 }
             }
         }

@@ -28,11 +28,13 @@ pub struct Rate {
 pub struct TokenBucket {
     tokens: f64,
     at: Option<Duration>,
+    /// When it holds all that may be pushed at once, if nothing more is taken.
+    full_at: Duration,
 }
 
 impl Default for TokenBucket {
     fn default() -> Self {
-        Self { tokens: f64::INFINITY, at: None }
+        Self { tokens: f64::INFINITY, at: None, full_at: Duration::ZERO }
     }
 }
 
@@ -47,7 +49,15 @@ impl TokenBucket {
             return Err(refused(bytes, rate));
         }
         self.tokens -= bytes as f64;
+        let missing_secs = (rate.burst_mb * MIB - self.tokens) / share(rate);
+        let missing = Duration::try_from_secs_f64(missing_secs).unwrap_or(Duration::MAX);
+        self.full_at = now.saturating_add(missing);
         Ok(())
+    }
+
+    /// Whether it lets through as much as one that was never used, by the rate of its last use. `now` is monotonic time.
+    pub fn is_full(&self, now: Duration) -> bool {
+        now >= self.full_at
     }
 
     /// Refuses bytes that [`Self::take`] would refuse, and takes none.
@@ -64,10 +74,14 @@ impl TokenBucket {
 
     fn fill(&mut self, rate: Rate, now: Duration) {
         let elapsed = self.at.map_or(Duration::ZERO, |at| now.saturating_sub(at));
-        let share = rate.limit_mb * MIB / rate.replicas.max(1) as f64;
-        self.tokens = (self.tokens + elapsed.as_secs_f64() * share).min(rate.burst_mb * MIB);
+        self.tokens = (self.tokens + elapsed.as_secs_f64() * share(rate)).min(rate.burst_mb * MIB);
         self.at = Some(self.at.map_or(now, |at| at.max(now)));
     }
+}
+
+/// Bytes a second that one distributor lets through.
+fn share(rate: Rate) -> f64 {
+    rate.limit_mb * MIB / rate.replicas.max(1) as f64
 }
 
 /// Bytes that a profile has at least when it is inflated, by its size as sent.
@@ -113,6 +127,19 @@ mod tests {
                        ingestion_burst_size_mb allows more";
         assert!(refused.message.starts_with(message), "{}", refused.message);
         assert_eq!(bucket.take(1 << 30, rate(0.0, 2.0), at(200_000)), Ok(()));
+    }
+
+    #[test]
+    fn it_is_full_when_what_was_taken_has_come_back() {
+        let (mut bucket, at) = (TokenBucket::default(), Duration::from_secs);
+        assert!(bucket.is_full(at(0)));
+        let slow = Rate { replicas: 2, ..rate(1.0, 100.0) };
+        assert_eq!(bucket.take(50 << 20, slow, at(10)), Ok(()));
+        assert!(!bucket.is_full(at(109)) && bucket.is_full(at(110)));
+        assert!(bucket.take(200 << 20, slow, at(20)).is_err());
+        assert!(bucket.is_full(at(110)), "what is refused takes nothing");
+        assert_eq!(bucket.take(1, rate(f64::MIN_POSITIVE, 1.0), at(110)), Ok(()));
+        assert!(!bucket.is_full(at(1 << 40)));
     }
 
     #[test]

@@ -27,6 +27,29 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Each of them, in their order.
+    pub(crate) const ALL: [Self; Self::DroppedBySamplingRules as usize + 1] = [
+        Self::Unknown,
+        Self::InvalidLabels,
+        Self::MissingLabels,
+        Self::RateLimited,
+        Self::NotInIngestionWindow,
+        Self::MaxLabelNamesPerSeries,
+        Self::LabelNameTooLong,
+        Self::LabelValueTooLong,
+        Self::DuplicateLabelNames,
+        Self::SeriesLimit,
+        Self::SamplesLimit,
+        Self::ProfileSizeLimit,
+        Self::SampleLabelsLimit,
+        Self::MalformedProfile,
+        Self::BodySizeLimitExceeded,
+        Self::DroppedByRelabelRules,
+        Self::IngestLimitReached,
+        // The last: the number of all follows from it.
+        Self::DroppedBySamplingRules,
+    ];
+
     /// The value of the label `reason`.
     pub fn as_str(self) -> &'static str {
         match self {

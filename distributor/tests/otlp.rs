@@ -109,6 +109,15 @@ impl Port {
     fn pushes(&self) -> usize {
         self.target.pushes.lock().len()
     }
+
+    /// Profiles that were discarded for a reason.
+    fn discarded(&self, reason: &str) -> Option<u64> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("memory");
+        let name = format!("pyroscope_discarded_samples_total{{reason=\"{reason}\",tenant=\"t\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&name));
+        line.map(|count| count.parse().expect("a number"))
+    }
 }
 
 fn cpu(stack: &str) -> Profile {
@@ -216,6 +225,32 @@ fn what_cannot_be_used_is_counted_and_the_rest_stored() {
     half.samples.push(Sample::new("x", &[]));
     let said = port.export(&export(vec![half]).encode(Release::V1_9)).expect("something to say");
     assert_eq!((said.code, said.message.split(':').next()), (0, Some("1 samples were left out")));
+}
+
+#[test]
+fn a_profile_without_a_name_counts_as_one_of_wrong_labels() {
+    let port = Port::start(TenantLimits::default(), None);
+    let nameless = Profile::new(("events", "count"), None, 0).sample(Sample::new("main", &[1]));
+    assert_eq!(port.refused(&export(vec![nameless]).encode(Release::V1_10)).0, 400);
+    assert_eq!((port.discarded("invalid_labels"), port.discarded("malformed_profile")), (Some(1), None));
+}
+
+#[test]
+fn an_export_of_next_to_nothing_many_times_is_refused() {
+    let port = Port::start(TenantLimits::default(), None);
+    // A resource with a scope of a million profiles, each of two bytes, and an empty dictionary.
+    let profiles = [0x12u8, 0x00].repeat(1 << 20);
+    let mut resource = Vec::new();
+    hearth_testkit::wire::bytes(&mut resource, 2, &profiles);
+    let mut bytes = Vec::new();
+    hearth_testkit::wire::bytes(&mut bytes, 1, &resource);
+    hearth_testkit::wire::bytes(&mut bytes, 2, b"");
+    let headers = [("content-type", PROTOBUF), ("content-encoding", "gzip")];
+    let (status, _, body) = port.post(PATH, &headers, &gzip(&bytes));
+    let said = Status::decode(&body[..]).expect("protobuf");
+    assert_eq!((status, said.code), (400, 3), "{said:?}");
+    assert!(said.message.contains("more than 67108864 bytes of memory"), "{said:?}");
+    assert_eq!(port.discarded("body_size_limit_exceeded"), Some(1));
 }
 
 #[test]

@@ -8,7 +8,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use hearth_catalog::Catalog;
 use hearth_cluster::gossip::{Announcement, PeerState, Role};
-use hearth_common::{Aside, Clock, DiskId, InstanceId, LimitsSource, MemberId, SystemClock, Turns};
+use hearth_common::{
+    Aside, Clock, DiskId, InstanceId, LimitsSource, MemberId, SystemClock, TenantLimits, Turns,
+};
 use hearth_internode::{
     Hello, IngesterApi, InternalServer, LinkSink, Pool, QuerierApi, QuerierServerOptions, Tls,
 };
@@ -33,8 +35,13 @@ use crate::signals::Stop;
 use crate::web::{Flush, Web};
 use crate::{address, certificates, debug, open, self_profiling, watch};
 
-/// Bytes of one RPC message after decompression, whatever the tenant's own limit says.
-const MESSAGE_BYTES_MAX: usize = 512 << 20;
+/// Bytes of one RPC message of the public port, after decompression, where every tenant's limit of a body is lower: not all
+/// messages are pushes. What processes send to each other on the internal port has a limit of its own.
+const MESSAGE_BYTES_MIN: usize = 64 << 20;
+/// The same where a tenant has no limit: all requests together hold four times as much.
+const MESSAGE_BYTES_UNLIMITED: usize = 512 << 20;
+/// No message is larger, whatever the limits: gRPC gives its length 32 bits.
+const MESSAGE_BYTES_MAX: usize = u32::MAX as usize;
 /// The name of the process that is alone.
 pub(crate) const ALONE: &str = "hearth";
 
@@ -303,7 +310,7 @@ impl Node {
         ServerOptions {
             listen,
             tenancy: if self.settings.multitenancy { Tenancy::Multi } else { Tenancy::Single },
-            max_message_bytes: MESSAGE_BYTES_MAX,
+            max_message_bytes: message_bytes_max(self.overrides.overrides().all()),
             metrics: self.request_metrics.clone(),
             clock: Arc::clone(&self.clock),
             aside: self.aside.clone(),
@@ -418,7 +425,40 @@ impl OpenPort {
     }
 }
 
+/// Bytes of one RPC message: as many as the body of a request may have for any tenant (`ingestion_body_limit_mb`), so that none
+/// is refused that a tenant may send; who may send less is told so when the push is worked on. A larger message is
+/// `resource_exhausted` (429), as in the reference. Read at the start: a limit that is raised later counts after the next one.
+fn message_bytes_max<'a>(limits: impl Iterator<Item = &'a TenantLimits>) -> usize {
+    let bytes = limits.map(|limits| match limits.ingestion_body_limit_mb {
+        mib if mib > 0.0 => (mib * 1_048_576.0) as usize,
+        _ => MESSAGE_BYTES_UNLIMITED,
+    });
+    bytes.max().unwrap_or_default().clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX)
+}
+
 #[allow(clippy::print_stdout, reason = "the one line for the person who started it")]
 fn say(text: &str) {
     println!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_may_be_as_large_as_the_largest_body() {
+        let of = |mib: &[f64]| {
+            let limits: Vec<TenantLimits> = mib
+                .iter()
+                .map(|mib| TenantLimits { ingestion_body_limit_mb: *mib, ..TenantLimits::default() })
+                .collect();
+            message_bytes_max(limits.iter())
+        };
+        assert_eq!(message_bytes_max([TenantLimits::default()].iter()), 256 << 20);
+        assert_eq!(of(&[100.0, 1024.0, 0.5]), 1 << 30);
+        assert_eq!(of(&[0.5]), MESSAGE_BYTES_MIN);
+        assert_eq!(of(&[0.5, 0.0]), MESSAGE_BYTES_UNLIMITED);
+        assert_eq!(of(&[0.0, 1024.0]), 1 << 30);
+        assert_eq!(of(&[1e12]), MESSAGE_BYTES_MAX);
+    }
 }

@@ -1,5 +1,7 @@
 //! Limits of single tenants on top of the limits of all.
 
+mod entry;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use crate::file;
 use crate::ignored::{self, IgnoredKey};
 use crate::layers::subtract;
 use crate::nearest::nearest;
+use entry::Entry;
 
 /// The limits of every tenant: those named in the overrides file, and all others.
 #[derive(Debug, Clone)]
@@ -23,10 +26,22 @@ pub struct TenantOverrides {
     ignored: Vec<IgnoredKey>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Document {
-    overrides: BTreeMap<String, BTreeMap<String, Value>>,
+/// Keys and values of a map.
+type Tree = BTreeMap<String, Value>;
+
+/// The file. What it names and says nothing of is null.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document<T> {
+    overrides: Option<BTreeMap<String, Option<T>>>,
+}
+
+impl<T: Default> Document<T> {
+    /// The entries; that of a tenant of which nothing is said is an empty one.
+    fn entries(self) -> BTreeMap<String, T> {
+        let entries = self.overrides.unwrap_or_default().into_iter();
+        entries.map(|(tenant, entry)| (tenant, entry.unwrap_or_default())).collect()
+    }
 }
 
 impl TenantOverrides {
@@ -74,38 +89,25 @@ impl TenantOverrides {
 
     /// Reads `overrides: {tenant: {key: value}}`; what a tenant's entry does not name it has from `default`.
     pub fn read(path: &Path, default: TenantLimits) -> Result<Self, Error> {
-        let read = || Self::merge(path, file::read(path)?, default);
+        let read = || Self::parse(path, &file::text(path)?, default);
         read().map_err(Error::hidden)
     }
 
-    fn merge(path: &Path, document: Document, default: TenantLimits) -> Result<Self, Error> {
-        let base = serde_json::to_value(&default).expect("limits have string keys and finite numbers only");
-        let (mut tenants, mut ignored) = (BTreeMap::new(), Vec::new());
-        for (tenant, entry) in document.overrides {
-            ignored.extend(ignored::keys_in(Some(&tenant), &entry));
-            let mut tree = base.clone();
-            for (key, value) in &entry {
-                let known = tree.as_object_mut().expect("limits are a map");
-                if why(key).is_some() {
-                    continue;
-                }
-                let own = own_key(key);
-                if own != key && entry.contains_key(own) {
-                    let message =
-                        format!("overrides.{tenant}: {key} is another name of {own}; leave one out");
-                    return Err(Error::File { path: path.to_owned(), line: 0, message });
-                }
-                if !known.contains_key(own) {
-                    let suggestion = nearest(key, known.keys().map(String::as_str)).map(str::to_owned);
-                    let key = format!("overrides.{tenant}.{key}");
-                    return Err(Error::UnknownSetting {
-                        origin: path.display().to_string(),
-                        key,
-                        suggestion,
-                    });
-                }
-                known.insert(own.to_owned(), value.clone());
-            }
+    fn parse(path: &Path, text: &str, default: TenantLimits) -> Result<Self, Error> {
+        let tree = |limits: &TenantLimits| {
+            serde_json::to_value(limits).expect("limits have string keys and finite numbers only")
+        };
+        let (of_all, unset) = (tree(&default), tree(&TenantLimits::default()));
+        let named = file::parse::<Document<Tree>>(path, text)?.entries();
+        let mut ignored = Vec::new();
+        for (tenant, entry) in &named {
+            ignored.extend(ignored::keys_in(Some(tenant.as_str()), entry));
+            check_keys(path, tenant, entry, &of_all)?;
+        }
+        let (mut tenants, none) = (BTreeMap::new(), Tree::new());
+        for (tenant, entry) in file::parse::<Document<Entry>>(path, text)?.entries() {
+            let mut tree = of_all.clone();
+            entry.put_into(&mut tree, named.get(&tenant).unwrap_or(&none), &unset);
             let limits: TenantLimits = serde_json::from_value(tree).map_err(|error| Error::File {
                 path: path.to_owned(),
                 line: 0,
@@ -117,6 +119,24 @@ impl TenantOverrides {
     }
 }
 
+/// Refuses keys that do not exist, and those that stand there under both of their names.
+fn check_keys(path: &Path, tenant: &str, entry: &Tree, known: &Value) -> Result<(), Error> {
+    for key in entry.keys().filter(|key| why(key).is_none()) {
+        let own = own_key(key);
+        if own != key && entry.contains_key(own) {
+            let message = format!("overrides.{tenant}: {key} is another name of {own}; leave one out");
+            return Err(Error::File { path: path.to_owned(), line: 0, message });
+        }
+        if known.get(own).is_none() {
+            let names = known.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+            let suggestion = nearest(key, names).map(str::to_owned);
+            let key = format!("overrides.{tenant}.{key}");
+            return Err(Error::UnknownSetting { origin: path.display().to_string(), key, suggestion });
+        }
+    }
+    Ok(())
+}
+
 impl LimitsSource for TenantOverrides {
     fn limits(&self, tenant: &TenantId) -> Arc<TenantLimits> {
         Arc::clone(self.tenants.get(tenant.as_str()).unwrap_or(&self.default))
@@ -125,6 +145,8 @@ impl LimitsSource for TenantOverrides {
 
 #[cfg(test)]
 mod tests {
+    use hearth_common::limits::RelabelAction;
+
     use super::*;
 
     #[test]
@@ -155,7 +177,119 @@ mod tests {
         );
         std::fs::write(&path, "overrides:\n  a: {max_query_length: x}\n").expect("written");
         let error = TenantOverrides::read(&path, default).expect_err("a wrong value").to_string();
-        assert!(error.contains("overrides.a: 'x' is not a duration"), "{error}");
+        assert!(error.contains("overrides.yaml:2: ") && error.contains("'x' is not a duration"), "{error}");
+    }
+
+    /// What a file says of tenant `a`, on top of these limits.
+    fn of_a(text: &str, default: &TenantLimits) -> TenantLimits {
+        let read = TenantOverrides::parse(Path::new("o.yaml"), text, default.clone());
+        let overrides = read.unwrap_or_else(|error| panic!("{text}: {error}"));
+        TenantLimits::clone(&overrides.limits(&TenantId::parse("a").expect("valid")))
+    }
+
+    #[test]
+    fn what_is_named_without_a_value_says_nothing() {
+        let rule = hearth_common::limits::RelabelRule::default();
+        let default = TenantLimits {
+            ingestion_rate_mb: 9.0,
+            s3_sse_type: "SSE-S3".to_owned(),
+            ingestion_relabeling_rules: vec![rule],
+            distributor_usage_groups: [("g".to_owned(), "{}".to_owned())].into(),
+            ingestion_limit: Some(hearth_common::limits::usage::IngestionLimit::default()),
+            ..TenantLimits::default()
+        };
+        for text in ["", "overrides:\n", "overrides: ~\n", "overrides:\n  a:\n", "overrides:\n  a: {}\n"] {
+            assert_eq!(of_a(text, &default), default, "{text:?}");
+        }
+        let named = "overrides:
+  a:
+    ingestion_rate_mb:
+    s3_sse_type:
+    max_profile_size_bytes: null
+    symbolizer:
+";
+        assert_eq!(of_a(named, &default), default);
+        let emptied = "overrides:
+  a:
+    ingestion_relabeling_rules:
+    distributor_usage_groups:
+    ingestion_limit:
+";
+        let want = TenantLimits {
+            ingestion_rate_mb: 9.0,
+            s3_sse_type: "SSE-S3".to_owned(),
+            ..TenantLimits::default()
+        };
+        assert_eq!(of_a(emptied, &default), want);
+    }
+
+    #[test]
+    fn texts_are_taken_as_they_are_written() {
+        let text = "overrides:
+  a:
+    ingestion_relabeling_rules:
+    - source_labels: [on, 404]
+      separator: 1
+      regex: 0200
+      target_label: yes
+      replacement: 1.0
+      action: Replace
+    - {action: LabelDrop, regex: true}
+    - {action: HASHMOD, modulus: 1e+06, target_label: x}
+    distributor_usage_groups: {7: '{}'}
+";
+        let a = of_a(text, &TenantLimits::default());
+        let [first, second, third] = &a.ingestion_relabeling_rules[..] else { panic!("three: {a:?}") };
+        assert_eq!(first.source_labels, ["on", "404"]);
+        assert_eq!(
+            (&*first.separator, &*first.regex, &*first.target_label, &*first.replacement),
+            ("1", "0200", "yes", "1.0")
+        );
+        assert_eq!((first.action, second.action), (RelabelAction::Replace, RelabelAction::LabelDrop));
+        assert_eq!(
+            (&*second.regex, third.action, third.modulus),
+            ("true", RelabelAction::HashMod, 1_000_000)
+        );
+        assert_eq!(a.distributor_usage_groups.keys().collect::<Vec<_>>(), ["7"]);
+    }
+
+    #[test]
+    fn numbers_and_durations_are_taken_as_files_have_them() {
+        let text = "overrides:
+  a:
+    max_profile_size_bytes: 4.194304e+06
+    max_global_series_per_tenant: 1e+06
+    ingestion_rate_mb: 10
+    reject_older_than: 0
+    reject_newer_than: 1h30m
+    max_query_lookback: 1d
+    max_query_length: 0s
+    keep_stripped_profiles: yes
+    ingestion_limit: {limit_reset_time: 1.7e+09, sampling: {period: 1m, num_requests: 5}}
+";
+        let a = of_a(text, &TenantLimits::default());
+        assert_eq!((a.max_profile_size_bytes, a.max_global_series_per_tenant), (4 << 20, 1_000_000));
+        let durations = [a.reject_older_than, a.reject_newer_than, a.max_query_lookback, a.max_query_length];
+        assert_eq!(durations.map(|duration| duration.to_string()), ["0s", "1h30m", "1d", "0s"]);
+        assert!(a.keep_stripped_profiles && a.ingestion_rate_mb == 10.0);
+        let limit = a.ingestion_limit.expect("given");
+        assert_eq!((limit.limit_reset_time, limit.sampling.num_requests), (1_700_000_000, 5));
+        let wrong = |value: &str| {
+            let text = format!("overrides:\n  a:\n    max_sessions_per_series: {value}\n");
+            let read = TenantOverrides::parse(Path::new("o.yaml"), &text, TenantLimits::default());
+            read.expect_err("refused").to_string()
+        };
+        for value in ["1.5", "-1", "many"] {
+            assert!(wrong(value).starts_with("o.yaml:3: "), "{value}: {}", wrong(value));
+        }
+    }
+
+    #[test]
+    fn limits_within_a_limit_are_inherited_too() {
+        let mut default = TenantLimits::default();
+        default.symbolizer.max_unresolved_locations = 7;
+        let a = of_a("overrides:\n  a:\n    symbolizer: {enabled: true}\n", &default);
+        assert_eq!((a.symbolizer.enabled, a.symbolizer.max_unresolved_locations), (true, 7));
     }
 
     #[test]

@@ -9,8 +9,10 @@ pub struct Symbolizer {
     /// Addresses get names; off, flame graphs leave them out.
     pub enabled: bool,
     /// Bytes of a program or debug file that symbols are read from; larger ones give none.
+    #[serde(deserialize_with = "super::whole::read")]
     pub max_symbol_size_bytes: u64,
     /// Distinct addresses of one query that are looked up; those beyond stay `binary!0x…`.
+    #[serde(deserialize_with = "super::whole::read")]
     pub max_unresolved_locations: usize,
 }
 

@@ -29,8 +29,10 @@ pub struct IngestionLimit {
     /// Name of the period, such as `hour` or `month`: for the message.
     pub period_type: String,
     /// MiB of a period.
+    #[serde(deserialize_with = "super::whole::read")]
     pub period_limit_mb: u64,
     /// When the next period begins, seconds since 1970.
+    #[serde(deserialize_with = "super::whole::read")]
     pub limit_reset_time: i64,
     /// Nothing more is taken, but for `sampling`.
     pub limit_reached: bool,
@@ -45,6 +47,7 @@ pub struct IngestionLimit {
 #[serde(default, deny_unknown_fields)]
 pub struct Trickle {
     /// Profiles; 0: none.
+    #[serde(deserialize_with = "super::whole::read")]
     pub num_requests: u32,
     /// Of this length; 0: none are taken.
     pub period: GoDuration,
@@ -55,6 +58,7 @@ pub struct Trickle {
 #[serde(default, deny_unknown_fields)]
 pub struct GroupLimit {
     /// MiB of a period.
+    #[serde(deserialize_with = "super::whole::read")]
     pub period_limit_mb: u64,
     /// Nothing more of the group is taken.
     pub limit_reached: bool,

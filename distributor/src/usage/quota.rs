@@ -19,7 +19,11 @@ const RFC3339_SECONDS_MAX: u64 = 253_402_300_799;
 
 /// What was taken of each quota in the present period, in this process. A quota is named by its group; "" is the tenant's.
 #[derive(Debug, Default)]
-pub(crate) struct Trickles(HashMap<String, (Duration, u32)>);
+pub(crate) struct Trickles {
+    taken: HashMap<String, (Duration, u32)>,
+    /// When the last of these periods ends.
+    until: Duration,
+}
 
 impl Trickles {
     /// Takes one more of a quota, if its trickle has room.
@@ -27,13 +31,19 @@ impl Trickles {
         if trickle.num_requests == 0 || trickle.period.is_zero() {
             return false;
         }
-        let group = if self.0.len() < COUNTED_MAX || self.0.contains_key(group) { group } else { "" };
-        let (began, taken) = self.0.entry_ref(group).or_insert((now, 0));
+        let is_counted = self.taken.len() < COUNTED_MAX || self.taken.contains_key(group);
+        let (began, taken) = self.taken.entry_ref(if is_counted { group } else { "" }).or_insert((now, 0));
         if now.saturating_sub(*began) >= trickle.period.0 {
             (*began, *taken) = (now, 0);
         }
+        self.until = self.until.max(began.saturating_add(trickle.period.0));
         *taken = taken.saturating_add(1);
         *taken <= trickle.num_requests
+    }
+
+    /// Whether all periods have ended in which something was taken: nothing is lost when they are forgotten.
+    pub(crate) fn are_over(&self, now: Duration) -> bool {
+        now >= self.until
     }
 }
 
@@ -126,6 +136,7 @@ mod tests {
         let mut taken = |seconds| check(&limit, &Matched::default(), &mut trickles, at(seconds)).is_ok();
         let times = [100, 101, 102, 159, 160, 161, 162, 1000];
         assert_eq!(times.map(&mut taken), [true, true, false, false, true, true, false, true]);
+        assert!(!trickles.are_over(at(1059)) && trickles.are_over(at(1060)));
         let marked = check(&limit, &Matched::default(), &mut Trickles::default(), at(0));
         let Ok(Some((key, json))) = marked else { panic!("{marked:?}") };
         assert_eq!(key, "pyroscope.ingest.throttled");

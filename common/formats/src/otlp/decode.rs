@@ -78,10 +78,10 @@ impl<'a> Otlp<'a> {
             match (field, wire) {
                 (1, LEN) => self.mapping(reader.message()?)?,
                 (2, LEN) => self.location(reader.message()?)?,
-                (3, LEN) => self.functions.push(function(reader.message()?)?),
-                (4, LEN) => self.links.push(link(reader.message()?)?),
-                (5, LEN) => self.strings.push(reader.message()?.rest()),
-                (6, LEN) => self.table_attributes.push(attribute(reader.message()?)?),
+                (3, LEN) => self.room.push(&mut self.functions, function(reader.message()?)?)?,
+                (4, LEN) => self.room.push(&mut self.links, link(reader.message()?)?)?,
+                (5, LEN) => self.room.push(&mut self.strings, reader.message()?.rest())?,
+                (6, LEN) => self.room.push(&mut self.table_attributes, attribute(reader.message()?)?)?,
                 (7, LEN) if self.layout.has_stacks() => self.stack(reader.message()?)?,
                 (7, LEN) => drop(reader.message()?),
                 (1..=7, wire) => return Err(reader.wire_type(field, wire).into()),
@@ -113,7 +113,7 @@ impl<'a> Otlp<'a> {
         self.attributes_of(message, 3)?;
         let attributes = since(&self.attributes, first);
         let scope = self.scopes.len() as u32;
-        self.scopes.push(Scope { resource_attributes, attributes, resource });
+        self.room.push(&mut self.scopes, Scope { resource_attributes, attributes, resource })?;
         let mut reader = message;
         while let Some((field, wire)) = reader.key()? {
             match (field, wire) {
@@ -130,9 +130,10 @@ impl<'a> Otlp<'a> {
                         since(&self.stack_locations, profile.location_indices.first as usize);
                     if self.layout == Layout::ProfileTables {
                         profile.tables = self.tables.len() as u32;
-                        self.tables.push(self.tables_since(&tables));
+                        let tables = self.tables_since(&tables);
+                        self.room.push(&mut self.tables, tables)?;
                     }
-                    self.profiles.push(profile);
+                    self.room.push(&mut self.profiles, profile)?;
                 }
                 (2, wire) => return Err(reader.wire_type(field, wire).into()),
                 (field, wire) => reader.skip(field, wire)?,
@@ -150,7 +151,7 @@ impl<'a> Otlp<'a> {
                     while let Some((field, wire)) = owner.key()? {
                         match (field, wire) {
                             (field, LEN) if field == number => {
-                                self.attributes.push(own_attribute(owner.message()?)?);
+                                self.room.push(&mut self.attributes, own_attribute(owner.message()?)?)?;
                             }
                             (field, wire) if field == number => {
                                 return Err(owner.wire_type(field, wire).into());
@@ -199,7 +200,7 @@ impl<'a> Otlp<'a> {
                 (field, wire) => reader.skip(field, wire)?,
             }
         }
-        self.sample_types.push(sample_type.unwrap_or_default());
+        self.room.push(&mut self.sample_types, sample_type.unwrap_or_default())?;
         Ok(())
     }
 
@@ -207,9 +208,9 @@ impl<'a> Otlp<'a> {
     fn profile_of_ranges(&mut self, mut reader: Reader<'a>, profile: &mut Profile) -> Result<()> {
         while let Some((field, wire)) = reader.key()? {
             match (field, wire) {
-                (1, LEN) => self.sample_types.push(value_type(reader.message()?, None)?),
+                (1, LEN) => self.room.push(&mut self.sample_types, value_type(reader.message()?, None)?)?,
                 (2, LEN) => self.sample_of_range(reader.message()?)?,
-                (3, LEN) => reader.message()?.packed(&mut self.stack_locations, index)?,
+                (3, LEN) => self.room.packed(&mut self.stack_locations, reader.message()?, index)?,
                 (4, VARINT) => profile.time_unix_ns = reader.varint()?,
                 (5, VARINT) => profile.duration_ns = reader.varint()?,
                 (6, LEN) => profile.period_type = Some(value_type(reader.message()?, profile.period_type)?),
@@ -225,15 +226,15 @@ impl<'a> Otlp<'a> {
     fn profile_with_tables(&mut self, mut reader: Reader<'a>, profile: &mut Profile) -> Result<()> {
         while let Some((field, wire)) = reader.key()? {
             match (field, wire) {
-                (1, LEN) => self.sample_types.push(value_type(reader.message()?, None)?),
+                (1, LEN) => self.room.push(&mut self.sample_types, value_type(reader.message()?, None)?)?,
                 (2, LEN) => self.sample_of_range(reader.message()?)?,
                 (3, LEN) => self.mapping(reader.message()?)?,
                 (4, LEN) => self.location(reader.message()?)?,
-                (5, LEN) => reader.message()?.packed(&mut self.stack_locations, index)?,
-                (6, LEN) => self.functions.push(function(reader.message()?)?),
-                (7, LEN) => self.table_attributes.push(attribute(reader.message()?)?),
-                (9, LEN) => self.links.push(link(reader.message()?)?),
-                (10, LEN) => self.strings.push(reader.message()?.rest()),
+                (5, LEN) => self.room.packed(&mut self.stack_locations, reader.message()?, index)?,
+                (6, LEN) => self.room.push(&mut self.functions, function(reader.message()?)?)?,
+                (7, LEN) => self.room.push(&mut self.table_attributes, attribute(reader.message()?)?)?,
+                (9, LEN) => self.room.push(&mut self.links, link(reader.message()?)?)?,
+                (10, LEN) => self.room.push(&mut self.strings, reader.message()?.rest())?,
                 (11, VARINT) => profile.time_unix_ns = reader.varint()?,
                 (12, VARINT) => profile.duration_ns = reader.varint()?,
                 (13, LEN) => profile.period_type = Some(value_type(reader.message()?, profile.period_type)?),
@@ -252,10 +253,10 @@ impl<'a> Otlp<'a> {
             match (field, wire) {
                 (1, VARINT) => sample.stack = index(reader.varint()?),
                 (field, LEN) if field == fields.values => {
-                    reader.message()?.packed(&mut self.values, |n| n as i64)?;
+                    self.room.packed(&mut self.values, reader.message()?, |n| n as i64)?;
                 }
                 (field, LEN) if field == fields.attributes => {
-                    reader.message()?.packed(&mut self.attribute_indices, index)?;
+                    self.room.packed(&mut self.attribute_indices, reader.message()?, index)?;
                 }
                 (field, VARINT) if field == fields.link => sample.link = index(reader.varint()?),
                 (5, LEN) => {
@@ -275,7 +276,7 @@ impl<'a> Otlp<'a> {
         }
         sample.values = since(&self.values, values);
         sample.attributes = since(&self.attribute_indices, attributes);
-        self.samples.push(sample);
+        self.room.push(&mut self.samples, sample)?;
         Ok(())
     }
 
@@ -286,8 +287,8 @@ impl<'a> Otlp<'a> {
             match (field, wire) {
                 (1, VARINT) => sample.stack = index(reader.varint()?),
                 (2, VARINT) => sample.length = index(reader.varint()?),
-                (3, LEN) => reader.message()?.packed(&mut self.values, |n| n as i64)?,
-                (4, LEN) => reader.message()?.packed(&mut self.attribute_indices, index)?,
+                (3, LEN) => self.room.packed(&mut self.values, reader.message()?, |n| n as i64)?,
+                (4, LEN) => self.room.packed(&mut self.attribute_indices, reader.message()?, index)?,
                 (5, VARINT) => sample.link = index(reader.varint()?),
                 (6, LEN) => {
                     let mut timestamps = reader.message()?;
@@ -302,7 +303,7 @@ impl<'a> Otlp<'a> {
         }
         sample.values = since(&self.values, values);
         sample.attributes = since(&self.attribute_indices, attributes);
-        self.samples.push(sample);
+        self.room.push(&mut self.samples, sample)?;
         Ok(())
     }
 
@@ -310,13 +311,13 @@ impl<'a> Otlp<'a> {
         let first = self.stack_locations.len();
         while let Some((field, wire)) = reader.key()? {
             match (field, wire) {
-                (1, LEN) => reader.message()?.packed(&mut self.stack_locations, index)?,
-                (1, VARINT) => self.stack_locations.push(index(reader.varint()?)),
+                (1, LEN) => self.room.packed(&mut self.stack_locations, reader.message()?, index)?,
+                (1, VARINT) => self.room.push(&mut self.stack_locations, index(reader.varint()?))?,
                 (1, wire) => return Err(reader.wire_type(field, wire).into()),
                 (field, wire) => reader.skip(field, wire)?,
             }
         }
-        self.stacks.push(since(&self.stack_locations, first));
+        self.room.push(&mut self.stacks, since(&self.stack_locations, first))?;
         Ok(())
     }
 
@@ -330,14 +331,14 @@ impl<'a> Otlp<'a> {
                 (2, VARINT) => out.memory_limit = reader.varint()?,
                 (3, VARINT) => out.file_offset = reader.varint()?,
                 (4, VARINT) => out.filename = index(reader.varint()?),
-                (5, LEN) => reader.message()?.packed(&mut self.attribute_indices, index)?,
-                (5, VARINT) => self.attribute_indices.push(index(reader.varint()?)),
+                (5, LEN) => self.room.packed(&mut self.attribute_indices, reader.message()?, index)?,
+                (5, VARINT) => self.room.push(&mut self.attribute_indices, index(reader.varint()?))?,
                 (1..=5, wire) => return Err(reader.wire_type(field, wire).into()),
                 (field, wire) => reader.skip(field, wire)?,
             }
         }
         out.attributes = since(&self.attribute_indices, first);
-        self.mappings.push(out);
+        self.room.push(&mut self.mappings, out)?;
         Ok(())
     }
 
@@ -351,12 +352,12 @@ impl<'a> Otlp<'a> {
             match (field, wire) {
                 (1, VARINT) => out.mapping = index(reader.varint()?),
                 (2, VARINT) => out.address = reader.varint()?,
-                (3, LEN) => self.lines.push(line(reader.message()?)?),
+                (3, LEN) => self.room.push(&mut self.lines, line(reader.message()?)?)?,
                 (field, LEN) if field == attributes => {
-                    reader.message()?.packed(&mut self.attribute_indices, index)?;
+                    self.room.packed(&mut self.attribute_indices, reader.message()?, index)?;
                 }
                 (field, VARINT) if field == attributes => {
-                    self.attribute_indices.push(index(reader.varint()?));
+                    self.room.push(&mut self.attribute_indices, index(reader.varint()?))?;
                 }
                 (4, VARINT) => drop(reader.varint()?),
                 (1..=4, wire) => return Err(reader.wire_type(field, wire).into()),
@@ -365,7 +366,7 @@ impl<'a> Otlp<'a> {
         }
         out.lines = since(&self.lines, lines);
         out.attributes = since(&self.attribute_indices, first);
-        self.locations.push(out);
+        self.room.push(&mut self.locations, out)?;
         Ok(())
     }
 }

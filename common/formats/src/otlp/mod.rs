@@ -10,9 +10,11 @@ mod attributes;
 mod decode;
 pub mod json;
 mod names;
+mod room;
 mod shape;
 
 use crate::pprof::PprofError;
+use room::Room;
 
 /// How a release of opentelemetry-proto lays profiles out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -240,6 +242,8 @@ pub struct Otlp<'a> {
     pub sample_types: Vec<ValueType>,
     pub samples: Vec<Sample>,
     pub values: Vec<i64>,
+    /// For what is read next.
+    room: Room,
 }
 
 /// Why bytes are no export that can be taken.
@@ -285,13 +289,25 @@ pub enum OtlpError {
          values and timestamps differ in number, and not all are attributes of the dictionary"
     )]
     Ambiguous,
+    /// Many entries that say next to nothing.
+    #[error(
+        "the lists and tables of the export, which has {bytes} bytes, would take more than {limit} bytes of memory: send fewer \
+         profiles at once"
+    )]
+    Arrays {
+        /// Of the export.
+        bytes: usize,
+        /// Of memory.
+        limit: usize,
+    },
 }
 
 /// Result of reading.
 pub(crate) type Result<T> = std::result::Result<T, OtlpError>;
 
 impl<'a> Otlp<'a> {
-    /// Parses an export; the layout is found out. Linear in the input; no array has more entries than the input has bytes.
+    /// Parses an export; the layout is found out. Linear in the input; no array has more entries than the input has bytes, and all
+    /// of them together take at most eight times its size, or 64 MiB where that is more, and never more than 1 GiB.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         if u32::try_from(bytes.len()).is_err() {
             return Err(PprofError::TooLarge.into());
@@ -309,7 +325,7 @@ impl<'a> Otlp<'a> {
         if u32::try_from(bytes.len()).is_err() {
             return Err(PprofError::TooLarge.into());
         }
-        let mut otlp = Self { layout, ..Self::default() };
+        let mut otlp = Self { layout, room: Room::of(bytes.len()), ..Self::default() };
         otlp.request(bytes)?;
         Ok(otlp)
     }

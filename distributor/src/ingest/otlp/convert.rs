@@ -5,7 +5,7 @@ use hearth_formats::pprof::{self, Pprof};
 
 use super::frames::Frames;
 use super::types::{Column, Types};
-use super::{Part, SERVICE, Siblings, Texts, entry};
+use super::{Part, SERVICE, Siblings, Texts, WrongTypes, entry};
 use crate::idtable::FirstUse;
 
 /// Frames of a stack that are written out when the tenant has no limit.
@@ -104,7 +104,7 @@ impl<'o> Converter<'o> {
     }
 
     /// The name of siblings.
-    pub(crate) fn name(&self, siblings: Siblings) -> Result<&'o str, String> {
+    pub(crate) fn name(&self, siblings: Siblings) -> Result<&'o str, WrongTypes> {
         Types::new(self.otlp, siblings).map(|types| types.name)
     }
 

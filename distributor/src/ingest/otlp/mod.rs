@@ -25,7 +25,7 @@ use std::fmt::Display;
 use hashbrown::HashMap;
 use hearth_formats::otlp::{Otlp, Profile, Span, Tables, Text};
 
-use crate::reject::Rejected;
+use crate::reject::{Reason, Rejected};
 
 /// Profiles of one export, each counted once for each of its services.
 pub(crate) const PARTS_MAX: usize = 1 << 16;
@@ -98,6 +98,27 @@ fn utf8<'o>(bytes: &'o [u8], what: &str) -> Result<&'o str, String> {
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]);
         format!("{what} is not UTF-8 at byte {} of {}: '{shown}'", error.valid_up_to(), bytes.len())
     })
+}
+
+/// What is wrong with the types of a profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WrongTypes {
+    /// For metrics.
+    pub(crate) reason: Reason,
+    /// For people.
+    pub(crate) what: String,
+}
+
+impl From<String> for WrongTypes {
+    fn from(what: String) -> Self {
+        Self { reason: Reason::MalformedProfile, what }
+    }
+}
+
+impl From<WrongTypes> for String {
+    fn from(wrong: WrongTypes) -> Self {
+        wrong.what
+    }
 }
 
 /// Says which profile of an export something is wrong with.

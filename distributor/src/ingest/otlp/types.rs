@@ -2,7 +2,8 @@
 
 use hearth_formats::otlp::{Otlp, Tables, Text, ValueType};
 
-use super::{Siblings, text, utf8};
+use super::{Siblings, WrongTypes, text, utf8};
+use crate::reject::Reason;
 
 /// A sample type as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +38,9 @@ const OFF_CPU: (&str, &str) = ("off_cpu", "nanoseconds");
 const SAMPLES: (&str, &str) = ("samples", "count");
 
 impl<'o> Types<'o> {
-    /// Counts of samples with a period of CPU time become CPU time; a profile is otherwise named by its period type.
-    pub(super) fn new(otlp: &'o Otlp<'o>, siblings: Siblings) -> Result<Self, String> {
+    /// Counts of samples with a period of CPU time become CPU time; a profile is otherwise named by its period type. Without one
+    /// its series would have no name, and is refused for the reason that such a series is.
+    pub(super) fn new(otlp: &'o Otlp<'o>, siblings: Siblings) -> Result<Self, WrongTypes> {
         let profile = &otlp.profiles[siblings.first as usize];
         let tables = &otlp.tables[profile.tables as usize];
         let mut types = Vec::new();
@@ -48,7 +50,7 @@ impl<'o> Types<'o> {
             }
         }
         let Some(first) = types.first().copied() else {
-            return Err("it has no sample type".to_owned());
+            return Err("it has no sample type".to_owned().into());
         };
         let period = match profile.period_type {
             Some(ty) => Some(pair(otlp, tables, ty, "period type")?).filter(|(ty, _)| !ty.is_empty()),
@@ -60,10 +62,11 @@ impl<'o> Types<'o> {
             None if first == OFF_CPU => OFF_CPU.0,
             None => {
                 let (ty, unit) = first;
-                return Err(format!(
+                let what = format!(
                     "its sample type is '{ty}:{unit}' and it has no period type, which gives a profile its name: set \
                      period_type (only 'off_cpu:nanoseconds' needs none)"
-                ));
+                );
+                return Err(WrongTypes { reason: Reason::InvalidLabels, what });
             }
         };
         // Where CPU time is there already, or nobody knows how much a sample is worth, counts stay counts.
