@@ -10,7 +10,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::metrics::Metrics;
-use crate::parts::Parts;
+use crate::parts::{Origin, Parts};
 
 /// Blocks that the cache expects to hold.
 const BLOCKS_EXPECTED: usize = 256;
@@ -25,13 +25,14 @@ const REWEIGH_BYTES: u64 = 256 << 10;
 #[derive(Debug, Clone)]
 pub(crate) struct Open {
     pub(crate) reader: Arc<BlockReader>,
+    pub(crate) origin: Origin,
     weight: u64,
 }
 
 impl Open {
-    fn new(reader: Arc<BlockReader>) -> Self {
+    fn new(reader: Arc<BlockReader>, origin: Origin) -> Self {
         let weight = reader.cached_bytes() as u64;
-        Self { reader, weight }
+        Self { reader, origin, weight }
     }
 }
 
@@ -71,7 +72,7 @@ impl Blocks {
         }
     }
 
-    /// Opens a block, once however many ask at the same time.
+    /// Opens a block, once however many ask at the same time. What the local disk has wrong of it is read of the store.
     pub(crate) async fn open(
         &self,
         tenant: &TenantId,
@@ -79,6 +80,26 @@ impl Blocks {
         metrics: &Metrics,
     ) -> Result<Open, BlockError> {
         let folder = entry.folder(tenant);
+        let origin = self.origin(&folder);
+        match self.open_from(&folder, entry, &origin, metrics).await {
+            Err(BlockError::Damaged { .. }) if self.distrust(&folder, &origin) => {
+                self.open_from(&folder, entry, &self.origin(&folder), metrics).await
+            }
+            opened => opened,
+        }
+    }
+
+    fn origin(&self, folder: &str) -> Origin {
+        self.parts.as_ref().map(|parts| parts.origin(folder)).unwrap_or_default()
+    }
+
+    async fn open_from(
+        &self,
+        folder: &str,
+        entry: &Arc<BlockEntry>,
+        origin: &Origin,
+        metrics: &Metrics,
+    ) -> Result<Open, BlockError> {
         let open = async {
             metrics.opens.inc();
             let objects = |name: &str| {
@@ -86,20 +107,35 @@ impl Blocks {
                 let key = format!("{folder}/{name}");
                 let reader = self.store.range_reader(key.clone(), bytes);
                 match &self.parts {
-                    Some(parts) => parts.reader(key, reader),
+                    Some(parts) => parts.reader(key, origin, reader),
                     None => reader,
                 }
             };
-            Ok(Open::new(Arc::new(BlockReader::open(Arc::clone(entry), objects).await?)))
+            let reader = BlockReader::open(Arc::clone(entry), objects).await?;
+            Ok(Open::new(Arc::new(reader), origin.clone()))
         };
-        self.open.get_or_insert_async(folder.as_str(), open).await
+        self.open.get_or_insert_async(folder, open).await
+    }
+
+    /// Bytes of a block were wrong. `true`: some of them came from the local disk, which is not asked for them any more, so that
+    /// the block is to be opened and read again.
+    pub(crate) fn distrust(&self, folder: &str, origin: &Origin) -> bool {
+        let again = self.parts.as_ref().is_some_and(|parts| parts.distrust(folder, origin));
+        if again {
+            tracing::warn!(
+                block = folder,
+                "what the disk cache has of a block is wrong: it is read of the store"
+            );
+            self.open.remove_if(folder, |open| open.origin.is_as_old_as(origin));
+        }
+        again
     }
 
     /// Weighs a block anew after a question: it may keep more symbols than before.
     pub(crate) fn used(&self, folder: String, open: &Open) {
         let now = open.reader.cached_bytes() as u64;
         if now > open.weight + (open.weight / REWEIGH_SHARE).max(REWEIGH_BYTES) {
-            self.open.insert(folder, Open::new(Arc::clone(&open.reader)));
+            self.open.insert(folder, Open::new(Arc::clone(&open.reader), open.origin.clone()));
         }
     }
 

@@ -95,6 +95,8 @@ enum Round {
     Stale(JournalId),
     /// A block could not be read; a newer root may not have it any more.
     Unreadable(QueryError),
+    /// The local disk had a block wrong; the next round reads it of the store.
+    Again(QueryError),
     Failed(QueryError),
 }
 
@@ -108,6 +110,7 @@ impl From<ReadError> for Round {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Unreadable(error) => Self::Unreadable(error),
+            ReadError::Again(error) => Self::Again(error),
             ReadError::Failed(error) => Self::Failed(error),
         }
     }
@@ -123,7 +126,8 @@ impl Engine {
     ) -> Result<Answered, QueryError> {
         let deadline = Instant::now() + terms.timeout;
         let mut max_age = self.root_age;
-        let mut unreadable: Option<(u64, QueryError)> = None;
+        // With the version of the root that must have changed for another round to be of use.
+        let mut unreadable: Option<(Option<u64>, QueryError)> = None;
         let mut stale = None;
         let terms = Terms { allow_partial: terms.allow_partial || self.allow_partial, ..terms };
         let mut may = if terms.allow_partial { May::Damaged } else { May::Nothing };
@@ -134,7 +138,7 @@ impl Engine {
             let view = self.catalog.newest(tenant, max_age).await?;
             let view = view.unwrap_or_else(|| Arc::new(RootView::empty()));
             if let Some((version, error)) = unreadable.take()
-                && version == view.version()
+                && version == Some(view.version())
             {
                 if !terms.allow_partial || may == May::Unreadable {
                     return Err(error);
@@ -144,7 +148,8 @@ impl Engine {
             match self.round(tenant, question, &view, (terms, may), deadline).await {
                 Ok(answered) => return Ok(answered),
                 Err(Round::Failed(error)) => return Err(error),
-                Err(Round::Unreadable(error)) => unreadable = Some((view.version(), error)),
+                Err(Round::Unreadable(error)) => unreadable = Some((Some(view.version()), error)),
+                Err(Round::Again(error)) => unreadable = Some((None, error)),
                 Err(Round::Stale(journal)) => stale = Some(journal),
             }
             max_age = Duration::ZERO;

@@ -12,6 +12,9 @@ use hearth_query::heads::HeadsError;
 use hearth_query::nodes::NodesError;
 use hearth_query::range::RangeError;
 
+/// When a tenant with too many queries may ask again.
+const OUTSTANDING_PAUSE: Duration = Duration::from_secs(1);
+
 /// What a query would read of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlannedRead {
@@ -102,6 +105,7 @@ impl Classify for QueryError {
             Self::Catalog(error) => error.retry(),
             Self::Heads(error) => error.retry(),
             Self::Block { source, .. } => source.retry(),
+            Self::Outstanding => Retry::After(OUTSTANDING_PAUSE),
             _ => Retry::Never,
         }
     }
@@ -116,5 +120,20 @@ impl From<RangeError> for QueryError {
 impl From<NodesError> for QueryError {
     fn from(error: NodesError) -> Self {
         Self::Ask(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_rpc::{HttpError, RpcError};
+
+    use super::*;
+
+    #[test]
+    fn who_asks_too_much_is_told_when_to_ask_again() {
+        let error = RpcError::from(QueryError::Outstanding);
+        assert_eq!((error.status().as_u16(), error.retry), (429, Retry::After(OUTSTANDING_PAUSE)));
+        let plain = HttpError::from(error);
+        assert_eq!(plain.retry_after().and_then(|pause| pause.to_str().ok()), Some("1"));
     }
 }

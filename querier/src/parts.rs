@@ -1,12 +1,16 @@
 //! Parts of blocks on a local disk: what was read of an object once is not asked of the store again by a querier that has been
 //! restarted, or that has less memory than blocks.
 //!
-//! Parts are never wrong, as objects never change; a part that the disk gives back damaged is one that is not there. Must not
-//! know what is in a part. The disk is the cache of another's making (`foyer`): a log of parts, the oldest go first.
+//! Parts do not go stale, as objects never change; a part that the disk gives back damaged is one that is not there. One that
+//! was wrong when it was kept is found out by whoever decodes it: then the parts of its block are not asked for any more
+//! ([`Parts::distrust`]). Must not know what is in a part. The disk is the cache of another's making (`foyer`): a log of parts,
+//! the oldest go first.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use foyer::{
@@ -16,6 +20,7 @@ use foyer::{
 use futures::future::{BoxFuture, join_all};
 use hearth_common::{BoxError, RangeRead};
 use hearth_node::{FolderLock, NodeError};
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio::sync::OnceCell;
@@ -30,6 +35,10 @@ const DISK_BYTES_MIN: u64 = 8 * PIECE_BYTES as u64;
 const WAITING_BYTES: usize = 32 << 20;
 /// Parts that are kept in memory beside: open blocks have a cache of their own.
 const MEMORY_BYTES: usize = 4 << 20;
+/// How often the parts of one block are dropped. Beyond it the store is to blame, and reading twice is of no use.
+const DROPS_MAX: u32 = 3;
+/// Blocks with dropped parts that are remembered. Beyond it all are forgotten, and found wrong once more.
+const DROPPED_MAX: usize = 1024;
 
 /// A folder for parts of blocks, of this process alone.
 #[derive(Debug)]
@@ -54,12 +63,31 @@ struct Metrics {
     misses: Counter,
     hit_bytes: Counter,
     failed: Counter,
+    dropped: Counter,
+}
+
+/// Where the bytes of one open block come from. Clones tell the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
+    /// How often parts of the block had been dropped when it was opened.
+    drops: u32,
+    /// Whether some of them came from the disk.
+    from_disk: Arc<AtomicBool>,
+}
+
+impl Origin {
+    /// Whether `self` may have bytes that `other` was found to have wrong.
+    pub(crate) fn is_as_old_as(&self, other: &Self) -> bool {
+        self.drops <= other.drops
+    }
 }
 
 /// Parts on one disk. The folder is opened, and what is in it found again, when the first part is asked for.
 pub(crate) struct Parts {
     cache: DiskCache,
     disk: OnceCell<Option<HybridCache<String, Bytes>>>,
+    /// By the folder of a block, how often its parts were dropped.
+    dropped: Mutex<HashMap<String, u32>>,
     metrics: Metrics,
 }
 
@@ -71,22 +99,58 @@ impl std::fmt::Debug for Parts {
 
 impl Parts {
     pub(crate) fn new(cache: DiskCache) -> Self {
-        Self { cache, disk: OnceCell::new(), metrics: Metrics::default() }
+        Self { cache, disk: OnceCell::new(), dropped: Mutex::default(), metrics: Metrics::default() }
     }
 
     pub(crate) fn register_metrics(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("hearth_querier_disk_cache");
-        let Metrics { hits, misses, hit_bytes, failed } = &self.metrics;
+        let Metrics { hits, misses, hit_bytes, failed, dropped } = &self.metrics;
         registry.register("hits", "Parts of blocks that were found on the local disk", hits.clone());
         registry.register("misses", "Parts of blocks that were asked of the store", misses.clone());
         registry.register("hit_bytes", "Bytes that were found on the local disk", hit_bytes.clone());
         let help = "Reads of the local disk that failed; the store was asked instead";
         registry.register("failures", help, failed.clone());
+        let help = "Times that parts of a block on the local disk were wrong and were dropped";
+        registry.register("drops", help, dropped.clone());
+    }
+
+    /// For a block that is to be opened, by its folder.
+    pub(crate) fn origin(&self, folder: &str) -> Origin {
+        let drops = self.dropped.lock().get(folder).copied().unwrap_or_default();
+        Origin { drops, from_disk: Arc::default() }
     }
 
     /// Reads an object through the disk. `key` names the object for ever.
-    pub(crate) fn reader(self: &Arc<Self>, key: String, store: Arc<dyn RangeRead>) -> Arc<dyn RangeRead> {
-        Arc::new(KeptReader { parts: Arc::clone(self), key, store })
+    pub(crate) fn reader(
+        self: &Arc<Self>,
+        key: String,
+        origin: &Origin,
+        store: Arc<dyn RangeRead>,
+    ) -> Arc<dyn RangeRead> {
+        Arc::new(KeptReader { parts: Arc::clone(self), key, origin: origin.clone(), store })
+    }
+
+    /// Bytes of a block were wrong: its parts are not asked for any more by whoever opens it from now on. `false`: none of the
+    /// bytes came from the disk, or that was tried often enough, so that it is of no use to read them again.
+    pub(crate) fn distrust(&self, folder: &str, origin: &Origin) -> bool {
+        if !origin.from_disk.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut dropped = self.dropped.lock();
+        let next = origin.drops + 1;
+        if dropped.get(folder).is_some_and(|drops| *drops >= next) {
+            // Somebody else found it out.
+            return true;
+        }
+        if next > DROPS_MAX {
+            return false;
+        }
+        if dropped.len() >= DROPPED_MAX {
+            dropped.clear();
+        }
+        dropped.insert(folder.to_owned(), next);
+        self.metrics.dropped.inc();
+        true
     }
 
     /// The disk; `None` if it cannot be used: queries go on without.
@@ -151,12 +215,17 @@ async fn open(folder: PathBuf, bytes: u64) -> Result<HybridCache<String, Bytes>,
 struct KeptReader {
     parts: Arc<Parts>,
     key: String,
+    origin: Origin,
     store: Arc<dyn RangeRead>,
 }
 
 impl KeptReader {
+    /// What was dropped has another key: it goes with the oldest.
     fn key(&self, range: &Range<u64>) -> String {
-        format!("{}@{}-{}", self.key, range.start, range.end)
+        match self.origin.drops {
+            0 => format!("{}@{}-{}", self.key, range.start, range.end),
+            drops => format!("{}~{drops}@{}-{}", self.key, range.start, range.end),
+        }
     }
 
     async fn read_through(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, BoxError> {
@@ -167,6 +236,9 @@ impl KeptReader {
             if keep(len) { self.parts.find(disk, &self.key(range), len).await } else { None }
         }));
         let mut found = found.await;
+        if found.iter().any(Option::is_some) {
+            self.origin.from_disk.store(true, Ordering::Relaxed);
+        }
         let missing: Vec<usize> = (0..ranges.len()).filter(|at| found[*at].is_none()).collect();
         if !missing.is_empty() {
             let wanted: Vec<Range<u64>> = missing.iter().map(|at| ranges[*at].clone()).collect();
@@ -197,7 +269,7 @@ impl RangeRead for KeptReader {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use hearth_common::range_read::InMemory;
 
@@ -243,14 +315,16 @@ mod tests {
         let (bytes, store) = object();
         for round in 0..2 {
             let parts = parts(folder.path());
-            let reader = parts.reader("t/blocks/1/index".to_owned(), Arc::clone(&store) as _);
+            let origin = Origin::default();
+            let reader = parts.reader("t/blocks/1/index".to_owned(), &origin, Arc::clone(&store) as _);
             check(&reader, &bytes, &RANGES).await;
             // The empty range is nothing to keep.
             let asked = store.1.load(Ordering::Relaxed);
             assert_eq!(asked, 4 + round, "all at first, then what is not kept");
             assert_eq!(parts.metrics.hits.get(), 3 * round as u64);
             // Another object has parts of its own.
-            let other = parts.reader("t/blocks/2/index".to_owned(), Arc::new(InMemory(bytes.slice(1..))));
+            let store = Arc::new(InMemory(bytes.slice(1..)));
+            let other = parts.reader("t/blocks/2/index".to_owned(), &origin, store);
             check(&other, &bytes.slice(1..), &RANGES[..1]).await;
             parts.disk().await.expect("open").close().await.expect("closes");
         }
@@ -262,7 +336,7 @@ mod tests {
         let (bytes, store) = object();
         for round in 0..2 {
             let parts = parts(folder.path());
-            let reader = parts.reader("a".to_owned(), Arc::clone(&store) as _);
+            let reader = parts.reader("a".to_owned(), &Origin::default(), Arc::clone(&store) as _);
             check(&reader, &bytes, &RANGES).await;
             assert_eq!(store.1.load(Ordering::Relaxed), 4 * (round + 1));
             parts.disk().await.expect("open").close().await.expect("closes");
@@ -275,13 +349,40 @@ mod tests {
         }
     }
 
+    /// The store gave other bytes once.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn wrong_parts_are_dropped_a_bounded_number_of_times() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (bytes, store) = object();
+        let wrong = Bytes::from(vec![0; bytes.len()]);
+        let parts = parts(folder.path());
+        let first = parts.origin("t/1");
+        let reader = parts.reader("t/1/index".to_owned(), &first, Arc::new(InMemory(wrong.clone())));
+        check(&reader, &wrong, &RANGES[..1]).await;
+        assert!(!parts.distrust("t/1", &first), "nothing came from the disk");
+        check(&reader, &wrong, &RANGES[..1]).await;
+        assert!(parts.distrust("t/1", &first) && parts.distrust("t/1", &first), "by whoever finds it out");
+        for drops in 1..=DROPS_MAX {
+            let origin = parts.origin("t/1");
+            assert!(origin.drops == drops && first.is_as_old_as(&origin) && !origin.is_as_old_as(&first));
+            let reader = parts.reader("t/1/index".to_owned(), &origin, Arc::clone(&store) as _);
+            check(&reader, &bytes, &RANGES[..1]).await;
+            assert_eq!(store.1.load(Ordering::Relaxed), drops as usize, "asked of the store");
+            assert!(!parts.distrust("t/1", &origin));
+            check(&reader, &bytes, &RANGES[..1]).await;
+            assert_eq!(parts.distrust("t/1", &origin), drops < DROPS_MAX);
+        }
+        assert_eq!(parts.metrics.dropped.get(), u64::from(DROPS_MAX));
+        assert_eq!(parts.origin("t/2").drops, 0);
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn without_a_disk_the_store_is_read() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("parts"), "no folder").expect("writes");
         let (bytes, store) = object();
         let parts = parts(folder.path());
-        let reader = parts.reader("a".to_owned(), store);
+        let reader = parts.reader("a".to_owned(), &Origin::default(), store);
         check(&reader, &bytes, &RANGES).await;
         check(&reader, &bytes, &RANGES).await;
         assert_eq!(parts.metrics.failed.get(), 1);
@@ -293,7 +394,7 @@ mod tests {
         let (bytes, store) = object();
         let parts = parts(folder.path());
         for at in 0..40 {
-            let reader = parts.reader(format!("{at}"), Arc::clone(&store) as _);
+            let reader = parts.reader(format!("{at}"), &Origin::default(), Arc::clone(&store) as _);
             check(&reader, &bytes, std::slice::from_ref(&(0..8_000_000))).await;
         }
         let on_disk: u64 = std::fs::read_dir(folder.path().join("parts"))

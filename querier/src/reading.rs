@@ -12,7 +12,7 @@ use hearth_common::{TenantId, Turns, Workers};
 use hearth_model::{Answer, Question};
 use tokio::sync::Semaphore;
 
-use crate::blocks::Blocks;
+use crate::blocks::{Blocks, Open};
 use crate::error::{PlannedRead, QueryError};
 use crate::gather::Gather;
 use crate::metrics::Metrics;
@@ -82,6 +82,8 @@ pub(crate) struct Reading<'a> {
 pub(crate) enum ReadError {
     /// A block could not be read; a newer root may not have it any more.
     Unreadable(QueryError),
+    /// The local disk had a block wrong, and is not asked for it any more.
+    Again(QueryError),
     /// For good.
     Failed(QueryError),
 }
@@ -186,7 +188,7 @@ impl Reader {
         let hidden = hidden_in(reading.deletions, &entry);
         let prepared = match open.reader.prepare_without(reading.question, &hidden).await {
             Ok(prepared) => prepared,
-            Err(source) => return unread(reading, &folder, source),
+            Err(source) => return self.unread(reading, &folder, &open, source),
         };
         let bytes = prepared.fetched_bytes();
         self.metrics.blocks.inc();
@@ -207,11 +209,26 @@ impl Reader {
         };
         let worked = away(&self.workers, move || turn.run(work));
         if let Err(source) = worked.await.map_err(|_| QueryError::Worker)? {
-            return unread(reading, &folder, source);
+            return self.unread(reading, &folder, &open, source);
         }
         self.blocks.used(folder, &open);
         self.metrics.open(&self.blocks);
         Ok(())
+    }
+
+    /// An open block that was not read. The answer of other blocks may be lost with it, so that all are read again if the local
+    /// disk is to blame.
+    fn unread(
+        &self,
+        reading: &Reading<'_>,
+        folder: &str,
+        open: &Open,
+        source: BlockError,
+    ) -> Result<(), ReadError> {
+        if matches!(source, BlockError::Damaged { .. }) && self.blocks.distrust(folder, &open.origin) {
+            return Err(ReadError::Again(QueryError::Block { block: folder.to_owned(), source }));
+        }
+        unread(reading, folder, source)
     }
 
     /// Adds the answer of others to `gather`, on a thread that computes.

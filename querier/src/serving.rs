@@ -73,7 +73,8 @@ impl Serving {
 
 fn refusal(error: ReadError, limit_of_the_query: bool) -> Refusal {
     let (why, error) = match error {
-        ReadError::Unreadable(error) => (RefusalWhy::Unreadable, error),
+        // The asker reads it.
+        ReadError::Unreadable(error) | ReadError::Again(error) => (RefusalWhy::Unreadable, error),
         ReadError::Failed(error) => {
             let why = match &error {
                 QueryError::Bytes { .. } if limit_of_the_query => RefusalWhy::Bytes,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hearth_block::BlockError;
 use hearth_common::{Classify, ErrorKind, TimeRange};
 use hearth_model::{Answer, ProfileQuery, ProfileType, Question, Selector, StepGrid};
-use hearth_querier::{QuerierOptions, QueryError, Terms};
+use hearth_querier::{DiskCache, Querier, QuerierOptions, QueryError, Terms};
 use peers::{BLOCKS, options, sum};
 use support::{BASE_MS, CPU, Profile, World, tenant};
 
@@ -53,7 +53,15 @@ async fn ask_for(
     question: &Question,
     terms: Terms,
 ) -> Result<(i64, hearth_querier::Marks), QueryError> {
-    let (answer, marks) = world.querier.ask(&[tenant()], question, terms).await?;
+    ask_of(&world.querier, question, terms).await
+}
+
+async fn ask_of(
+    querier: &Querier,
+    question: &Question,
+    terms: Terms,
+) -> Result<(i64, hearth_querier::Marks), QueryError> {
+    let (answer, marks) = querier.ask(&[tenant()], question, terms).await?;
     let total = match answer {
         Answer::Tree(tree) => tree.checked_total()?,
         Answer::Points(points) => {
@@ -93,6 +101,51 @@ async fn a_query_fails_and_names_the_block_or_leaves_it_out() {
         assert_eq!((total, marks.partial, marks.inexact.len()), (5, true, 1), "{object}: {marks:?}");
         assert!(marks.inexact[0].starts_with(&format!("block {folder} is left out: ")), "{marks:?}");
         assert!(world.metrics().contains("hearth_querier_skipped_blocks_total 1\n"), "{}", world.metrics());
+    }
+}
+
+/// The store gave wrong bytes once, and they were kept on the disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_disk_cache_has_wrong_is_read_of_the_store() {
+    let grid = StepGrid::new(BASE_MS, BASE_MS + 60_000, 5000);
+    let points = Question::Points { query: query(), group_by: Vec::new(), grid };
+    let tree = Question::Tree(query());
+    for (object, question) in [("index", &tree), ("profiles.parquet", &points), ("samples.parquet", &tree)] {
+        for terms in [Terms::from(LONG), PARTIAL] {
+            let world = three().await;
+            let disk = tempfile::tempdir().expect("a folder");
+            let cache = DiskCache::take(disk.path(), 0).expect("free");
+            let querier = world.another_with_disk(QuerierOptions::default(), Some(cache));
+            let key = format!("{}/{object}", folder(&world, 1).await);
+            let right = world.store.get(&key, 1 << 20).await.expect("is there");
+            damage(&world, &key).await;
+            ask_of(&querier, question, LONG.into()).await.expect_err("damaged");
+            world.store.put(&key, right).await.expect("puts");
+            for _ in 0..2 {
+                let (total, marks) = ask_of(&querier, question, terms).await.expect("all are right");
+                assert_eq!((total, marks.partial), (7, false), "{object}: {marks:?}");
+            }
+            // Of a block that is damaged in the store every query says so.
+            damage(&world, &key).await;
+            let querier = world.another(QuerierOptions::default());
+            ask_of(&querier, question, LONG.into()).await.expect_err("damaged");
+        }
+    }
+}
+
+/// Reading it again and again is of no use.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_damaged_in_the_store_stays_so_with_a_disk_cache() {
+    let world = three().await;
+    let disk = tempfile::tempdir().expect("a folder");
+    let cache = DiskCache::take(disk.path(), 0).expect("free");
+    let querier = world.another_with_disk(QuerierOptions::default(), Some(cache));
+    damage(&world, &format!("{}/samples.parquet", folder(&world, 1).await)).await;
+    for _ in 0..8 {
+        let error = ask_of(&querier, &Question::Tree(query()), LONG.into()).await.expect_err("damaged");
+        assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
+        let (total, marks) = ask_of(&querier, &Question::Tree(query()), PARTIAL).await.expect("the others");
+        assert_eq!((total, marks.partial), (5, true), "{marks:?}");
     }
 }
 

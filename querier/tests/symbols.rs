@@ -59,8 +59,12 @@ fn compile(dir: &Path) -> Program {
 
 /// A stack of `main` and one address of the program.
 fn push(world: &World, program: &Program, address: u64, value: i64) {
+    push_as(world, program.build_id.as_str(), address, value);
+}
+
+fn push_as(world: &World, build_id: &str, address: u64, value: i64) {
     let frame = NativeFrame {
-        build_id: program.build_id.as_str(),
+        build_id,
         file: "/bin/shop",
         start: 0x7000_0000,
         limit: 0x7010_0000,
@@ -282,6 +286,21 @@ async fn an_upload_is_used_until_it_is_deleted() {
     let made = world.store.get(&key, 1 << 20).await.expect("reads");
     assert!(hearth_symbols::LineTable::open(made).is_ok());
     drop(uploads);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn labels_that_say_where_the_source_lies_hide_no_program() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let program = compile(dir.path());
+    let (world, _) = world(SymbolOptions::default(), enabled());
+    upload(&world, &program.build_id, &program.elf).await;
+    let labelled = format!(r#"{{"repository":"github.com/a/b","build_id":"{}"}}"#, program.build_id);
+    push_as(&world, &labelled, program.work, 5);
+    push_as(&world, r#"{"repository":"github.com/a/b"}"#, program.work, 7);
+    let want = ["main;work".to_owned(), unnamed(program.work)];
+    assert_eq!(paths(&world, &tenant()).await, sorted(&want));
+    let line = "hearth_querier_symbol_frames_total{outcome=\"no_build_id\"} 1\n";
+    assert!(world.metrics().contains(line), "{}", world.metrics());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

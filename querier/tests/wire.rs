@@ -58,6 +58,11 @@ async fn flame_graphs() {
     let call_site = json!({"stackTraceSelector": {"callSite": [{"name": "main"}, {"name": "b"}]}});
     let graph = port.rpc(method, ask(call_site)).await.json;
     assert_eq!(graph["flamegraph"]["total"], "6", "{graph}");
+    let drawn = port.rpc(method, ask(json!({"format": "PROFILE_FORMAT_DOT", "maxNodes": -1}))).await.json;
+    assert!(
+        drawn["dot"].as_str().is_some_and(|text| text.contains("\nN5 [label=\"zeta\\n1ns (10.00%)")),
+        "{drawn}"
+    );
     let tree = port.rpc(method, ask(json!({"format": "PROFILE_FORMAT_TREE"}))).await.json;
     assert!(tree["tree"].is_string() && tree.get("flamegraph").is_none(), "{tree}");
     let spans = json!({"spanSelector": ["c717c11b87121639"]});
@@ -90,8 +95,6 @@ async fn what_is_refused_and_how() {
     ] {
         refused(&port.rpc(method, ask(change)).await, 400, "invalid_argument", text);
     }
-    let dot = port.rpc(method, ask(json!({"format": "PROFILE_FORMAT_DOT"}))).await;
-    refused(&dot, 501, "unimplemented", "PROFILE_FORMAT_DOT");
     refused(&port.rpc("SelectHeatmap", json!({})).await, 501, "unimplemented", "");
     let step = port.rpc("SelectSeries", ask(json!({"step": 0}))).await;
     refused(&step, 400, "invalid_argument", "step must be >= 1ms");
@@ -101,6 +104,39 @@ async fn what_is_refused_and_how() {
     refused(&name, 400, "invalid_argument", "name is required");
     let names = port.rpc("LabelNames", json!({"matchers": ["{service_name="]})).await;
     refused(&names, 400, "invalid_argument", "parse error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_have_bounds_and_what_is_not_built_says_so() {
+    let (_world, port) = world().await;
+    let names = |count: usize| vec!["n"; count];
+    let call_site = |count: usize| json!({"callSite": vec![json!({"name": "f"}); count]});
+    for (method, body, text) in [
+        ("Series", json!({"labelNames": names(257)}), "257 entries in label_names are more than 256"),
+        (
+            "SelectSeries",
+            ask(json!({"step": 15, "groupBy": names(257)})),
+            "257 entries in group_by are more than 256",
+        ),
+        (
+            "SelectMergeStacktraces",
+            ask(json!({"stackTraceSelector": call_site(4097)})),
+            "4097 entries in stack_trace_selector.call_site are more than 4096",
+        ),
+        ("LabelNames", json!({"matchers": names(131_073)}), "more than 131072 selectors, names and ids"),
+        (
+            "Diff",
+            json!({"left": {"spanSelector": names(131_072)}}),
+            "more than 131072 selectors, names and ids",
+        ),
+    ] {
+        refused(&port.rpc(method, body).await, 400, "invalid_argument", text);
+    }
+    assert_eq!(port.rpc("Series", json!({"labelNames": names(256)})).await.status, 200);
+    for path in ["/adhocprofiles.v1.AdHocProfileService/Upload", "/vcs.v1.VCSService/GithubApp"] {
+        let got = port.rpc_with(path, json!({"name": "x", "profile": "eA=="}), &[]).await;
+        refused(&got, 501, "unimplemented", "not supported");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,6 +277,14 @@ async fn older_endpoints() {
     );
     assert_eq!((&rendered["groups"], &rendered["heatmap"]), (&Value::Null, &Value::Null));
     assert!(rendered.get("leftTicks").is_none());
+    let dot = port.get(&format!("{path}&format=dot&max-nodes=2")).await;
+    let text = dot.json.as_str().unwrap_or_default();
+    assert!(dot.status == 200 && text.starts_with("digraph \"unnamed\" {\n"), "{text}");
+    assert!(text.contains("N2 [label=\"main\\n0 of 9ns (90.00%)\" id=\"node2\""), "{text}");
+    let nothing =
+        format!("/pyroscope/render?query={CPU}%7Ba%3D%22b%22%7D&from={from}&until={until}&format=dot");
+    let nothing = port.get(&nothing).await;
+    assert_eq!((nothing.status, nothing.json), (200, json!("")));
     let grouped = port.get(&format!("{path}&groupBy=pod&groupBy=service_name")).await.json;
     assert_eq!(grouped["groups"]["p1"]["samples"], json!([0, 0, 10, 0, 0]), "{grouped}");
     let side = |s: &str| format!("{s}Query={CPU}%7B%7D&{s}From={from}&{s}Until={until}");

@@ -6,6 +6,7 @@
 
 pub mod answer_bytes;
 pub mod diff;
+pub mod dot;
 pub mod flamegraph;
 pub mod labels;
 mod layout;
@@ -16,6 +17,7 @@ pub mod pprof_export;
 pub mod pprof_merge;
 pub mod profile_type;
 pub mod question;
+mod re2;
 pub mod selector;
 pub mod spans;
 pub mod tally;

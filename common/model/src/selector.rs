@@ -1,6 +1,7 @@
 //! PromQL instant-vector selectors: `{a="b", c!="d", e=~"f.*"}`, `name{…}`, `{"quoted.name"="x"}`.
 
 use crate::labels::Labels;
+use crate::re2;
 
 /// What a matcher does with its value.
 #[derive(Debug, Clone)]
@@ -77,16 +78,16 @@ impl PartialEq for Matcher {
 }
 
 impl Selector {
-    /// Parses PromQL's selector grammar (prometheus 3, UTF-8 names in quotes).
+    /// Parses PromQL's selector grammar (prometheus 3, UTF-8 names in quotes; patterns are Go's RE2).
     pub fn parse(text: &str) -> Result<Self, InvalidSelector> {
-        Parser { text, at: 0, pattern_bytes: 0 }.selector()
+        Parser::new(text).selector()
     }
 
     /// A selector from the parts of its matchers (name, operator, value), held to the limits of those that are parsed.
     pub fn from_parts(
         parts: impl IntoIterator<Item = (String, MatchKind, String)>,
     ) -> Result<Self, InvalidSelector> {
-        let mut parser = Parser { text: "", at: 0, pattern_bytes: 0 };
+        let mut parser = Parser::new("");
         let mut selector = Self::default();
         for (name, kind, value) in parts {
             let op = match kind {
@@ -136,9 +137,12 @@ impl Matcher {
 
 /// Longest selector that is read, in bytes.
 const SELECTOR_BYTES_MAX: usize = 1 << 20;
-/// Largest compiled regular expression, in bytes.
-const REGEX_BYTES_MAX: usize = 4 << 20;
-
+/// Most regular expressions of one selector.
+const REGEXES_MAX: usize = 32;
+/// Largest compiled regular expression, in bytes, beside what its text takes as it stands …
+const REGEX_BYTES_MAX: usize = 256 << 10;
+/// … which is so much a byte: a list of names is long and says little, a repetition of classes the other way round.
+const REGEX_BYTES_PER_PATTERN_BYTE: usize = 80;
 /// Most bytes of all regular expressions of one selector.
 const PATTERN_BYTES_MAX: usize = 64 << 10;
 /// Most matchers of one selector.
@@ -149,10 +153,15 @@ const OWN_MATCHERS_MAX: usize = 1;
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    regexes: usize,
     pattern_bytes: usize,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, at: 0, regexes: 0, pattern_bytes: 0 }
+    }
+
     fn selector(mut self) -> Result<Selector, InvalidSelector> {
         if self.text.len() > SELECTOR_BYTES_MAX {
             return Err(self.error("selector is longer than 1 MiB"));
@@ -228,6 +237,11 @@ impl Parser<'_> {
     }
 
     fn regex(&mut self, pattern: &str) -> Result<regex::Regex, InvalidSelector> {
+        self.regexes += 1;
+        if self.regexes > REGEXES_MAX {
+            let text = format!("more than {REGEXES_MAX} regular expressions in one selector: leave some out");
+            return Err(self.error(&text));
+        }
         self.pattern_bytes += pattern.len();
         if self.pattern_bytes > PATTERN_BYTES_MAX {
             let text =
@@ -235,11 +249,19 @@ impl Parser<'_> {
             return Err(self.error(&text));
         }
         let bad = |error: &dyn std::fmt::Display| self.error(&format!("error parsing regexp: {error}"));
+        let translated = re2::to_rust(pattern).map_err(|error| bad(&error))?;
         // Alone first: `a)|(b` is no expression, though it would be one between the anchors' parentheses.
-        regex_syntax::Parser::new().parse(pattern).map_err(|error| bad(&error))?;
+        regex_syntax::Parser::new().parse(&translated).map_err(|error| bad(&error))?;
         // As Prometheus: anchored, and a dot matches a newline too.
-        let anchored = format!("^(?s:{pattern})$");
-        regex::RegexBuilder::new(&anchored).size_limit(REGEX_BYTES_MAX).build().map_err(|error| bad(&error))
+        let anchored = format!("^(?s:{translated})$");
+        let bytes_max = REGEX_BYTES_MAX + REGEX_BYTES_PER_PATTERN_BYTE * pattern.len();
+        let built = regex::RegexBuilder::new(&anchored).size_limit(bytes_max).build();
+        built.map_err(|error| match error {
+            regex::Error::CompiledTooBig(limit) => bad(&format_args!(
+                "it takes more than {limit} bytes compiled: repeat less, or smaller classes"
+            )),
+            error => bad(&error),
+        })
     }
 
     fn word(&mut self, colons: bool) -> Option<String> {
@@ -421,6 +443,48 @@ mod tests {
         ] {
             assert!(Selector::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn regexes_of_a_selector_have_bounds() {
+        let many = |count: usize| format!("{{{}}}", r#"a=~"b.*","#.repeat(count));
+        assert_eq!(Selector::parse(&many(REGEXES_MAX)).expect("valid").matchers.len(), REGEXES_MAX);
+        let error = Selector::parse(&many(REGEXES_MAX + 1)).expect_err("too many").to_string();
+        assert!(
+            error.ends_with("more than 32 regular expressions in one selector: leave some out"),
+            "{error}"
+        );
+        let parts = (0..=REGEXES_MAX).map(|_| ("a".to_owned(), MatchKind::NotRegex, "b".to_owned()));
+        assert!(Selector::from_parts(parts).is_err());
+        for large in ["(a{1000}){100}", r"\\pL{1000}"] {
+            let error = Selector::parse(&format!("{{a=~\"{large}\"}}")).expect_err(large).to_string();
+            assert!(error.contains("bytes compiled: repeat less"), "{error}");
+        }
+        // What a dashboard makes of a variable with thousands of values.
+        let names: Vec<String> = (0..2500).map(|at| format!("{at}-namespace/service")).collect();
+        let list = format!("{{a=~\"{}\"}}", names.join("|"));
+        let selector = Selector::parse(&list).expect("as long as a selector's expressions may be");
+        assert!(selector.matches(&Labels::from_pairs([("a", "2499-namespace/service")])));
+        assert!(!selector.matches(&Labels::from_pairs([("a", "2500-namespace/service")])));
+    }
+
+    #[test]
+    fn regexes_are_those_of_re2() {
+        for (text, value, want) in [
+            (r#"{a=~"/users/{id}"}"#, "/users/{id}", true),
+            (r"{a=~`\Qa.b\E`}", "axb", false),
+            (r#"{a=~"[[]x"}"#, "[x", true),
+            (r"{a=~`\w+`}", "größe", false),
+            (r"{a!~`\d`}", "\u{663}", true),
+        ] {
+            let selector = Selector::parse(text).expect("valid");
+            assert_eq!(selector.matches(&Labels::from_pairs([("a", value)])), want, "{text}");
+        }
+        let error = Selector::parse("{a=~\"(?x)a\"}").expect_err("not RE2").to_string();
+        assert!(
+            error.contains("error parsing regexp: invalid or unsupported Perl syntax: `(?x)a`"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use hearth_proto::google::v1::{Profile, Sample};
 use hearth_proto::push::v1::{PushRequest, RawProfileSeries, RawSample};
 use hearth_proto::querier::v1::{
-    FlameGraph, FlameGraphDiff, Level, ProfileTypesResponse, SelectHeatmapRequest, SelectSeriesRequest,
-    SelectSeriesResponse, SeriesResponse,
+    FlameGraph, FlameGraphDiff, Level, ProfileTypesResponse, QueryImpact, SelectHeatmapRequest,
+    SelectSeriesRequest, SelectSeriesResponse, SeriesResponse,
 };
 use hearth_proto::settings::v1::Setting;
 use hearth_proto::types::v1::{Labels, Point, ProfileType, Series};
@@ -77,4 +77,11 @@ fn profiles_are_base64_in_json_and_a_slice_of_the_body_in_binary() {
     let request = PushRequest::decode(body.clone()).unwrap();
     let raw = &request.series[0].samples[0].raw_profile;
     assert!(body.as_ptr_range().contains(&raw.as_ptr()), "the profile was copied");
+}
+
+#[test]
+fn numbers_of_fields_that_do_not_begin_at_one() {
+    let impact =
+        QueryImpact { total_bytes_in_time_range: 7, total_queried_series: 8, deduplication_needed: true };
+    assert_eq!(impact.encode_to_vec(), [0x10, 7, 0x18, 8, 0x20, 1]);
 }

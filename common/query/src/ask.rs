@@ -13,6 +13,10 @@ use crate::range::{self, AskedRange, RangeError};
 pub const IDS_MAX: usize = 10_000;
 /// Most selectors of one question about labels.
 pub const MATCHERS_MAX: usize = 64;
+/// Most function names of one call site.
+pub const CALL_SITE_MAX: usize = 4096;
+/// Most labels by which one question about series groups or that it wants to see.
+pub const NAMES_MAX: usize = 256;
 /// Most steps of one series.
 pub const STEPS_MAX: i64 = u32::MAX as i64;
 
@@ -70,6 +74,16 @@ pub enum AskError {
         what: &'static str,
         /// How many.
         count: usize,
+    },
+    /// Too many names of functions or labels.
+    #[error("{count} entries in {what} are more than {max}, the most that one query takes: leave some out")]
+    TooManyNames {
+        /// Which field.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// How many there may be.
+        max: usize,
     },
     /// Too many selectors.
     #[error("{count} matchers are more than {MATCHERS_MAX}, the most that one question takes")]
@@ -130,12 +144,17 @@ impl ProfileAsk {
             profile_type: ProfileType::parse(&self.profile_type)?,
             selector: selector.map_or_else(|| parse_selector(&self.selector), Ok)?,
             range: range.into(),
-            call_site: self.call_site.clone(),
+            call_site: self.checked_call_site()?,
             spans: self.span_filter()?,
             profile_ids: self.profile_ids()?,
             native: false,
         };
         Ok(CheckedAsk { query, range, is_empty: resolved.is_none() })
+    }
+
+    fn checked_call_site(&self) -> Result<Vec<String>, AskError> {
+        at_most(CALL_SITE_MAX, "stack_trace_selector.call_site", &self.call_site)?;
+        Ok(self.call_site.clone())
     }
 
     fn span_filter(&self) -> Result<Option<SpanFilter>, AskError> {
@@ -173,6 +192,31 @@ fn parse_all<T>(
     }
     let one = |text: &String| parse(text).ok_or_else(|| AskError::Id { what, text: text.clone(), form });
     texts.iter().map(one).collect()
+}
+
+/// Refuses more names than a field takes.
+fn at_most(max: usize, what: &'static str, names: &[String]) -> Result<(), AskError> {
+    match names.len() {
+        count if count > max => Err(AskError::TooManyNames { what, count, max }),
+        _ => Ok(()),
+    }
+}
+
+/// The labels by which series are grouped: sorted, each once.
+pub fn group_by(names: Vec<String>) -> Result<Vec<String>, AskError> {
+    distinct("group_by", names)
+}
+
+/// The labels that are asked for of series: sorted, each once.
+pub fn label_names(names: Vec<String>) -> Result<Vec<String>, AskError> {
+    distinct("label_names", names)
+}
+
+fn distinct(what: &'static str, mut names: Vec<String>) -> Result<Vec<String>, AskError> {
+    at_most(NAMES_MAX, what, &names)?;
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 /// `8-4-4-4-12` hex digits, or 32 without dashes.
@@ -268,6 +312,27 @@ mod tests {
             a.traces = vec!["c717c11b87121639c717c11b87121639".to_owned()];
         };
         assert!(refused(both).contains("cannot be combined"));
+    }
+
+    #[test]
+    fn names_have_a_bound() {
+        let many = |count: usize| vec!["f".to_owned(); count];
+        let mut deep = ask();
+        deep.call_site = many(CALL_SITE_MAX);
+        assert_eq!(check(&deep).expect("as many as may be").query.call_site.len(), CALL_SITE_MAX);
+        assert_eq!(
+            refused(|a| a.call_site = many(CALL_SITE_MAX + 1)),
+            "4097 entries in stack_trace_selector.call_site are more than 4096, the most that one query takes: leave \
+             some out"
+        );
+        assert_eq!(group_by(many(NAMES_MAX)), Ok(vec!["f".to_owned()]));
+        for (what, got) in
+            [("group_by", group_by(many(NAMES_MAX + 1))), ("label_names", label_names(many(NAMES_MAX + 1)))]
+        {
+            assert_eq!(got, Err(AskError::TooManyNames { what, count: 257, max: 256 }));
+        }
+        let named = |names: &[&str]| label_names(names.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(named(&["b", "a", "b"]), Ok(vec!["a".to_owned(), "b".to_owned()]));
     }
 
     #[test]

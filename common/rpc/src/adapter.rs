@@ -10,6 +10,7 @@ use connectrpc::{CodecFormat, ConnectError, Dispatcher, EncodedBody, MethodDescr
 use futures::FutureExt;
 use hearth_common::ErrorKind;
 
+use crate::body::BodyFault;
 use crate::context::{Caller, RequestContext};
 use crate::error::RpcError;
 use crate::metrics::RouteLabel;
@@ -61,13 +62,22 @@ impl Dispatcher for MethodTable {
             return refuse(path);
         };
         let call = Arc::clone(&entry.method.call);
+        let limit = entry.method.message_bytes_max.unwrap_or(usize::MAX);
         let path = ctx.path().unwrap_or_default().to_owned();
         Box::pin(async move {
             let bytes = request.encoded()?;
+            // What is inflated inside gRPC's frames was held to the port's limit only.
+            if bytes.len() > limit {
+                return Err(RpcError::from(BodyFault::TooLarge { size: bytes.len(), limit }).into());
+            }
             // Connect's answers are compressed around the library, together with plain ones.
             let compress = (ctx.protocol() == Some(Protocol::Connect)).then_some(false);
             let timeout = ctx.time_remaining();
             let caller = ctx.extensions_mut().remove::<Caller>().unwrap_or_default();
+            // Connect's messages were counted when they were inflated.
+            if let Some(held) = caller.held.as_ref().filter(|_| ctx.protocol() != Some(Protocol::Connect)) {
+                held.take_inflated(bytes.len()).map_err(RpcError::from)?;
+            }
             let context = RequestContext::new(caller, std::mem::take(ctx.headers_mut()), timeout);
             let headers = Arc::clone(&context.response_headers);
             // A panic in a handler ends the request, not the process.

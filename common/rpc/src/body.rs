@@ -28,7 +28,7 @@ pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyFault {
     /// Larger than one message may be.
-    #[error("message size {size} is larger than configured max {limit} bytes: send fewer profiles at once")]
+    #[error("message size {size} is larger than configured max {limit} bytes: send less at once")]
     TooLarge {
         /// Bytes seen or announced.
         size: usize,
@@ -115,6 +115,11 @@ impl Held {
         }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes what a message of so many bytes has beyond its body: it was inflated inside a frame.
+    pub(crate) fn take_inflated(&self, message_bytes: usize) -> Result<(), BodyFault> {
+        self.take(message_bytes.saturating_sub(self.received()))
     }
 
     /// Gives back a part before the request ends: no more than it holds.
@@ -254,6 +259,11 @@ mod tests {
         two.give_back(1000);
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
         assert!(two.take(100).is_ok());
+        two.give_back(100);
+        two.received.store(10, Ordering::Relaxed);
+        assert!(two.take_inflated(10).is_ok() && two.take_inflated(3).is_ok());
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0, "the body was counted when it came");
+        assert!(two.take_inflated(111).is_err() && two.take_inflated(110).is_ok());
         drop(two);
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }

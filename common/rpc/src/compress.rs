@@ -109,7 +109,7 @@ impl CompressionProvider for Gzip {
     fn decompress_with_limit(&self, data: &[u8], max_size: usize) -> Result<Bytes, ConnectError> {
         inflate(data, max_size).map_err(|error| match error {
             InflateError::TooLarge { limit } => ConnectError::resource_exhausted(format!(
-                "message size is larger than configured max {limit} bytes: send fewer profiles at once"
+                "message size is larger than configured max {limit} bytes: send less at once"
             )),
             InflateError::Corrupt => ConnectError::invalid_argument(error.to_string()),
         })

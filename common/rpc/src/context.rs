@@ -85,6 +85,8 @@ pub(crate) struct Caller {
     /// Nobody where no tenant is needed.
     pub(crate) tenants: Tenants,
     pub(crate) capabilities: Capabilities,
+    /// What the request holds of the port's memory.
+    pub(crate) held: Option<Arc<Held>>,
 }
 
 /// What a handler knows of its request beside the message.
@@ -100,7 +102,7 @@ pub struct RequestContext {
     pub headers: HeaderMap,
     /// Headers that the answer gets, if there is one. Clones of the context share them.
     pub(crate) response_headers: Arc<Mutex<HeaderMap>>,
-    /// What the request holds of the port's memory; of plain requests only.
+    /// What the request holds of the port's memory.
     held: Option<Arc<Held>>,
 }
 
@@ -116,7 +118,7 @@ impl RequestContext {
         }
     }
 
-    /// Counts bytes that a plain handler has made of the body, such as inflated ones, among those that all requests may hold
+    /// Counts bytes that a handler has made of the body, such as inflated ones, among those that all requests may hold
     /// together; an error when that is too much. They are given back with the answer.
     pub fn hold(&self, bytes: usize) -> Result<(), RpcError> {
         self.held.as_ref().map_or(Ok(()), |held| held.take(bytes)).map_err(RpcError::from)
@@ -136,10 +138,10 @@ impl RequestContext {
     }
 
     pub(crate) fn new(caller: Caller, headers: HeaderMap, timeout: Option<Duration>) -> Self {
-        let Caller { tenants, capabilities } = caller;
+        let Caller { tenants, capabilities, held } = caller;
         let response_headers = Arc::default();
         let allow_utf8_label_names = capabilities.utf8_label_names;
-        Self { tenants, allow_utf8_label_names, timeout, headers, response_headers, held: None }
+        Self { tenants, allow_utf8_label_names, timeout, headers, response_headers, held }
     }
 }
 
@@ -157,7 +159,7 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
         };
         tenants.say();
         let held = parts.extensions.get::<Arc<Held>>().cloned();
-        Ok(Self { held, ..Self::new(Caller { tenants, capabilities }, parts.headers.clone(), None) })
+        Ok(Self::new(Caller { tenants, capabilities, held }, parts.headers.clone(), None))
     }
 }
 

@@ -9,9 +9,10 @@ use crate::error::RpcError;
 /// What a message may have of fields with a length: texts, bytes, messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntriesLimit {
-    /// How far down they are counted: 1 is the message itself.
+    /// How far down they are counted: 1 is the message itself. Texts are looked into as if they were messages, which may find
+    /// some in them that are none: `max` has to leave room for that. JSON is counted all the way down.
     pub depth: u32,
-    /// How many, on all these levels together. In JSON: how many objects.
+    /// How many, on all these levels together. In JSON: how many elements of arrays, and objects in other objects.
     pub max: usize,
     /// What they are, for a person.
     pub what: &'static str,
@@ -20,11 +21,44 @@ pub struct EntriesLimit {
 impl EntriesLimit {
     /// Refuses a message with more of them. What else is wrong with it is left to the decoder, which stops where this does.
     pub(crate) fn check(&self, message: &[u8], is_json: bool) -> Result<(), RpcError> {
-        if is_json {
-            let objects = message.iter().filter(|byte| **byte == b'{').count();
-            return if objects > self.max { Err(self.exceeded()) } else { Ok(()) };
+        match is_json {
+            true => self.json(message),
+            false => self.fields(message, self.depth, &mut self.max.clone()),
         }
-        self.fields(message, self.depth, &mut self.max.clone())
+    }
+
+    fn json(&self, text: &[u8]) -> Result<(), RpcError> {
+        let mut left = self.max;
+        // Of each bracket that is open: whether it is an array's. An open one in an array is counted, and so there are few.
+        let mut open: Vec<bool> = Vec::new();
+        let (mut awaits_element, mut is_in_text, mut is_escaped) = (false, false, false);
+        for &byte in text {
+            if is_in_text {
+                is_in_text = is_escaped || byte != b'"';
+                is_escaped = !is_escaped && byte == b'\\';
+                continue;
+            }
+            let begins_element =
+                awaits_element && !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b']' | b',');
+            if begins_element || (byte == b'{' && open.last() == Some(&false)) {
+                left = left.checked_sub(1).ok_or_else(|| self.exceeded())?;
+            }
+            awaits_element &= !begins_element;
+            match byte {
+                b'"' => is_in_text = true,
+                b'{' | b'[' => {
+                    open.push(byte == b'[');
+                    awaits_element = byte == b'[';
+                }
+                b'}' | b']' => {
+                    open.pop();
+                    awaits_element = false;
+                }
+                b',' => awaits_element = open.last() == Some(&true),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn fields(&self, mut rest: &[u8], depth: u32, left: &mut usize) -> Result<(), RpcError> {
@@ -38,19 +72,17 @@ impl EntriesLimit {
                 WireType::ThirtyTwoBit => 4,
                 WireType::SixtyFourBit => 8,
                 WireType::LengthDelimited => {
-                    *left = left.checked_sub(1).ok_or_else(|| self.exceeded())?;
                     let length =
                         decode_varint(&mut rest).ok().and_then(|length| usize::try_from(length).ok());
                     let Some(inner) = length.and_then(|length| rest.get(..length)) else { return Ok(()) };
+                    *left = left.checked_sub(1).ok_or_else(|| self.exceeded())?;
                     if depth > 1 {
                         self.fields(inner, depth - 1, left)?;
                     }
                     inner.len()
                 }
-                // Behind one nothing would be counted, and no message of ours has any.
-                WireType::StartGroup | WireType::EndGroup => {
-                    return Err(RpcError::invalid("unmarshal message: groups are not known here"));
-                }
+                // What is in a group, and behind it, is counted like all else: the decoder passes over groups, and goes on.
+                WireType::StartGroup | WireType::EndGroup => 0,
             };
             let Some(after) = rest.get(length..) else { return Ok(()) };
             rest = after;
@@ -84,8 +116,42 @@ mod tests {
             assert_eq!(refused.message, "the request has more than 100 things: send it in several");
         }
         assert!(EntriesLimit { depth: 1, ..LIMIT }.check(&message(25, 4), false).is_ok());
-        let json = |count: usize| format!("[{}]", "{},".repeat(count)).into_bytes();
-        assert!(LIMIT.check(&json(100), true).is_ok() && LIMIT.check(&json(101), true).is_err());
+    }
+
+    #[test]
+    fn elements_are_counted_in_json_whatever_they_are() {
+        let arrays = |element: &str, count: usize| {
+            let list = vec![element; count].join(" ,\n");
+            [format!("[{list}]"), format!("{{\"a\": [ {list} ]}}")]
+        };
+        for element in ["{}", "\"\"", "7", "null", "[]", r#""a\"[{,,\\""#, r#"{"b":"c,d","e":[]}"#] {
+            for (allowed, too_many) in arrays(element, 100).iter().zip(&arrays(element, 101)) {
+                assert!(LIMIT.check(allowed.as_bytes(), true).is_ok(), "{allowed}");
+                assert!(LIMIT.check(too_many.as_bytes(), true).is_err(), "{too_many}");
+            }
+        }
+        let objects = |count: usize| format!("{{{}\"b\":[1]}}", "\"a\":{},".repeat(count));
+        assert!(LIMIT.check(objects(99).as_bytes(), true).is_ok());
+        assert!(LIMIT.check(objects(100).as_bytes(), true).is_err());
+        let deep = |count: usize| ["[".repeat(count), "{\"a\":".repeat(count)];
+        assert!(deep(101).iter().all(|text| LIMIT.check(text.as_bytes(), true).is_ok()));
+        assert!(deep(102).iter().all(|text| LIMIT.check(text.as_bytes(), true).is_err()));
+        // A long text is one, and what is no JSON is left to the decoder.
+        for text in [format!("[\"{}\"]", "a,[{".repeat(1000)), "]]}},,\"".to_owned(), "[\"\\".to_owned()] {
+            assert!(LIMIT.check(text.as_bytes(), true).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_and_groups_are_no_reason_to_refuse_and_no_place_to_hide() {
+        let deep = EntriesLimit { depth: 4, ..LIMIT };
+        let selector = br#"{service_name="api", namespace=~"a|b"}"#;
+        let text = [&[0x12, selector.len() as u8][..], selector].concat();
+        assert!(deep.check(&text.repeat(20), false).is_ok());
+        // A group of another message's, with fields in it and behind it.
+        let grouped = |inner: usize| [&[0x0b][..], &message(1, inner), &[0x0c], &message(1, inner)].concat();
+        assert!(LIMIT.check(&grouped(49), false).is_ok());
+        assert!(LIMIT.check(&grouped(50), false).is_err());
     }
 
     #[test]
@@ -97,6 +163,5 @@ mod tests {
         }
         let many = [message(3, 49), vec![0xff; 20]].concat();
         assert!(LIMIT.check(&many, false).is_err());
-        assert!(LIMIT.check(&[0x0b, 0x0c], false).is_err(), "a group");
     }
 }

@@ -157,7 +157,7 @@ impl App {
         entry: &Entry,
         (capabilities, tenants): (Capabilities, Result<Tenants, InvalidTenantId>),
         request: Request<GuardedBody>,
-        (held, place): (&Held, Place<'_>),
+        (held, place): (&Arc<Held>, Place<'_>),
     ) -> Response {
         let (mut parts, mut body) = request.into_parts();
         if parts.method != Method::POST {
@@ -176,45 +176,18 @@ impl App {
             Ok(tenants) => tenants,
             Err(error) => return refuse(error, &parts.headers, &mut body).await,
         };
-        let bytes = match self.read(protocol, &mut parts.headers, &mut body, held).await {
+        let limit = entry.method.message_bytes_max.unwrap_or(usize::MAX).min(self.message_bytes_max);
+        let bytes = match read(protocol, &mut parts.headers, &mut body, (limit, held)).await {
             Ok(bytes) => bytes,
             Err(fault) => return refuse(fault, &parts.headers, &mut body).await,
         };
         tenants.say();
-        parts.extensions.insert(Caller { tenants, capabilities });
+        parts.extensions.insert(Caller { tenants, capabilities, held: Some(Arc::clone(held)) });
         let request = Request::from_parts(parts, Full::new(bytes));
         match place.run(self.rpc.clone().call(request)).await {
             Ok(Ok(response)) => response.map(sized),
             Err(Lost) => panicked(),
         }
-    }
-
-    /// The message of Connect, inflated; the frame of gRPC as it came.
-    async fn read(
-        &self,
-        protocol: Protocol,
-        headers: &mut HeaderMap,
-        body: &mut GuardedBody,
-        held: &Held,
-    ) -> Result<Bytes, BodyFault> {
-        let limit = self.message_bytes_max;
-        if protocol != Protocol::Connect {
-            return collect(body, limit.saturating_add(ENVELOPE_BYTES)).await;
-        }
-        let bytes = collect(body, limit).await?;
-        let gzipped = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value == "gzip");
-        if !gzipped || bytes.is_empty() {
-            return Ok(bytes);
-        }
-        headers.remove(header::CONTENT_ENCODING);
-        let inflated = gunzip(bytes, limit).await.map_err(|error| match error {
-            hearth_formats::gunzip::InflateError::TooLarge { limit } => {
-                BodyFault::TooLarge { size: limit.saturating_add(1), limit }
-            }
-            other => BodyFault::Corrupt(other),
-        })?;
-        held.take(inflated.len())?;
-        Ok(inflated)
     }
 
     async fn plain(
@@ -234,6 +207,32 @@ impl App {
         let label = response.extensions_mut().remove::<RouteLabel>();
         (response, label.unwrap_or_else(|| self.not_found.clone()))
     }
+}
+
+/// The message of Connect, inflated; the frame of gRPC as it came. Of at most so many bytes.
+async fn read(
+    protocol: Protocol,
+    headers: &mut HeaderMap,
+    body: &mut GuardedBody,
+    (limit, held): (usize, &Held),
+) -> Result<Bytes, BodyFault> {
+    if protocol != Protocol::Connect {
+        return collect(body, limit.saturating_add(ENVELOPE_BYTES)).await;
+    }
+    let bytes = collect(body, limit).await?;
+    let gzipped = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value == "gzip");
+    if !gzipped || bytes.is_empty() {
+        return Ok(bytes);
+    }
+    headers.remove(header::CONTENT_ENCODING);
+    let inflated = gunzip(bytes, limit).await.map_err(|error| match error {
+        hearth_formats::gunzip::InflateError::TooLarge { limit } => {
+            BodyFault::TooLarge { size: limit.saturating_add(1), limit }
+        }
+        other => BodyFault::Corrupt(other),
+    })?;
+    held.take(inflated.len())?;
+    Ok(inflated)
 }
 
 /// On the threads that serve sockets, or where it gives way to others.

@@ -39,6 +39,14 @@ pub(crate) struct Method {
     pub(crate) call: Call,
     /// Whether its path is a plain one for everything but gRPC.
     pub(crate) grpc_only: bool,
+    /// Longer messages are refused, if it takes less than the port does.
+    pub(crate) message_bytes_max: Option<usize>,
+}
+
+impl Method {
+    fn new(auth: Auth, call: Call) -> Self {
+        Self { auth, call, grpc_only: false, message_bytes_max: None }
+    }
 }
 
 /// Methods by path, and plain routes.
@@ -114,7 +122,17 @@ impl Routes {
                 encode(&response, format)
             })
         });
-        self.methods.insert(path, Method { auth, call, grpc_only: false });
+        self.methods.insert(path, Method::new(auth, call));
+        self
+    }
+
+    /// Adds a method that is known and not built: each client is told so in its own protocol (501, or gRPC's 12), and may do
+    /// without.
+    #[must_use]
+    pub fn unimplemented(mut self, path: &'static str, auth: Auth, why: &'static str) -> Self {
+        let call: Call =
+            Arc::new(move |_, _, _| Box::pin(std::future::ready(Err(RpcError::unimplemented(why)))));
+        self.methods.insert(path, Method::new(auth, call));
         self
     }
 
@@ -132,7 +150,16 @@ impl Routes {
             )))),
             _ => Box::pin(handler(context, bytes)),
         });
-        self.methods.insert(path, Method { auth, call, grpc_only: true });
+        self.methods.insert(path, Method { grpc_only: true, ..Method::new(auth, call) });
+        self
+    }
+
+    /// Holds the messages of all methods added so far to so many bytes, inflated, where the port itself would take more.
+    #[must_use]
+    pub fn capped(mut self, message_bytes_max: usize) -> Self {
+        for method in self.methods.values_mut() {
+            method.message_bytes_max = Some(message_bytes_max);
+        }
         self
     }
 

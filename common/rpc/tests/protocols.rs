@@ -14,7 +14,8 @@ use hearth_common::{ErrorKind, SystemClock};
 use hearth_proto::push::v1::{PushRequest, PushResponse};
 use hearth_proto::types::v1::{LabelNamesRequest, LabelNamesResponse};
 use hearth_rpc::{
-    Auth, RequestContext, RequestMetrics, Routes, RpcError, ServerOptions, Tenancy, bind, common_routes,
+    Auth, EntriesLimit, RequestContext, RequestMetrics, Routes, RpcError, ServerOptions, Tenancy, bind,
+    common_routes,
 };
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -26,6 +27,11 @@ use tokio::sync::oneshot;
 
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 const NAMES: &str = "/querier.v1.QuerierService/LabelNames";
+const BOUNDED: &str = "/querier.v1.QuerierService/LabelValues";
+const BOUNDED_BYTES_MAX: usize = 1000;
+const ABSENT: &str = "/vcs.v1.VCSService/GithubApp";
+
+const ENTRIES: EntriesLimit = EntriesLimit { depth: 2, max: 20, what: "matchers" };
 
 async fn names(context: RequestContext, request: LabelNamesRequest) -> Result<LabelNamesResponse, RpcError> {
     match request.matchers.first().map(String::as_str) {
@@ -53,6 +59,8 @@ fn routes() -> Routes {
     common_routes(Arc::new(|| false), "1", "r")
         .unary(NAMES, Auth::Tenant, names)
         .unary("/push.v1.PusherService/Push", Auth::Tenant, |_, _: PushRequest| async { Ok(PushResponse {}) })
+        .merge(Routes::new().bounded(BOUNDED, Auth::Tenant, ENTRIES, names).capped(BOUNDED_BYTES_MAX))
+        .unimplemented(ABSENT, Auth::Tenant, "nobody built this")
         .http(plain)
 }
 
@@ -312,6 +320,48 @@ async fn refusals_of_content() {
     );
     let answer = http1(&port, "POST", NAMES, &[JSON], vec![1; MESSAGE_BYTES_MAX * 10]).await;
     assert_eq!((answer.status, answer.text()), (401, r#"{"code":"unauthenticated","message":"no org id"}"#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_may_take_less_than_the_port() {
+    let port = start(Tenancy::Single).await;
+    let long = ask(&"x".repeat(BOUNDED_BYTES_MAX));
+    let text =
+        format!("message size {} is larger than configured max 1000 bytes: send less at once", long.len());
+    let answer = http1(&port, "POST", BOUNDED, &[PROTO], long.clone()).await;
+    assert!(answer.status == 429 && answer.text().contains(&text), "{}", answer.text());
+    let gzipped = [PROTO, ("content-encoding", "gzip")];
+    assert_eq!(http1(&port, "POST", BOUNDED, &gzipped, gzip(&long)).await.status, 429);
+    let coding = [GRPC, ("grpc-encoding", "gzip")];
+    for (headers, body) in [(&[GRPC][..], frame(0, &long)), (&coding[..], frame(1, &gzip(&long)))] {
+        let answer = http2(&port, BOUNDED, headers, body).await;
+        let found = if answer.trailer("grpc-status").is_empty() { &answer.headers } else { &answer.trailers };
+        assert_eq!(found["grpc-status"], "8");
+    }
+    // Short ones that would be much in memory.
+    let many = LabelNamesRequest { matchers: vec![String::new(); 21], ..Default::default() };
+    let json = format!(r#"{{"matchers":[{}""]}}"#, r#""","#.repeat(20)).into_bytes();
+    for (content_type, body) in [(PROTO, many.encode_to_vec()), (JSON, json)] {
+        let answer = http1(&port, "POST", BOUNDED, &[content_type], body).await;
+        assert!(answer.status == 400 && answer.text().contains("more than 20 matchers"), "{}", answer.text());
+    }
+    assert_eq!(http1(&port, "POST", BOUNDED, &[PROTO], ask("x")).await.status, 200);
+    assert_eq!(http1(&port, "POST", NAMES, &[PROTO], long).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_built_says_so_in_every_protocol() {
+    let port = start(Tenancy::Multi).await;
+    let text = r#"{"code":"unimplemented","message":"nobody built this"}"#;
+    for (content_type, body) in [(JSON, b"{\"clientID\":7}".to_vec()), (PROTO, vec![0xff; 20])] {
+        let answer = http1(&port, "POST", ABSENT, &[content_type, TENANT], body).await;
+        assert_eq!((answer.status, answer.text()), (501, text));
+    }
+    let answer = http2(&port, ABSENT, &[GRPC, TENANT], frame(0, &[])).await;
+    let found = if answer.trailer("grpc-status").is_empty() { &answer.headers } else { &answer.trailers };
+    assert_eq!((answer.status, found["grpc-status"].to_str().unwrap()), (200, "12"));
+    assert_eq!(found["grpc-message"], "nobody built this");
+    assert_eq!(http1(&port, "POST", ABSENT, &[JSON], b"{}".to_vec()).await.status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

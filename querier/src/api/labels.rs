@@ -6,7 +6,7 @@ use hearth_common::TimeRange;
 use hearth_model::{Answer, Labels, Question};
 use hearth_proto::querier::v1 as wire;
 use hearth_proto::types::v1 as types;
-use hearth_query::ask::{AskError, parse_matchers};
+use hearth_query::ask::{self, AskError, parse_matchers};
 use hearth_query::range::resolve_labels;
 use hearth_rpc::RpcError;
 
@@ -107,13 +107,11 @@ pub(super) async fn series(
     request: wire::SeriesRequest,
 ) -> Result<wire::SeriesResponse, RpcError> {
     let matchers = matchers(&request.matchers)?;
+    let mut label_names = ask::label_names(request.label_names).map_err(QueryError::from)?;
     let Some(range) = call.label_range(request.start, request.end)? else {
         return Ok(wire::SeriesResponse::default());
     };
-    let mut label_names = request.label_names;
     label_names.retain(|name| call.is_readable(name));
-    label_names.sort();
-    label_names.dedup();
     let all = label_names.is_empty();
     let Answer::Series(mut sets) = call.ask(&Question::Series { range, matchers, label_names }).await? else {
         return Err(wrong_kind());

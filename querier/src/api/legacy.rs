@@ -152,7 +152,8 @@ async fn render(
 async fn rendered(call: &Call, params: &Params) -> Result<Response, RpcError> {
     let checked = params.ask("query", "from", "until", call)?;
     if params.get("format") == Some("dot") {
-        return Err(RpcError::unimplemented("the format dot is not supported: leave it out"));
+        let text = stacks::drawn(call, checked, params.max_nodes()).await?;
+        return Ok(call.with_headers(text.into_response()));
     }
     let max_nodes = call.nodes(params.max_nodes())?;
     let group_by: Vec<String> = params.all("groupBy").map(str::to_owned).collect();

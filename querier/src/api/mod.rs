@@ -19,7 +19,7 @@ use hearth_model::{Answer, NameTree, Question};
 use hearth_query::ask::{CheckedAsk, ProfileAsk};
 use hearth_query::range::AskedRange;
 use hearth_query::tenants;
-use hearth_rpc::{Auth, RequestContext, Routes, RpcError};
+use hearth_rpc::{Auth, EntriesLimit, RequestContext, Routes, RpcError};
 use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,6 +28,35 @@ use crate::{Querier, QueryError, Terms};
 
 /// The header by which a client takes an answer that lacks what cannot be asked at the moment.
 const ALLOW_PARTIAL: &str = "x-hearth-allow-partial";
+
+/// Longest request, inflated: some ten thousand ids and all the selectors that anybody sends are shorter.
+const REQUEST_BYTES_MAX: usize = 4 << 20;
+/// What all lists of a request may hold, down to the call sites of a Diff's sides; each list has a limit of its own, too.
+const REQUEST_ENTRIES: EntriesLimit =
+    EntriesLimit { depth: 4, max: 1 << 17, what: "selectors, names and ids" };
+/// Why, and which methods of the reference are answered by nothing but that.
+const NOT_BUILT: [(&str, &[&str]); 2] = [
+    (
+        "ad hoc profiles are not supported: push the profile, and query it",
+        &[
+            "/adhocprofiles.v1.AdHocProfileService/Upload",
+            "/adhocprofiles.v1.AdHocProfileService/Get",
+            "/adhocprofiles.v1.AdHocProfileService/List",
+            "/adhocprofiles.v1.AdHocProfileService/Diff",
+        ],
+    ),
+    (
+        "the integration of GitHub is not supported",
+        &[
+            "/vcs.v1.VCSService/GithubApp",
+            "/vcs.v1.VCSService/GithubLogin",
+            "/vcs.v1.VCSService/GithubRefresh",
+            "/vcs.v1.VCSService/GetFile",
+            "/vcs.v1.VCSService/GetCommit",
+            "/vcs.v1.VCSService/GetCommits",
+        ],
+    ),
+];
 
 /// Everything.
 pub(crate) fn routes(querier: &Querier) -> Routes {
@@ -68,8 +97,14 @@ pub(crate) fn routes(querier: &Querier) -> Routes {
         .merge(api.method("/settings.v1.SettingsService/Get", "GetSettings", settings::get))
         .merge(api.method("/settings.v1.SettingsService/Set", "SetSetting", settings::set))
         .merge(api.method("/settings.v1.SettingsService/Delete", "DeleteSetting", settings::delete))
+        .merge(not_built())
         .http(legacy::router(api.clone()))
         .http(deletions::router(api))
+}
+
+fn not_built() -> Routes {
+    let methods = NOT_BUILT.iter().flat_map(|(why, paths)| paths.iter().map(move |path| (*path, *why)));
+    methods.fold(Routes::new(), |routes, (path, why)| routes.unimplemented(path, Auth::Tenant, why))
 }
 
 /// What all handlers share.
@@ -87,13 +122,14 @@ impl Api {
         Fut: Future<Output = Result<Resp, RpcError>> + Send + 'static,
     {
         let api = self.clone();
-        Routes::new().unary(path, Auth::Tenant, move |context, request| {
+        let routes = Routes::new().bounded(path, Auth::Tenant, REQUEST_ENTRIES, move |context, request| {
             let (api, handler) = (api.clone(), handler.clone());
             async move {
                 let call = api.call(context);
                 api.counted(rpc, handler(call, request)).await
             }
-        })
+        });
+        routes.capped(REQUEST_BYTES_MAX)
     }
 
     fn call(&self, context: RequestContext) -> Call {

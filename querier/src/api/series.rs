@@ -3,7 +3,7 @@
 use hearth_model::{Answer, Question};
 use hearth_proto::querier::v1 as wire;
 use hearth_proto::types::v1 as types;
-use hearth_query::ask::{CheckedAsk, ProfileAsk, steps};
+use hearth_query::ask::{CheckedAsk, ProfileAsk, group_by, steps};
 use hearth_query::series::{Aggregation, SeriesResult, finish};
 use hearth_rpc::RpcError;
 
@@ -25,12 +25,10 @@ impl Call {
         ask: SeriesAsk,
     ) -> Result<Vec<SeriesResult>, RpcError> {
         let grid = steps(&mut checked, ask.step_secs).map_err(QueryError::from)?;
+        let group_by = group_by(ask.group_by).map_err(QueryError::from)?;
         if checked.is_empty {
             return Ok(Vec::new());
         }
-        let mut group_by = ask.group_by;
-        group_by.sort();
-        group_by.dedup();
         let question = Question::Points { query: checked.query, group_by, grid };
         match self.ask(&question).await? {
             Answer::Points(points) => Ok(finish(points, grid, ask.aggregation, ask.limit)),

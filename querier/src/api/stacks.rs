@@ -1,7 +1,7 @@
 //! SelectMergeStacktraces, SelectMergeSpanProfile, Diff (api-semantics §2.8, §2.10, §2.13).
 
 use hearth_model::spans::SpanFilter;
-use hearth_model::{NameTree, diff as model_diff, flamegraph, tree_bytes};
+use hearth_model::{NameTree, diff as model_diff, dot, flamegraph, tree_bytes};
 use hearth_proto::querier::v1 as wire;
 use hearth_query::ask::{CheckedAsk, ProfileAsk};
 use hearth_query::nodes;
@@ -37,16 +37,15 @@ pub(super) async fn select_merge_stacktraces(
 ) -> Result<Stacktraces, RpcError> {
     let mut answer = wire::SelectMergeStacktracesResponse::default();
     let format = wire::ProfileFormat::try_from(request.format).unwrap_or_default();
-    if format == wire::ProfileFormat::Dot {
-        return Err(RpcError::unimplemented(
-            "the format PROFILE_FORMAT_DOT is not supported: ask for PROFILE_FORMAT_PPROF and draw that",
-        ));
-    }
     let checked = call.check(&ask_of(&request))?;
     if format == wire::ProfileFormat::Pprof {
         let go_pgo = request.stack_trace_selector.and_then(|selector| selector.go_pgo);
         let profile = pprof::profile(&call, checked, request.max_nodes, go_pgo).await?;
         answer.pprof = Some(wire::PprofResult { profile: Some(profile) });
+        return Ok(WithGraph(answer));
+    }
+    if format == wire::ProfileFormat::Dot {
+        answer.dot = drawn(&call, checked, request.max_nodes).await?;
         return Ok(WithGraph(answer));
     }
     let max_nodes = call.nodes(request.max_nodes)?;
@@ -100,6 +99,24 @@ pub(super) async fn diff_of(
 ) -> Result<model_diff::FlameGraphDiff, RpcError> {
     let (left, right) = futures::future::try_join(call.tree(left), call.tree(right)).await?;
     Ok(model_diff::render(&left, &right, max_nodes).map_err(QueryError::from)?)
+}
+
+/// The call graph of a request as Graphviz text; empty if there is nothing to draw. As the reference has it, the number of
+/// nodes is that of merged pprof, but for its default.
+pub(super) async fn drawn(
+    call: &Call,
+    checked: CheckedAsk,
+    max_nodes: Option<i64>,
+) -> Result<String, RpcError> {
+    let max_nodes = match max_nodes.filter(|asked| *asked != 0) {
+        None => dot::NODES_DEFAULT,
+        asked => nodes::resolve_pprof(asked, &call.limits).map_err(QueryError::from)?,
+    };
+    let profile_type = checked.query.profile_type.clone();
+    let duration_ms = checked.range.end_ms.saturating_sub(checked.range.start_ms);
+    let tree = call.tree(checked).await?;
+    let options = dot::DotOptions { profile_type: &profile_type, duration_ms, max_nodes };
+    Ok(dot::render(&tree, options).map_err(QueryError::from)?)
 }
 
 fn graph_of(tree: &NameTree, max_nodes: i64) -> Result<wire::FlameGraph, RpcError> {

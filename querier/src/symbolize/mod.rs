@@ -11,6 +11,7 @@ mod found;
 mod metrics;
 mod programs;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use hearth_model::{Answer, NameTree, PprofMerge, Question};
 use hearth_objstore::Store;
 use hearth_symbols::BuildId;
 use prometheus_client::registry::Registry;
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::QueryError;
@@ -209,7 +211,7 @@ impl Symbolizer {
         addresses.sort_unstable();
         addresses.dedup();
         let count = addresses.len();
-        let Ok(build_id) = BuildId::parse(build_id) else {
+        let Ok(build_id) = BuildId::parse(&of_program(build_id)) else {
             self.metrics.frames(Outcome::NoBuildId, count);
             return None;
         };
@@ -231,6 +233,24 @@ impl Symbolizer {
     }
 }
 
+/// A build id that says where the source of the service lies, too (api-semantics §3.3, step 14).
+#[derive(Debug, Deserialize)]
+struct Version<'a> {
+    #[serde(borrow, default)]
+    build_id: Cow<'a, str>,
+}
+
+/// The build id that the program has, whatever labels of the service have made of it when it was pushed.
+fn of_program(build_id: &str) -> Cow<'_, str> {
+    if !build_id.starts_with('{') {
+        return Cow::Borrowed(build_id);
+    }
+    match serde_json::from_str::<Version<'_>>(build_id) {
+        Ok(version) => version.build_id,
+        Err(_) => Cow::Borrowed(build_id),
+    }
+}
+
 fn named_tree(tree: &NameTree, call_site: &[String], found: &Found) -> NameTree {
     let named = native::name_tree(tree, |frame| found.get(frame));
     if call_site.is_empty() { named } else { named.under(call_site) }
@@ -238,4 +258,24 @@ fn named_tree(tree: &NameTree, call_site: &[String], found: &Found) -> NameTree 
 
 fn named_pprof(merge: &PprofMerge, call_site: &[String], found: &Found) -> Result<PprofMerge, QueryError> {
     Ok(native::name_pprof(merge, call_site, |frame| found.get(frame))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn build_ids_are_found_in_what_labels_made_of_them() {
+        for (text, want) in [
+            ("abc0", "abc0"),
+            ("", ""),
+            (r#"{"repository":"github.com/a","git_ref":"v1","build_id":"abc0","root_path":"x"}"#, "abc0"),
+            (r#"{"build_id":"abc0\u0031"}"#, "abc01"),
+            (r#"{"repository":"github.com/a"}"#, ""),
+            ("{no JSON", "{no JSON"),
+            (r#"{"build_id":7}"#, r#"{"build_id":7}"#),
+        ] {
+            assert_eq!(of_program(text), want, "{text}");
+        }
+    }
 }

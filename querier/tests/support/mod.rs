@@ -15,7 +15,9 @@ use hearth_common::{Clock, JournalId, Position, TenantId, TenantLimits, Timestam
 use hearth_model::question::Stats;
 use hearth_model::{Answer, Labels, NameTree, ProfileType, Question};
 use hearth_objstore::{Store, StoreOptions};
-use hearth_querier::{LocalHeads, Querier, QuerierDeps, QuerierOptions, SharingDeps, SymbolOptions};
+use hearth_querier::{
+    DiskCache, LocalHeads, Querier, QuerierDeps, QuerierOptions, SharingDeps, SymbolOptions,
+};
 use hearth_query::{FetchAnswer, FetchError, FetchRequest, HeadSource, JournalAnswer};
 use hearth_rpc::{RequestMetrics, ServerOptions, Tenancy, bind};
 use parking_lot::Mutex;
@@ -146,6 +148,11 @@ impl World {
 
     /// Another querier before the same store.
     pub fn another(&self, options: QuerierOptions) -> Querier {
+        self.another_with_disk(options, None)
+    }
+
+    /// One that keeps parts of blocks on a disk.
+    pub fn another_with_disk(&self, options: QuerierOptions, disk_cache: Option<DiskCache>) -> Querier {
         Querier::new(QuerierDeps {
             catalog: Arc::clone(&self.catalog),
             store: self.store.clone(),
@@ -154,7 +161,7 @@ impl World {
             clock: Arc::new(Still::default()),
             workers: hearth_node::workers(),
             turns: hearth_common::Turns::new(2),
-            disk_cache: None,
+            disk_cache,
             symbols: SymbolOptions::default(),
             options,
         })

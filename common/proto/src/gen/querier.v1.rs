@@ -294,11 +294,11 @@ pub struct QueryScope {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QueryImpact {
-    #[prost(uint64, tag = "1")]
-    pub total_bytes_in_time_range: u64,
     #[prost(uint64, tag = "2")]
+    pub total_bytes_in_time_range: u64,
+    #[prost(uint64, tag = "3")]
     pub total_queried_series: u64,
-    #[prost(bool, tag = "3")]
+    #[prost(bool, tag = "4")]
     pub deduplication_needed: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -31,7 +31,10 @@ const HTTP_CLIENT: &str = "the client of the store has its own settings under `s
 
 /// Key of Pyroscope's file, and what becomes of it. Sorted.
 pub(super) const RULES: &[(&str, Act)] = &[
-    ("adhoc_profiles", NotNeeded("ad hoc profiles need no setup")),
+    (
+        "adhoc_profiles",
+        Cannot("ad hoc profiles are not supported: push profiles that are to be looked at, and query them"),
+    ),
     ("analytics", NotNeeded("Hearth reports to nobody")),
     ("api", Cannot("to serve below a path, let a proxy strip the prefix")),
     ("architecture", NotNeeded("there is one storage architecture")),
