@@ -22,7 +22,7 @@ use prometheus_client::registry::Registry;
 
 pub use decide::expired_blocks;
 pub use merging::MergingOptions;
-use merging::{Aside, Clean};
+use merging::{Aside, Looked};
 pub use metrics::Metrics;
 pub use owners::{Alone, Owners, Shared};
 pub use plan::PlanOptions;
@@ -149,7 +149,7 @@ pub struct Compactor {
     options: CompactorOptions,
     metrics: Metrics,
     aside: Aside,
-    clean: Clean,
+    looked: Looked,
 }
 
 impl std::fmt::Debug for Compactor {
@@ -178,7 +178,7 @@ impl Compactor {
             options,
             metrics: Metrics::default(),
             aside: Aside::default(),
-            clean: Clean::default(),
+            looked: Looked::default(),
         }
     }
 

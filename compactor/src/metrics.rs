@@ -241,8 +241,10 @@ impl Metrics {
         self.blocks_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn set_aside(&self) {
+    /// One more block is set aside; `aside` are there now.
+    pub(crate) fn set_aside(&self, aside: usize) {
         self.blocks_set_aside.inc();
+        self.blocks_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn merged(&self, counts: &Counts) {

@@ -343,6 +343,30 @@ async fn deletions_are_carried_out_and_then_forgotten() {
     }
 }
 
+/// The parts of a merge are rewritten together, also if they are more than are merged at a time.
+#[tokio::test]
+async fn deletions_are_carried_out_in_merges_of_many_parts() {
+    let bucket = Bucket::new();
+    let profiles = with_values(made_up(11, 80));
+    for part in profiles.chunks(20) {
+        bucket.publish(part).await;
+    }
+    bucket.set_time(DAY_END_NS + HOUR.as_nanos() as i64 * 3);
+    bucket.compactor(options()).merge_all().await;
+    let view = bucket.view().await;
+    assert!(view.blocks.len() > 1, "parts of one merge");
+    let bury = vec![tombstone(&view, r#"{service_name="web"}"#)];
+    let edit = |_: &RootView| Ok(Edit { bury: bury.clone(), ..Edit::default() });
+    bucket.catalog().edit(&bucket.tenant, edit).await.unwrap();
+    let plan = PlanOptions { inputs_max: 1, ..options().plan };
+    let compactor = bucket.compactor(CompactorOptions { plan, ..options() });
+    compactor.merge_all().await;
+    let left: Vec<Profile> = profiles.iter().filter(|p| p.service != "web").cloned().collect();
+    assert_eq!(bucket.answers_as(&left).await, Ok(()));
+    assert_eq!(compactor.run_once(&bucket.tenant).await.unwrap().finished_deletions, 1);
+    bucket.audit().await;
+}
+
 #[tokio::test]
 async fn a_deletion_waits_for_what_is_not_published() {
     let bucket = Bucket::new();

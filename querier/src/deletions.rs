@@ -184,6 +184,7 @@ impl Querier {
             created: inner.clock.now(),
             cancelled: None,
             blocks: tombstone.map_or(0, |tombstone| tombstone.blocks.len() as u64),
+            blocks_crc32c: tombstone.map(Tombstone::blocks_crc32c),
             coverage: positions.map(|(journal, at)| (journal.clone(), at)).collect(),
             takes: taken(&takes.tally),
         };
@@ -285,13 +286,16 @@ impl Querier {
     }
 }
 
-/// Whether nothing of a deletion is carried out: all its blocks are there, and nothing was cut that it reaches into.
+/// Whether nothing of a deletion is carried out: all its blocks are there, and nothing was cut that it reaches into. They are the
+/// same blocks, not as many: a merge may have taken its rows out of some, and another one have cut others in several.
 fn is_untouched(view: &RootView, tombstone: &Tombstone, record: &DeletionRecord) -> bool {
     let then = |journal: &JournalId| record.coverage.get(journal).copied().unwrap_or_default();
     let cut = |(journal, upto): (&JournalId, &Position)| {
         *upto > then(journal) && view.coverage(journal) != then(journal)
     };
-    view.progress(tombstone).blocks_left as u64 == record.blocks && !tombstone.upto.iter().any(cut)
+    let left = view.progress(tombstone).blocks_left as u64;
+    let same = left == record.blocks && record.blocks_crc32c == Some(tombstone.blocks_crc32c());
+    same && !tombstone.upto.iter().any(cut)
 }
 
 fn record_of(tombstone: &Tombstone) -> DeletionRecord {
@@ -302,6 +306,7 @@ fn record_of(tombstone: &Tombstone) -> DeletionRecord {
         created: TimestampNs(0),
         cancelled: None,
         blocks: tombstone.blocks.len() as u64,
+        blocks_crc32c: None,
         coverage: BTreeMap::new(),
         takes: Vec::new(),
     }
@@ -323,4 +328,65 @@ fn taken(tally: &Tally) -> Vec<Taken> {
         });
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_common::BlockId;
+
+    use super::*;
+
+    fn block(id: u128) -> Arc<BlockEntry> {
+        Arc::new(BlockEntry {
+            id: BlockId(id),
+            attempt: "a".to_owned(),
+            format: 1,
+            day: 0,
+            level: 0,
+            min_time: TimestampNs(0),
+            max_time: TimestampNs(1),
+            first_service: "s".to_owned(),
+            last_service: "s".to_owned(),
+            types: Vec::new(),
+            objects: Vec::new(),
+            index_directory_offset: 0,
+            profiles: 1,
+            samples: 1,
+            series: 1,
+            units: 1,
+            sources: Vec::new(),
+        })
+    }
+
+    /// A root with these blocks, all of which a deletion names.
+    fn buried(ids: &[u128]) -> (RootView, Tombstone) {
+        let mut view = RootView::empty();
+        view.blocks = ids.iter().map(|id| block(*id)).collect();
+        let tombstone = Tombstone {
+            id: 7,
+            selector: "{}".to_owned(),
+            start: TimestampNs(0),
+            end: TimestampNs(1),
+            upto: BTreeMap::new(),
+            blocks: ids.iter().map(|id| BlockId(*id)).collect(),
+        };
+        (view, tombstone)
+    }
+
+    #[test]
+    fn a_deletion_is_untouched_while_its_blocks_are_the_same() {
+        let (_, tombstone) = buried(&[1, 2]);
+        let blocks_crc32c = Some(tombstone.blocks_crc32c());
+        let record = DeletionRecord { blocks_crc32c, ..record_of(&tombstone) };
+        let untouched = |ids: &[u128], record: &DeletionRecord| {
+            let (view, tombstone) = buried(ids);
+            is_untouched(&view, &tombstone, record)
+        };
+        assert!(untouched(&[1, 2], &record) && untouched(&[2, 1], &record));
+        // 1 has carried it out, and a merge that had begun before has cut 2 in two.
+        assert!(!untouched(&[3, 4], &record));
+        assert!(!untouched(&[2], &record) && !untouched(&[1, 2, 3], &record));
+        let first_version = DeletionRecord { blocks_crc32c: None, ..record };
+        assert!(!untouched(&[1, 2], &first_version), "it does not say which blocks there were");
+    }
 }

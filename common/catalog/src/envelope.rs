@@ -3,6 +3,7 @@
 use hearth_objstore::{Envelope, EnvelopeError};
 
 use crate::error::CatalogError;
+use crate::record::RECORD_FORMAT;
 use crate::root::ROOT_FORMAT;
 
 /// What kind of object it is.
@@ -11,16 +12,19 @@ pub(crate) enum Kind {
     Root,
     Page,
     Deletion,
+    /// As the first versions wrote it; read only.
+    FirstDeletion,
 }
 
 impl Kind {
     fn envelope(self) -> Envelope {
-        let magic = match self {
-            Self::Root => *b"HEARTHRT",
-            Self::Page => *b"HEARTHPG",
-            Self::Deletion => *b"HEARTHDL",
+        let (magic, format) = match self {
+            Self::Root => (*b"HEARTHRT", ROOT_FORMAT),
+            Self::Page => (*b"HEARTHPG", ROOT_FORMAT),
+            Self::Deletion => (*b"HEARTHDL", RECORD_FORMAT),
+            Self::FirstDeletion => (*b"HEARTHDL", 1),
         };
-        Envelope { magic, format: ROOT_FORMAT }
+        Envelope { magic, format }
     }
 }
 

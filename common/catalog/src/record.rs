@@ -16,6 +16,8 @@ use crate::error::CatalogError;
 use crate::json::{Fields, hex};
 use crate::keys::{TENANTS, deletion_key};
 
+/// Format of records written by this version; that of the first is read, too.
+pub(crate) const RECORD_FORMAT: u32 = 2;
 /// Most records that are kept of a tenant; the oldest of those that are over go first.
 pub const RECORDS_MAX: usize = 1000;
 /// Longest record.
@@ -38,6 +40,8 @@ pub struct DeletionRecord {
     pub cancelled: Option<TimestampNs>,
     /// Blocks that it named.
     pub blocks: u64,
+    /// Which: [`crate::Tombstone::blocks_crc32c`]. `None`: a first version wrote the record.
+    pub blocks_crc32c: Option<u32>,
     /// What was published when it came.
     pub coverage: BTreeMap<JournalId, Position>,
     /// What it takes, counted when it was asked for.
@@ -71,6 +75,8 @@ struct RecordJson {
     created_ns: i64,
     cancelled_ns: Option<i64>,
     blocks: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blocks_crc32c: Option<u32>,
     coverage: BTreeMap<String, u64>,
     takes: Vec<Taken>,
 }
@@ -84,6 +90,7 @@ pub(crate) fn encode(record: &DeletionRecord) -> Result<Vec<u8>, CatalogError> {
         created_ns: record.created.0,
         cancelled_ns: record.cancelled.map(|at| at.0),
         blocks: record.blocks,
+        blocks_crc32c: record.blocks_crc32c,
         coverage: record.coverage.iter().map(|(journal, at)| (journal.to_string(), at.0)).collect(),
         takes: record.takes.clone(),
     };
@@ -92,7 +99,12 @@ pub(crate) fn encode(record: &DeletionRecord) -> Result<Vec<u8>, CatalogError> {
 }
 
 pub(crate) fn decode(key: &str, object: &[u8]) -> Result<DeletionRecord, CatalogError> {
-    let json = envelope::unwrap(Kind::Deletion, key, object)?;
+    let json = match envelope::unwrap(Kind::Deletion, key, object) {
+        Err(CatalogError::NewerFormat { found: 1, .. }) => {
+            envelope::unwrap(Kind::FirstDeletion, key, object)?
+        }
+        unwrapped => unwrapped?,
+    };
     let json: RecordJson = serde_json::from_slice(json)
         .map_err(|error| CatalogError::Damaged { key: key.to_owned(), why: error.to_string() })?;
     let field = Fields { key };
@@ -103,6 +115,7 @@ pub(crate) fn decode(key: &str, object: &[u8]) -> Result<DeletionRecord, Catalog
         created: TimestampNs(json.created_ns),
         cancelled: json.cancelled_ns.map(TimestampNs),
         blocks: json.blocks,
+        blocks_crc32c: json.blocks_crc32c,
         coverage: field.positions(json.coverage)?,
         takes: json.takes,
     })
@@ -162,6 +175,7 @@ mod tests {
             created: TimestampNs(1_700_000_000_123_456_789),
             cancelled: Some(TimestampNs(1_700_000_001_000_000_000)),
             blocks: 3,
+            blocks_crc32c: Some(0x1234_5678),
             coverage: [(journal, Position(12))].into(),
             takes: vec![Taken {
                 service: "shop".to_owned(),
@@ -174,22 +188,25 @@ mod tests {
     }
 
     #[test]
-    fn a_record_reads_back_and_the_golden_one_for_ever() {
+    fn a_record_reads_back_and_the_golden_ones_for_ever() {
         let record = record();
         let object = encode(&record).expect("encodes");
         assert_eq!(decode("k", &object).expect("decodes"), record);
         let pending = DeletionRecord { cancelled: None, ..record.clone() };
         assert_eq!(decode("k", &encode(&pending).expect("encodes")).expect("decodes"), pending);
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/deletion.bin");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
         if std::env::var_os("HEARTH_BLESS").is_some() {
-            std::fs::write(path, &object).expect("written");
+            std::fs::write(format!("{folder}/deletion-2.bin"), &object).expect("written");
         }
-        let golden = std::fs::read(path).expect("the golden file");
-        assert_eq!(decode("golden", &golden).expect("decodes"), record);
-        for at in 0..golden.len() {
-            let mut bad = golden.clone();
-            bad[at] ^= 1;
-            assert!(decode("bad", &bad).is_err(), "byte {at}");
+        let first = DeletionRecord { blocks_crc32c: None, ..record.clone() };
+        for (name, record) in [("deletion", first), ("deletion-2", record)] {
+            let golden = std::fs::read(format!("{folder}/{name}.bin")).expect("the golden file");
+            assert_eq!(decode("golden", &golden).expect("decodes"), record, "{name}");
+            for at in 0..golden.len() {
+                let mut bad = golden.clone();
+                bad[at] ^= 1;
+                assert!(decode("bad", &bad).is_err(), "{name}, byte {at}");
+            }
         }
     }
 }

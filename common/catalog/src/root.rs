@@ -60,6 +60,14 @@ pub struct Tombstone {
     pub blocks: BTreeSet<BlockId>,
 }
 
+impl Tombstone {
+    /// A checksum over the ids of the blocks that have not applied it, to tell whether they are the same as before: a number of
+    /// others may be as great.
+    pub fn blocks_crc32c(&self) -> u32 {
+        self.blocks.iter().fold(0, |sum, id| crc32c::crc32c_append(sum, &id.0.to_be_bytes()))
+    }
+}
+
 /// What is known of a condemned object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Condemned {

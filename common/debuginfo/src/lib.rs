@@ -14,7 +14,7 @@ mod uploads;
 
 pub use error::Error;
 pub use keys::prefixes;
-pub use programs::{Programs, Source, Uploaded};
+pub use programs::{Programs, Source, TableTag, Uploaded};
 pub use receiving::Receiving;
 pub use record::{FileInfo, FileKind, NAME_BYTES_MAX};
 pub use uploads::{Begun, Entry, Rng, Uploads};

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use hearth_common::TenantId;
-use hearth_objstore::{Store, StoreError};
+use hearth_objstore::{ObjectInfo, Store, StoreError};
 use hearth_symbols::BuildId;
 
 use crate::error::Error;
@@ -28,6 +28,10 @@ pub enum Source {
     /// What another server has.
     Elsewhere,
 }
+
+/// Which line table of a program it is: one that takes its place has another tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableTag(ObjectInfo);
 
 /// The programs of all tenants of one store.
 #[derive(Debug, Clone)]
@@ -62,25 +66,31 @@ impl Programs {
         tenant: &TenantId,
         build_id: &BuildId,
         bytes_max: u64,
-    ) -> Result<Option<Bytes>, Error> {
-        found(self.store.get(&keys::table(tenant, build_id), bytes_max).await)
+    ) -> Result<Option<(TableTag, Bytes)>, Error> {
+        // In this order: of a table that takes its place between the two the tag is not known, and it is read again.
+        let Some(tag) = self.table_tag(tenant, build_id).await? else { return Ok(None) };
+        let table = found(self.store.get(&keys::table(tenant, build_id), bytes_max).await)?;
+        Ok(table.map(|table| (tag, table)))
     }
 
-    /// Whether there is one.
-    pub async fn has_table(&self, tenant: &TenantId, build_id: &BuildId) -> Result<bool, Error> {
-        Ok(self.store.exists(&keys::table(tenant, build_id)).await?)
+    /// Which one there is; `None`: nobody made one.
+    pub async fn table_tag(&self, tenant: &TenantId, build_id: &BuildId) -> Result<Option<TableTag>, Error> {
+        Ok(found(self.store.head(&keys::table(tenant, build_id)).await)?.map(TableTag))
     }
 
-    /// Keeps a line table, unless what it was made of is not the program's source any more: then it returns `false`, and there
-    /// is none. Equal sources give equal tables, so that it makes no difference who is last.
+    /// Keeps a line table, unless what it was made of is not the program's source any more, or somebody removes it at the same
+    /// time: then it returns `None`, and there is none. Equal sources give equal tables, so that it makes no difference who is
+    /// last.
     pub async fn put_table(
         &self,
         tenant: &TenantId,
         build_id: &BuildId,
         source: &Source,
         table: Bytes,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<TableTag>, Error> {
         self.store.put(&keys::table(tenant, build_id), table).await?;
+        // Before the look at the state: a table of another source that comes behind it has another tag.
+        let tag = self.table_tag(tenant, build_id).await;
         // An upload that was finished or deleted meanwhile removes the table after it has said so. Either it removes this
         // one, or it has said so by now.
         let now = self.uploaded(tenant, build_id).await?;
@@ -88,10 +98,11 @@ impl Programs {
             Source::Upload(uploaded) => now.as_ref() == Some(uploaded),
             Source::Elsewhere => now.is_none(),
         };
-        if !holds {
-            self.delete_table(tenant, build_id).await?;
+        if holds {
+            return tag;
         }
-        Ok(holds)
+        self.delete_table(tenant, build_id).await?;
+        Ok(None)
     }
 
     /// Removes a line table; one that is not there is no error.
@@ -100,9 +111,9 @@ impl Programs {
     }
 }
 
-fn found(read: Result<Bytes, StoreError>) -> Result<Option<Bytes>, Error> {
-    match read {
-        Ok(bytes) => Ok(Some(bytes)),
+fn found<T>(asked: Result<T, StoreError>) -> Result<Option<T>, Error> {
+    match asked {
+        Ok(found) => Ok(Some(found)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.into()),
     }

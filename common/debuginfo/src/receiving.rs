@@ -1,7 +1,7 @@
 //! A file on its way to the store, piece by piece.
 
 use bytes::Bytes;
-use hearth_common::TenantId;
+use hearth_common::{TenantId, TimestampNs};
 use hearth_objstore::{StoreError, Upload};
 use hearth_symbols::BuildId;
 
@@ -20,6 +20,8 @@ pub struct Receiving {
     tenant: TenantId,
     build_id: BuildId,
     id: UploadId,
+    /// When the upload was begun that it is for.
+    started: TimestampNs,
     key: String,
     upload: Upload,
     /// The first bytes, until there are enough to be looked at.
@@ -32,11 +34,11 @@ impl Receiving {
         uploads: Uploads,
         tenant: TenantId,
         build_id: BuildId,
-        id: UploadId,
+        (id, started): (UploadId, TimestampNs),
         key: String,
     ) -> Self {
         let upload = uploads.store.upload(key.clone());
-        Self { uploads, tenant, build_id, id, key, upload, head: Vec::new(), checked: false }
+        Self { uploads, tenant, build_id, id, started, key, upload, head: Vec::new(), checked: false }
     }
 
     /// The next bytes. After an error call [`Self::abort`].
@@ -59,7 +61,7 @@ impl Receiving {
             self.abort().await;
             return Err(Error::NotElf(head));
         }
-        let Self { uploads, tenant, build_id, id, key, upload, .. } = self;
+        let Self { uploads, tenant, build_id, id, started, key, upload, .. } = self;
         let done = async {
             // In a folder, whoever deletes the upload takes the file away from under this.
             let gone = |error: StoreError| match error.is_not_found() {
@@ -67,7 +69,7 @@ impl Receiving {
                 false => Error::Store(error),
             };
             let bytes = upload.finish().await.map_err(gone)?;
-            uploads.received(&tenant, &build_id, Received { upload: id, bytes }).await?;
+            uploads.received(&tenant, &build_id, started, Received { upload: id, bytes }).await?;
             Ok(bytes)
         };
         let done = done.await;

@@ -128,25 +128,27 @@ impl Uploads {
     /// Begins to receive the file of a pending upload.
     pub async fn receive(&self, tenant: &TenantId, build_id: &BuildId) -> Result<Receiving, Error> {
         let newest = self.states(tenant, build_id).newest().await?;
-        if newest.is_none_or(|record| record.state != State::Uploading) {
+        let Some(pending) = newest.filter(|record| record.state == State::Uploading) else {
             return Err(Error::NotPending(build_id.clone()));
-        }
+        };
         let upload = UploadId((self.rng)().max(1));
         let key = keys::file(tenant, build_id, upload);
-        Ok(Receiving::new(self.clone(), tenant.clone(), build_id.clone(), upload, key))
+        Ok(Receiving::new(self.clone(), tenant.clone(), build_id.clone(), (upload, pending.started), key))
     }
 
-    /// A file was received as a whole: the pending upload names it from now on.
+    /// A file was received as a whole: the pending upload names it from now on, if it is the one that was begun at `started`.
+    /// Another one may have been begun since, and the file may be among those that the end of the earlier one takes away.
     pub(crate) async fn received(
         &self,
         tenant: &TenantId,
         build_id: &BuildId,
+        started: TimestampNs,
         received: Received,
     ) -> Result<(), Error> {
         let states = self.states(tenant, build_id);
+        let pending = |record: &Record| record.state == State::Uploading && record.started == started;
         for _ in 0..CHANGES_MAX {
-            let Some(newest) = states.newest().await?.filter(|record| record.state == State::Uploading)
-            else {
+            let Some(newest) = states.newest().await?.filter(pending) else {
                 return Err(Error::NotPending(build_id.clone()));
             };
             let next = Record {
@@ -165,32 +167,38 @@ impl Uploads {
         Err(states.contended(CHANGES_MAX))
     }
 
-    /// Finishes a pending upload whose file was received. What was known of the program before is forgotten.
+    /// Finishes a pending upload whose file was received. What was known of the program before is forgotten. Of an upload that
+    /// is finished it says the same again, and does what an earlier call may have left undone.
     pub async fn finish(&self, tenant: &TenantId, build_id: &BuildId) -> Result<Entry, Error> {
         let states = self.states(tenant, build_id);
         for _ in 0..CHANGES_MAX {
+            let files = self.files(tenant, build_id).await?;
             let newest = states.newest().await?.filter(|record| record.state != State::Deleted);
             let Some(newest) = newest else { return Err(Error::NotFound(build_id.clone())) };
-            if newest.state != State::Uploading {
-                return Err(Error::NotPending(build_id.clone()));
-            }
             let Some(received) = newest.received else { return Err(Error::NoFile(build_id.clone())) };
             let key = keys::file(tenant, build_id, received.upload);
-            if !self.store.exists(&key).await? {
-                return Err(Error::NoFile(build_id.clone()));
-            }
-            let next = Record {
-                state: State::Uploaded,
-                started: newest.started,
-                finished: Some(self.clock.now()),
-                received: Some(received),
-                ..self.after(Some(&newest), &newest.file)
+            let finished = if newest.state == State::Uploaded {
+                newest
+            } else {
+                if !self.store.exists(&key).await? {
+                    return Err(Error::NoFile(build_id.clone()));
+                }
+                // As a state keeps it, so that whoever asks again is told the same.
+                let now = TimestampNs::from_ms(self.clock.now().as_ms());
+                let next = Record {
+                    state: State::Uploaded,
+                    started: newest.started,
+                    finished: Some(now),
+                    received: Some(received),
+                    ..self.after(Some(&newest), &newest.file)
+                };
+                if states.add(&next).await? != Fate::Committed {
+                    continue;
+                }
+                next
             };
-            if states.add(&next).await? == Fate::Committed {
-                self.sweep(tenant, build_id, Some(&key)).await?;
-                Programs::new(self.store.clone()).delete_table(tenant, build_id).await?;
-                return Ok(entry(next));
-            }
+            self.clear(tenant, build_id, files, Some(&key)).await?;
+            return Ok(entry(finished));
         }
         Err(states.contended(CHANGES_MAX))
     }
@@ -216,6 +224,7 @@ impl Uploads {
     pub async fn delete(&self, tenant: &TenantId, build_id: &BuildId) -> Result<(), Error> {
         let states = self.states(tenant, build_id);
         for _ in 0..CHANGES_MAX {
+            let files = self.files(tenant, build_id).await?;
             let newest = states.newest().await?;
             let gone = match newest.filter(|record| record.state != State::Deleted) {
                 None => true,
@@ -229,21 +238,33 @@ impl Uploads {
                     states.add(&next).await? == Fate::Committed
                 }
             };
-            // In this order: whoever makes a table looks at the state after he has put it.
             if gone {
-                self.sweep(tenant, build_id, None).await?;
-                return Programs::new(self.store.clone()).delete_table(tenant, build_id).await;
+                return self.clear(tenant, build_id, files, None).await;
             }
         }
         Err(states.contended(CHANGES_MAX))
     }
 
-    /// Removes received files, but for one.
-    async fn sweep(&self, tenant: &TenantId, build_id: &BuildId, keep: Option<&str>) -> Result<(), Error> {
+    /// Files that were received. Asked for before the state is looked at that ends an upload: what comes later may be of the next
+    /// one, which must not lose it. It is named by a state, or removed by who sent it.
+    async fn files(&self, tenant: &TenantId, build_id: &BuildId) -> Result<Vec<String>, Error> {
         let listed = self.store.list(&keys::files(tenant, build_id)).await?;
-        let gone: Vec<String> =
-            listed.into_iter().map(|object| object.key).filter(|key| Some(key.as_str()) != keep).collect();
-        Ok(self.store.delete(&gone).await?)
+        Ok(listed.into_iter().map(|object| object.key).collect())
+    }
+
+    /// An upload has ended, and its state says so: removes the line table, and of these files all but one. The state comes
+    /// first, as whoever makes a table looks at it after he has put it; the table comes before files, as names from an old one
+    /// are wrong and files that stay are only in the way.
+    async fn clear(
+        &self,
+        tenant: &TenantId,
+        build_id: &BuildId,
+        mut files: Vec<String>,
+        keep: Option<&str>,
+    ) -> Result<(), Error> {
+        Programs::new(self.store.clone()).delete_table(tenant, build_id).await?;
+        files.retain(|file| Some(file.as_str()) != keep);
+        Ok(self.store.delete(&files).await?)
     }
 }
 

@@ -1,13 +1,14 @@
 //! Uploads in memory and in a folder: one after the other, at once, interrupted.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use hearth_common::{Classify, Clock, ErrorKind, TenantId, TimestampNs};
-use hearth_debuginfo::{Begun, Error, FileInfo, FileKind, Programs, Source, Uploads};
-use hearth_objstore::{Store, StoreOptions};
+use hearth_debuginfo::{Begun, Entry, Error, FileInfo, FileKind, Programs, Source, Uploads};
+use hearth_objstore::{Fault, Faults, Operation, Store, StoreOptions};
 use hearth_symbols::BuildId;
 
 /// A clock that a test moves.
@@ -90,8 +91,16 @@ impl World {
         receiving.finish().await
     }
 
-    async fn finish(&self) -> Result<(), Error> {
-        self.uploads.finish(&self.tenant, &self.id).await.map(drop)
+    async fn finish(&self) -> Result<Entry, Error> {
+        self.uploads.finish(&self.tenant, &self.id).await
+    }
+
+    /// Of another process, whose calls fail as `faults` says.
+    fn with_faults(&self, faults: Arc<dyn Faults>) -> Uploads {
+        let counter = AtomicU64::new(1 << 32);
+        let rng = Arc::new(move || u128::from(counter.fetch_add(1, Ordering::Relaxed)));
+        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
+        Uploads::new(self.store.with_faults(faults), rng, clock, STALE_AFTER)
     }
 
     async fn stored(&self) -> Option<Bytes> {
@@ -117,13 +126,16 @@ async fn a_life(in_folder: bool) {
     assert_eq!(world.send(&file).await.expect("received"), 1234);
     assert!(world.stored().await.is_none(), "it is not finished");
     world.clock.advance(Duration::from_secs(3));
-    world.finish().await.expect("finishes");
+    let finished = world.finish().await.expect("finishes");
     assert_eq!(world.stored().await.expect("is there"), file);
     assert!(!world.begins().await, "it is there");
-    assert!(matches!(world.finish().await, Err(Error::NotPending(_))));
+    world.clock.advance(Duration::from_millis(1));
+    assert_eq!(world.finish().await.expect("it is finished"), finished, "an answer may have been lost");
+    assert_eq!(world.stored().await.expect("is there"), file);
     assert!(matches!(world.send(&file).await, Err(Error::NotPending(_))), "what is finished does not change");
     let [entry] = &world.uploads.list(&world.tenant).await.expect("lists")[..] else { panic!("not one") };
     assert_eq!((entry.size_bytes, entry.file.clone()), (1234, world.file()));
+    assert_eq!(*entry, finished);
     let took_ms = entry.finished.expect("finished").as_ms() - entry.started.as_ms();
     assert_eq!(took_ms, 3000);
     let other = TenantId::parse("b").expect("valid");
@@ -157,7 +169,8 @@ async fn at_once(in_folder: bool) {
     let (first, second) = tokio::join!(world.send(&one), world.send(&two));
     assert!(first.is_ok() && second.is_ok());
     let finished = futures::future::join_all((0..4).map(|_| world.finish())).await;
-    assert_eq!(finished.into_iter().filter(Result::is_ok).count(), 1);
+    let finished: Vec<Entry> = finished.into_iter().map(|finished| finished.expect("finishes")).collect();
+    assert!(finished.iter().all(|entry| *entry == finished[0]), "all are told the same: {finished:?}");
     let stored = world.stored().await.expect("is there");
     assert!(stored == one || stored == two);
     assert_eq!(world.files().await, 1, "the other one is gone");
@@ -188,6 +201,109 @@ async fn who_comes_late_changes_nothing() {
     world.uploads.delete(&world.tenant, &world.id).await.expect("deletes");
     assert!(matches!(late.finish().await, Err(Error::NotPending(_))));
     assert_eq!(world.files().await, 0);
+    // It does not become the file of the next upload either: whoever ended its own may be about to take it away.
+    assert!(world.begins().await);
+    let mut late = world.uploads.receive(&world.tenant, &world.id).await.expect("pending");
+    late.write(elf(9, 500)).await.expect("written");
+    world.uploads.delete(&world.tenant, &world.id).await.expect("deletes");
+    world.clock.advance(Duration::from_millis(1));
+    assert!(world.begins().await);
+    assert!(matches!(late.finish().await, Err(Error::NotPending(_))));
+    assert!(matches!(world.finish().await, Err(Error::NoFile(_))));
+    assert_eq!(world.files().await, 0);
+}
+
+/// Cannot remove received files, as long as it is set.
+#[derive(Debug)]
+struct KeepsFiles(AtomicBool);
+
+impl Faults for KeepsFiles {
+    fn next<'a>(&'a self, operation: Operation, key: &'a str) -> BoxFuture<'a, Fault> {
+        let keeps = operation == Operation::Delete && key.contains("/exe/") && self.0.load(Ordering::SeqCst);
+        Box::pin(std::future::ready(if keeps { Fault::FailBefore } else { Fault::None }))
+    }
+}
+
+#[tokio::test]
+async fn an_old_table_goes_first_and_who_finishes_again_ends_what_was_left() {
+    let world = world(false);
+    let World { programs, store, tenant, id, .. } = &world;
+    let faults = Arc::new(KeepsFiles(AtomicBool::new(true)));
+    let uploads = world.with_faults(Arc::<KeepsFiles>::clone(&faults));
+    let table = Bytes::from_static(b"table");
+    programs.put_table(tenant, id, &Source::Elsewhere, table).await.expect("puts").expect("nothing else");
+    assert!(world.begins().await);
+    let left = format!("debug-info/a/0badcafe/exe/{:032x}", 7);
+    store.put(&left, elf(1, 40)).await.expect("puts");
+    world.send(&elf(2, 50)).await.expect("received");
+    uploads.finish(tenant, id).await.expect_err("a file cannot be removed");
+    assert_eq!(programs.table_tag(tenant, id).await.expect("asks"), None, "its names would be wrong");
+    assert_eq!(world.files().await, 2);
+    faults.0.store(false, Ordering::SeqCst);
+    let finished = uploads.finish(tenant, id).await.expect("finishes");
+    assert_eq!(vec![finished], uploads.list(tenant).await.expect("lists"));
+    assert_eq!((world.files().await, store.exists(&left).await.expect("asks")), (1, false));
+    assert_eq!(world.stored().await.expect("is there"), elf(2, 50));
+}
+
+/// Does something else between the end of an upload and what comes behind it.
+struct Between {
+    ended: AtomicBool,
+    other: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl std::fmt::Debug for Between {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Between")
+    }
+}
+
+impl Faults for Between {
+    fn next<'a>(&'a self, operation: Operation, key: &'a str) -> BoxFuture<'a, Fault> {
+        Box::pin(async move {
+            if operation == Operation::Create {
+                self.ended.store(true, Ordering::SeqCst);
+            }
+            let is_behind = key.ends_with("/exe") || operation == Operation::Delete;
+            let now = is_behind && self.ended.load(Ordering::SeqCst);
+            let other = now.then(|| self.other.lock().expect("not poisoned").take()).flatten();
+            if let Some(other) = other {
+                other.await;
+            }
+            Fault::None
+        })
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_an_upload_takes_no_file_of_the_next_one() {
+    for deletes in [false, true] {
+        let world = world(false);
+        assert!(world.begins().await);
+        world.send(&elf(1, 50)).await.expect("received");
+        let (uploads, clock) = (world.uploads.clone(), Arc::clone(&world.clock));
+        let (tenant, file) = (world.tenant.clone(), world.file());
+        let other = async move {
+            uploads.delete(&tenant, &file.build_id).await.expect("deletes");
+            clock.advance(Duration::from_millis(1));
+            let begun = uploads.begin(&tenant, &file).await.expect("begins");
+            assert!(matches!(begun, Begun::Yes(_)), "{begun:?}");
+            let mut receiving = uploads.receive(&tenant, &file.build_id).await.expect("pending");
+            receiving.write(elf(2, 60)).await.expect("written");
+            receiving.finish().await.expect("received");
+        };
+        let other: Mutex<Option<BoxFuture<'static, ()>>> = Mutex::new(Some(Box::pin(other)));
+        let between = Arc::new(Between { ended: AtomicBool::new(false), other });
+        let uploads = world.with_faults(Arc::<Between>::clone(&between));
+        match deletes {
+            true => uploads.delete(&world.tenant, &world.id).await.expect("deletes"),
+            false => _ = uploads.finish(&world.tenant, &world.id).await.expect("finishes"),
+        }
+        assert!(between.other.lock().expect("not poisoned").is_none(), "it came between");
+        world.finish().await.expect("the file is there");
+        assert_eq!(world.stored().await.expect("is there"), elf(2, 60));
+        assert_eq!(world.files().await, 1);
+    }
 }
 
 #[tokio::test]
@@ -227,9 +343,10 @@ async fn tables_go_with_what_they_were_made_of() {
     let world = world(false);
     let World { uploads, programs, tenant, id, .. } = &world;
     let table = Bytes::from_static(b"table");
-    let get = || async { programs.table(tenant, id, 100).await.expect("asks") };
-    let put =
-        async |source: &Source| programs.put_table(tenant, id, source, table.clone()).await.expect("puts");
+    let get = || async { programs.table(tenant, id, 100).await.expect("asks").map(|(_, table)| table) };
+    let put = async |source: &Source| {
+        programs.put_table(tenant, id, source, table.clone()).await.expect("puts").is_some()
+    };
     assert!(get().await.is_none());
     assert!(put(&Source::Elsewhere).await);
     assert_eq!(get().await, Some(table.clone()));
@@ -238,7 +355,7 @@ async fn tables_go_with_what_they_were_made_of() {
     assert!(put(&Source::Elsewhere).await, "it is not finished");
     world.send(&elf(1, 50)).await.expect("received");
     world.finish().await.expect("finishes");
-    assert!(!programs.has_table(tenant, id).await.expect("asks"));
+    assert!(programs.table_tag(tenant, id).await.expect("asks").is_none());
     assert!(!put(&Source::Elsewhere).await);
     assert!(get().await.is_none());
     let uploaded = Source::Upload(programs.uploaded(tenant, id).await.expect("asks").expect("is there"));
@@ -254,4 +371,25 @@ async fn tables_go_with_what_they_were_made_of() {
     world.send(&elf(2, 60)).await.expect("received");
     world.finish().await.expect("finishes");
     assert!(!put(&uploaded).await);
+}
+
+#[tokio::test]
+async fn a_table_in_the_place_of_another_has_another_tag() {
+    for in_folder in [false, true] {
+        let world = world(in_folder);
+        let World { programs, tenant, id, .. } = &world;
+        let put = async |table: &'static [u8]| {
+            let table = Bytes::from_static(table);
+            let put = programs.put_table(tenant, id, &Source::Elsewhere, table).await;
+            put.expect("puts").expect("nothing else was put")
+        };
+        let tag = async || programs.table_tag(tenant, id).await.expect("asks").expect("is there");
+        let first = put(&b"one"[..]).await;
+        assert_eq!((tag().await, tag().await), (first.clone(), first.clone()));
+        let read = programs.table(tenant, id, 100).await.expect("asks");
+        assert_eq!(read, Some((first.clone(), Bytes::from_static(b"one"))));
+        let second = put(&b"two"[..]).await;
+        assert_eq!(tag().await, second);
+        assert_ne!(first, second);
+    }
 }

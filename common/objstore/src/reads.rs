@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{Either, select};
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore};
 
@@ -19,8 +20,13 @@ use crate::metrics::Operation;
 use crate::store::{Store, local, parse};
 use crate::traffic::Hedge;
 
-/// Ranges with a smaller gap between them are one request.
-const COALESCE_BYTES: u64 = 1 << 20;
+/// Ranges with no larger gap between them are one request …
+const JOINED_GAP_BYTES_MAX: u64 = 1 << 20;
+/// … that does not become longer than this by it: several requests at once are faster than one long one, and one that fails is
+/// repeated as a whole. A range that is longer is one request all the same.
+const JOINED_BYTES_MAX: u64 = 8 << 20;
+/// Requests for ranges of one read that are on their way at once.
+const RANGES_AT_ONCE: usize = 10;
 /// How often a body that is shorter than it should be is asked for.
 const SHORT_BODIES_MAX: u32 = 3;
 /// For so many bytes more, a read may take so much longer, as one of none, before it is sent a second time.
@@ -72,9 +78,15 @@ impl Store {
             }
             // Stores refuse empty ranges, or answer them with everything.
             let wanted: Vec<_> = ranges.iter().filter(|r| !r.is_empty()).cloned().collect();
-            let fetch = |range| self.range(key, &path, range);
-            let got = object_store::coalesce_ranges(&wanted, fetch, COALESCE_BYTES).await?;
-            let mut got = got.into_iter();
+            let (requests, request_of) = join(&wanted);
+            let reads: Vec<_> =
+                requests.iter().map(|request| self.range(key, &path, request.clone())).collect();
+            let reads = futures::stream::iter(reads).buffered(RANGES_AT_ONCE);
+            let read: Vec<Bytes> = reads.try_collect().await?;
+            let mut got = wanted.iter().zip(request_of).map(|(range, at)| {
+                let before = requests[at].start;
+                read[at].slice((range.start - before) as usize..(range.end - before) as usize)
+            });
             let answer = |range: &Range<u64>| {
                 let bytes = if range.is_empty() { Some(Bytes::new()) } else { got.next() };
                 let exact = bytes.filter(|b| b.len() as u64 == range.end - range.start);
@@ -185,6 +197,29 @@ impl Store {
     }
 }
 
+/// The requests for ranges that are not empty, sorted, and for each range the one that has all of it.
+fn join(ranges: &[Range<u64>]) -> (Vec<Range<u64>>, Vec<usize>) {
+    let mut sorted: Vec<usize> = (0..ranges.len()).collect();
+    sorted.sort_unstable_by_key(|&at| (ranges[at].start, ranges[at].end));
+    let mut requests: Vec<Range<u64>> = Vec::new();
+    let mut request_of = vec![0; ranges.len()];
+    for at in sorted {
+        let range = &ranges[at];
+        match requests.last_mut() {
+            Some(last) if range.end <= last.end => {}
+            Some(last)
+                if range.start <= last.end.saturating_add(JOINED_GAP_BYTES_MAX)
+                    && range.end - last.start <= JOINED_BYTES_MAX =>
+            {
+                last.end = range.end;
+            }
+            _ => requests.push(range.clone()),
+        }
+        request_of[at] = requests.len() - 1;
+    }
+    (requests, request_of)
+}
+
 /// An answer, and how long the object is by it.
 struct Found {
     bytes: Bytes,
@@ -209,6 +244,54 @@ mod tests {
 
     use super::*;
     use crate::open::{RemoteOptions, StoreOptions};
+
+    fn requests(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+        let (requests, request_of) = join(ranges);
+        for (range, at) in ranges.iter().zip(request_of) {
+            let request = &requests[at];
+            assert!(request.start <= range.start && range.end <= request.end, "{range:?} in {request:?}");
+        }
+        requests
+    }
+
+    #[test]
+    fn close_ranges_are_one_request_of_a_bounded_length() {
+        const PART: u64 = JOINED_BYTES_MAX;
+        assert!(requests(&[]).is_empty());
+        assert_eq!(requests(&[10..20, 0..5, 15..30, 12..13]), std::slice::from_ref(&(0..30)));
+        let gap = JOINED_GAP_BYTES_MAX;
+        assert_eq!(requests(&[0..10, gap + 10..gap + 20]), std::slice::from_ref(&(0..gap + 20)));
+        assert_eq!(requests(&[0..10, gap + 11..gap + 20]), [0..10, gap + 11..gap + 20]);
+        // Parts that somebody has joined already stay apart, and what is longer is not cut.
+        assert_eq!(
+            requests(&[0..PART, PART..2 * PART, 2 * PART..2 * PART + 1]),
+            [0..PART, PART..2 * PART, 2 * PART..2 * PART + 1]
+        );
+        assert_eq!(
+            requests(&[5..3 * PART, 0..4, 3 * PART..3 * PART + 9]),
+            [0..4, 5..3 * PART, 3 * PART..3 * PART + 9]
+        );
+        // Ranges that overlap are read twice where they overlap.
+        assert_eq!(requests(&[0..PART, 100..PART + 100]), [0..PART, 100..PART + 100]);
+        let small: Vec<Range<u64>> = (0..100).map(|at| at * (1 << 20)..at * (1 << 20) + 1000).collect();
+        assert!(requests(&small).iter().all(|request| request.end - request.start <= PART));
+        assert_eq!(requests(&small).len(), 13);
+    }
+
+    /// Across several requests, in any order.
+    #[tokio::test]
+    async fn long_reads_are_exact() {
+        let store = Store::open("memory:", StoreOptions::default()).expect("opens");
+        let bytes: Bytes = (0..20u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        store.put("long", bytes.clone()).await.expect("puts");
+        let ranges =
+            [9 << 20..17 << 20, 0..8 << 20, 3..3, 8 << 20..9 << 20, 5..6, 17 << 20..20 << 20, 0..20 << 20];
+        let got = store.get_ranges("long", &ranges).await.expect("reads");
+        assert_eq!(got.len(), ranges.len());
+        for (range, got) in ranges.iter().zip(got) {
+            assert!(got == bytes[range.start as usize..range.end as usize], "{range:?}");
+        }
+    }
 
     /// A read whose first try never answers.
     #[tokio::test(start_paused = true)]

@@ -113,6 +113,8 @@ pub struct ObjectInfo {
     pub bytes: u64,
     /// When it was written, by the store's clock.
     pub modified: TimestampNs,
+    /// What the store calls these bytes (ETag): other bytes of the same key have another one. `None`: it does not say.
+    pub tag: Option<String>,
 }
 
 impl Store {
@@ -404,7 +406,8 @@ impl Store {
         let ns = meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX);
         let modified = TimestampNs(ns);
         let other = self.inner.options.faults.as_ref().and_then(|faults| faults.modified(&key));
-        ObjectInfo { key, bytes: meta.size, modified: other.unwrap_or(modified) }
+        let (bytes, modified, tag) = (meta.size, other.unwrap_or(modified), meta.e_tag.clone());
+        ObjectInfo { key, bytes, modified, tag }
     }
 }
 

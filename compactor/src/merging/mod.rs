@@ -23,12 +23,12 @@ use hearth_common::{BlockId, TenantId, work::away};
 use hearth_objstore::Class;
 
 use crate::metrics::Outcome;
-use crate::plan::{Job, plan};
+use crate::plan::{BlockSet, Job, plan, stuck};
 use crate::{Compactor, CompactorError};
 pub(crate) use aside::Aside;
 pub(crate) use deletions::out_of_reach;
 use deletions::{Deletions, deletions, waiting};
-pub(crate) use expiry::Clean;
+pub(crate) use expiry::Looked;
 use stop::Stop;
 use work::{Work, WorkError, Worked};
 
@@ -103,7 +103,7 @@ impl Compactor {
         let limits = self.limits.limits(tenant);
         let expiries = hearth_catalog::expiries(&limits, self.clock.now()).unwrap_or_default();
         let store = self.catalog.store().of(Class::Compaction);
-        let expired = expiry::expired(&store, tenant, &view, &expiries, &self.clean).await;
+        let expired = expiry::expired(&store, tenant, &view, &expiries, &self.looked).await;
         let jobs = self.planned(tenant, &view, &expired);
         self.metrics.planned(tenant, jobs.len(), self.clock.now());
         let mut changes = 0;
@@ -126,7 +126,21 @@ impl Compactor {
         let deletes = |block: &BlockEntry| waiting.contains(&block.id) || expired.contains(&block.id);
         let mut jobs = plan(&view.blocks, self.clock.now(), &self.options.plan, &is_aside, &deletes);
         jobs.retain(|job| self.owners.owns(tenant, job.day));
+        for set in stuck(&view.blocks, &deletes).iter().filter(|set| self.owners.owns(tenant, set.day)) {
+            self.report_stuck(tenant, set);
+        }
         jobs
+    }
+
+    /// Says, once, of a merge that has too many blocks to be rewritten.
+    fn report_stuck(&self, tenant: &TenantId, set: &BlockSet) {
+        let Some(first) = set.blocks.first().filter(|first| self.put_aside(tenant, first)) else { return };
+        let (block, day) = (first.folder(tenant), set.day);
+        let (blocks, limit) = (set.blocks.len(), hearth_block::merge::INPUTS_MAX);
+        tracing::warn!(
+            %tenant, block, day, blocks, limit,
+            "blocks of one merge are too many to be rewritten at a time: what is deleted of them is not answered, but stays stored until they go by retention"
+        );
     }
 
     async fn carry_out(&self, tenant: &TenantId, view: &RootView, expiries: &[Expiry], job: Job) -> Outcome {
@@ -244,10 +258,17 @@ impl Compactor {
 
     fn set_aside<'a>(&self, tenant: &TenantId, blocks: impl Iterator<Item = &'a Arc<BlockEntry>>) {
         for block in blocks {
-            if self.aside.put(tenant, block) {
-                self.metrics.set_aside();
-            }
+            self.put_aside(tenant, block);
         }
+    }
+
+    /// Returns whether it was not aside before.
+    fn put_aside(&self, tenant: &TenantId, block: &BlockEntry) -> bool {
+        let is_new = self.aside.put(tenant, block);
+        if is_new {
+            self.metrics.set_aside(self.aside.count());
+        }
+        is_new
     }
 
     fn report(&self, tenant: &TenantId, worked: &Worked, took: Duration) {

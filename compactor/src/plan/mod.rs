@@ -26,6 +26,9 @@ pub const SETTLED_LEVEL: u8 = 32;
 const LATE_MERGES_MAX: u8 = 15;
 /// Late blocks are merged into their day when they have this share of its bytes: rewriting it makes it grow by as much.
 const LATE_SHARE: u64 = 8;
+/// Most blocks of a merge that is rewritten for a deletion: as many as can be read at a time, as they only go together. What
+/// comes out is cut anew and has fewer.
+const REWRITE_INPUTS_MAX: usize = hearth_block::merge::INPUTS_MAX;
 const DAY_NS: i64 = 86_400_000_000_000;
 
 /// When blocks are merged.
@@ -39,7 +42,7 @@ pub struct PlanOptions {
     pub day_age: Duration,
     /// A day that ended longer ago is merged to one for the last time; not before `day_age`.
     pub settle_age: Duration,
-    /// Most blocks that are merged at a time.
+    /// Most blocks that are merged at a time. A merge that has more is still rewritten for deletions.
     pub inputs_max: usize,
 }
 
@@ -158,7 +161,7 @@ pub fn plan(
     let waits = |set: &BlockSet| set.blocks.iter().any(|block| deletes(block));
     let mut jobs: Vec<(bool, Job)> = Vec::new();
     for (day, sets) in days {
-        let rewrite = sets.iter().find(|set| waits(set) && set.blocks.len() <= options.inputs_max).cloned();
+        let rewrite = sets.iter().find(|set| waits(set) && !is_too_wide(set)).cloned();
         let merge = Day { day, now, options }.job(sets);
         // A merge carries deletions out on its way.
         let (urgent, job) = match (rewrite, merge) {
@@ -173,6 +176,16 @@ pub fn plan(
     }
     jobs.sort_by_key(|(urgent, job)| (!urgent, job.why.min(Why::Level), std::cmp::Reverse(job.day)));
     jobs.into_iter().map(|(_, job)| job).collect()
+}
+
+/// Merges that have a deletion to carry out and more blocks than can be rewritten: no plan ever names them.
+pub fn stuck(blocks: &[Arc<BlockEntry>], deletes: &dyn Fn(&BlockEntry) -> bool) -> Vec<BlockSet> {
+    let waits = |set: &BlockSet| set.blocks.iter().any(|block| deletes(block));
+    sets_of(blocks).into_iter().filter(|set| is_too_wide(set) && waits(set)).collect()
+}
+
+fn is_too_wide(set: &BlockSet) -> bool {
+    set.blocks.len() > REWRITE_INPUTS_MAX
 }
 
 /// A day of a root.

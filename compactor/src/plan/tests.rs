@@ -216,6 +216,28 @@ fn deletions_are_carried_out_on_the_way_or_alone_and_come_first() {
     check(&world, 27 * HOUR_NS, rest);
 }
 
+/// The parts of a merge only go together, so that their number must not keep a deletion from being carried out.
+#[test]
+fn a_merge_of_more_blocks_than_are_merged_at_a_time_is_rewritten_as_far_as_can_be() {
+    let mut world = World::default();
+    for _ in 0..REWRITE_INPUTS_MAX {
+        world.add(DAY_LEVEL, START_NS, 10, vec![source(0, 9)]);
+    }
+    check(&world, 27 * HOUR_NS, "");
+    world.deletes = vec![BlockId(3)];
+    check(&world, 27 * HOUR_NS, "rewrite day 100 -> L16: 64x640K/L16\n");
+    let stuck = |world: &World| {
+        let deletes = |block: &BlockEntry| world.deletes.contains(&block.id);
+        stuck(&world.blocks, &deletes).iter().map(|set| set.blocks.len()).collect::<Vec<_>>()
+    };
+    assert!(stuck(&world).is_empty());
+    world.add(DAY_LEVEL, START_NS, 10, vec![source(0, 9)]);
+    check(&world, 27 * HOUR_NS, "");
+    assert_eq!(stuck(&world), [REWRITE_INPUTS_MAX + 1]);
+    world.deletes.clear();
+    assert!(stuck(&world).is_empty());
+}
+
 #[test]
 fn a_merge_without_its_largest_input_stays_below_the_whole_day() {
     let mut world = World::default();

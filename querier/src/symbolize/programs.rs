@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hearth_common::limits::symbolizer::Symbolizer as Limits;
 use hearth_common::work::away;
 use hearth_common::{Clock, TenantId, Workers};
-use hearth_debuginfo::{Programs as StoredPrograms, Source};
+use hearth_debuginfo::{Programs as StoredPrograms, Source, TableTag};
 use hearth_symbols::{BuildId, BuildLimits, LineTable};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
@@ -28,7 +28,8 @@ const MISSING_MAX: usize = 10_000;
 const MISSING_FOR: Duration = Duration::from_secs(15);
 /// One whose look failed is looked for again after this long.
 const FAILED_FOR: Duration = Duration::from_secs(5);
-/// A table in memory is used for so long before it is asked whether the store still has it: an upload may have been deleted.
+/// A table in memory is used for so long before it is asked whether the store still has it: an upload may have been deleted, and
+/// another one finished.
 const CONFIRMED_FOR: Duration = Duration::from_secs(60);
 
 /// A tenant's program.
@@ -49,6 +50,8 @@ pub(crate) enum Got {
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) table: LineTable,
+    /// Which one of the store it is; `None`: it is not known that the store has it.
+    tag: Option<TableTag>,
 }
 
 /// A table with the monotonic time at which the store had it, or was told of it.
@@ -140,10 +143,10 @@ impl Programs {
     async fn look(&self, kept: Option<Kept>, key: &Key, limits: &Limits) -> Got {
         let clock = &self.deps.clock;
         if let Some(kept) = kept {
-            match self.deps.stored.has_table(&key.0, &key.1).await {
-                Ok(false) => _ = self.kept.remove(key),
+            match self.deps.stored.table_tag(&key.0, &key.1).await {
+                Ok(tag) if tag.is_none() || tag != kept.program.tag => _ = self.kept.remove(key),
                 // While the store is away, what is known is used.
-                Ok(true) | Err(_) => {
+                Ok(_) | Err(_) => {
                     self.keep(key, &kept.program);
                     self.deps.metrics.memory(true);
                     return Got::Program(kept.program);
@@ -173,7 +176,7 @@ impl Programs {
         let (tenant, build_id) = key;
         let (stored, bytes_max) = (&self.deps.stored, limits.max_symbol_size_bytes);
         match stored.table(tenant, build_id, bytes_max).await {
-            Ok(Some(table)) => match self.open(table).await {
+            Ok(Some((tag, table))) => match self.open(table, Some(tag)).await {
                 Ok(program) => {
                     self.deps.metrics.store("hit");
                     return Ok(program);
@@ -248,26 +251,27 @@ impl Programs {
             }
         };
         self.deps.metrics.built(self.deps.clock.monotonic().saturating_sub(started));
-        match self.deps.stored.put_table(tenant, build_id, source, table.clone()).await {
-            Ok(true) => {}
+        let tag = match self.deps.stored.put_table(tenant, build_id, source, table.clone()).await {
+            Ok(Some(tag)) => Some(tag),
             // Deleted or replaced while it was made: the next look finds what there is.
-            Ok(false) => return Err(Miss::Failed),
+            Ok(None) => return Err(Miss::Failed),
             Err(error) => {
                 let error = hearth_common::error::chain(&error);
                 tracing::warn!(%tenant, %build_id, error, "a line table was not stored; it will be made again");
+                None
             }
-        }
-        self.open(table).await.map_err(|error| {
+        };
+        self.open(table, tag).await.map_err(|error| {
             self.deps.metrics.error("unreadable");
             tracing::error!(%tenant, %build_id, error, "a line table cannot be read that was made just now");
             Miss::Nothing
         })
     }
 
-    async fn open(&self, table: Bytes) -> Result<Arc<Program>, String> {
+    async fn open(&self, table: Bytes, tag: Option<TableTag>) -> Result<Arc<Program>, String> {
         let open = move || LineTable::open(table).map_err(|error| hearth_common::error::chain(&error));
         let table = away(&self.deps.workers, open).await.map_err(|lost| lost.to_string())??;
-        Ok(Arc::new(Program { table }))
+        Ok(Arc::new(Program { table, tag }))
     }
 
     fn store_failed(&self, (tenant, build_id): &Key, error: &hearth_debuginfo::Error) -> Miss {
@@ -288,4 +292,55 @@ fn make_table(build_id: &BuildId, elf: &[u8], bytes_max: u64) -> Result<Bytes, S
     }
     let limits = BuildLimits { max_file_bytes: bytes_max, ..BuildLimits::default() };
     Ok(Bytes::from(hearth_symbols::build(elf, &limits).map_err(chain)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_common::TimestampNs;
+    use hearth_objstore::{Store, StoreOptions};
+    use hearth_testkit::HandClock;
+
+    use super::*;
+
+    const TABLE: &[u8] = include_bytes!("../../../common/symbols/tests/golden/table-v1.bin");
+
+    #[tokio::test]
+    async fn a_table_in_memory_is_used_until_another_takes_its_place() {
+        let stored = StoredPrograms::new(Store::open("memory:", StoreOptions::default()).expect("opens"));
+        let clock = Arc::new(HandClock::at(TimestampNs(0)));
+        let programs = Arc::new(Programs::new(ProgramsDeps {
+            stored: stored.clone(),
+            debuginfod: None,
+            clock: Arc::<HandClock>::clone(&clock),
+            workers: Arc::new(|job| drop(tokio::task::spawn_blocking(job))),
+            metrics: Arc::default(),
+            cache_bytes: 1 << 20,
+            builds: 1,
+        }));
+        let tenant = TenantId::parse("a").expect("valid");
+        let build_id = BuildId::parse("0badcafe").expect("valid");
+        let limits = Limits::default();
+        let put = async || {
+            let table = Bytes::from_static(TABLE);
+            let put = stored.put_table(&tenant, &build_id, &Source::Elsewhere, table).await;
+            put.expect("puts").expect("nothing was uploaded")
+        };
+        let get = async || match programs.get(&tenant, &build_id, &limits).await {
+            Got::Program(program) => program,
+            other => panic!("{other:?}"),
+        };
+        put().await;
+        let first = get().await;
+        clock.pass(CONFIRMED_FOR);
+        assert!(Arc::ptr_eq(&first, &get().await), "it is there");
+        put().await;
+        assert!(Arc::ptr_eq(&first, &get().await), "nobody has asked");
+        clock.pass(CONFIRMED_FOR);
+        let second = get().await;
+        assert!(!Arc::ptr_eq(&first, &second), "another one is there");
+        assert!(Arc::ptr_eq(&second, &get().await));
+        stored.delete_table(&tenant, &build_id).await.expect("deletes");
+        clock.pass(CONFIRMED_FOR);
+        assert!(matches!(programs.get(&tenant, &build_id, &limits).await, Got::Nothing));
+    }
 }

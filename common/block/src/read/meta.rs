@@ -19,7 +19,7 @@ use crate::meta::series::{SeriesRow, take_series};
 use crate::meta::{Annotations, UnitKey, take_annotations, take_types, take_units};
 use crate::rollup::TOTALS;
 use crate::write::profiles::column;
-use crate::{INDEX, PROFILES, SAMPLES, SPANS, STACKS_1D};
+use crate::{INDEX, PROFILES, SAMPLES, SPANS, STACKS_1D, TOTALS_1H, TOTALS_5M};
 
 /// An index up to this size is read whole when the block is opened, and kept.
 const WHOLE_INDEX_MAX: u64 = 1 << 20;
@@ -27,6 +27,9 @@ const WHOLE_INDEX_MAX: u64 = 1 << 20;
 const TAIL_MIN: u64 = 256 << 10;
 /// Most raw bytes of one stream of the tail.
 const STREAM_RAW_MAX: usize = 256 << 20;
+/// Most of the stream that says where pages lie: decoded it takes some times as much memory, and the largest tables need a tenth
+/// of it.
+const LAYOUTS_RAW_MAX: usize = 32 << 20;
 /// Columns of `samples.parquet`.
 pub(crate) mod sample_column {
     pub(crate) const PROFILE_ROW: usize = 0;
@@ -153,7 +156,8 @@ impl Meta {
                 return Err(BlockError::index(offset, "a section of the tail lies before it"));
             }
             let stored = |f: &Frame| bytes.slice((f.offset - from) as usize..(f.range().end - from) as usize);
-            let raw = join_stream(of_kind().map(|f| (f, stored(f))), STREAM_RAW_MAX)?;
+            let limit = if kind == section::PAGES { LAYOUTS_RAW_MAX } else { STREAM_RAW_MAX };
+            let raw = join_stream(of_kind().map(|f| (f, stored(f))), limit)?;
             raw_bytes += raw.len();
             Ok((raw, offset))
         };
@@ -168,7 +172,7 @@ impl Meta {
         let datasets = take_datasets(&raw, types.len(), units.len(), series.len());
         let datasets = datasets.map_err(|what| BlockError::index(at, what))?;
         let (raw, at) = stream(section::PAGES)?;
-        let layouts = take_layouts(&raw).map_err(|what| BlockError::index(at, what))?;
+        let mut layouts = take_layouts(&raw, columns_of).map_err(|what| BlockError::index(at, what))?;
         let (raw, at) = stream(section::ANNOTATIONS)?;
         let annotations = take_annotations(&raw).map_err(|what| BlockError::index(at, what))?;
         let (raw, at_origin) = stream(section::ORIGIN)?;
@@ -177,12 +181,8 @@ impl Meta {
         let runs = datasets.iter().flat_map(|d| &d.slices).map(|slice| slice.runs.len()).sum();
         let rollups = take_rollups(&raw, series.len(), units.len(), runs);
         let rollups = rollups.map_err(|what| BlockError::index(at_rollups, what))?;
-        let layout = |name: &str, columns: usize| take_object(entry, &layouts, name, columns);
-        let (profiles, samples, spans) = (
-            layout(PROFILES, column::COUNT)?,
-            layout(SAMPLES, sample_column::COUNT)?,
-            layout(SPANS, span_column::COUNT)?,
-        );
+        let mut layout = |name: &str| take_object(entry, &mut layouts, name);
+        let (profiles, samples, spans) = (layout(PROFILES)?, layout(SAMPLES)?, layout(SPANS)?);
         let (totals, stacks) = if rollups.is_some() { take_sums(layout)? } else { Default::default() };
         let mut meta = Self {
             places: Vec::new(),
@@ -287,27 +287,39 @@ impl Meta {
     }
 }
 
+/// How many columns of an object are listed; `None`: nobody reads it.
+fn columns_of(object: &str) -> Option<usize> {
+    match object {
+        PROFILES => Some(column::COUNT),
+        SAMPLES => Some(sample_column::COUNT),
+        SPANS => Some(span_column::COUNT),
+        TOTALS_5M | TOTALS_1H => Some(total_column::COUNT),
+        STACKS_1D => Some(stack_column::COUNT),
+        _ => None,
+    }
+}
+
 /// Where the pages of the tables of sums are: totals, finest first, and stacks.
 fn take_sums(
-    layout: impl Fn(&str, usize) -> Result<ObjectPages, BlockError>,
+    mut layout: impl FnMut(&str) -> Result<ObjectPages, BlockError>,
 ) -> Result<([ObjectPages; TOTALS.len()], ObjectPages), BlockError> {
     let mut totals = <[ObjectPages; TOTALS.len()]>::default();
     for (pages, (name, _)) in totals.iter_mut().zip(TOTALS) {
-        *pages = layout(name, total_column::COUNT)?;
+        *pages = layout(name)?;
     }
-    Ok((totals, layout(STACKS_1D, stack_column::COUNT)?))
+    Ok((totals, layout(STACKS_1D)?))
 }
 
-/// The pages of an object; none when the block has no such object. All lie inside the object.
+/// Takes the pages of an object; none when the block has no such object. All lie inside the object.
 fn take_object(
     entry: &BlockEntry,
-    layouts: &[(String, ObjectPages)],
+    layouts: &mut Vec<(String, ObjectPages)>,
     name: &str,
-    columns: usize,
 ) -> Result<ObjectPages, BlockError> {
-    let Some((_, pages)) = layouts.iter().find(|(object, _)| object == name) else {
+    let Some(at) = layouts.iter().position(|(object, _)| object == name) else {
         return Ok(ObjectPages::default());
     };
+    let (_, pages) = layouts.swap_remove(at);
     let length = entry.object(name).map_or(0, |object| object.bytes);
     let ends = |c: &crate::meta::pages::ColumnPages| {
         c.pages
@@ -317,16 +329,10 @@ fn take_object(
             .max()
             .unwrap_or_default()
     };
-    if !pages.columns.is_empty() && pages.columns.len() != columns {
-        return Err(BlockError::index(
-            0,
-            format!("{name} has {} columns, not {columns}", pages.columns.len()),
-        ));
-    }
     match pages.columns.iter().map(ends).max() {
         Some(end) if end > length => {
             Err(BlockError::index(0, format!("a page of {name} ends at {end} of {length}")))
         }
-        _ => Ok(pages.clone()),
+        _ => Ok(pages),
     }
 }

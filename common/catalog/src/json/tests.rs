@@ -91,7 +91,7 @@ fn fields_that_are_not_what_they_must_be_are_named() {
         match kind {
             Kind::Root => decode_root("the-key", &object).unwrap_err(),
             Kind::Page => decode_page("the-key", 1, &object).unwrap_err(),
-            Kind::Deletion => crate::record::decode("the-key", &object).unwrap_err(),
+            Kind::Deletion | Kind::FirstDeletion => crate::record::decode("the-key", &object).unwrap_err(),
         }
         .to_string()
     };
