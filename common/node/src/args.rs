@@ -1,5 +1,6 @@
 //! Flags: those that every binary has, those of processes of a cluster, and from flags to settings.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
@@ -66,7 +67,10 @@ impl CommonArgs {
             let (key, value) = pair.split_once('=').ok_or_else(|| NodeError::Set(pair.clone()))?;
             flags.push(("--set".to_owned(), key.to_owned(), value.to_owned()));
         }
-        let layers = Layers { file: self.config.clone(), environment: std::env::vars().collect(), flags };
+        // What is no text is never a setting that works, and may belong to others.
+        let text = |os: OsString| os.to_string_lossy().into_owned();
+        let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+        let layers = Layers { file: self.config.clone(), environment, flags };
         Ok(layers.load()?)
     }
 }

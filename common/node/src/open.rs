@@ -48,6 +48,8 @@ pub fn limits(settings: &Settings) -> Result<TenantOverrides, NodeError> {
     let check = |of: &str, limits| {
         let wrong = |source| NodeError::Retention { of: of.to_owned(), source };
         hearth_catalog::expiries(limits, now).map(drop).map_err(wrong)?;
+        // Read at a start only: what no process starts with must not be taken by those that run.
+        encryption(of, limits)?;
         match tenant_rules::problems(limits).into_iter().next() {
             Some((key, problem)) => Err(NodeError::Limits { of: of.to_owned(), key, problem }),
             None => Ok(()),
@@ -69,13 +71,15 @@ pub(crate) fn ingestion_window(limits: &TenantOverrides) -> Duration {
     limits.all().map(window).max().unwrap_or(INGESTION_WINDOW_MAX)
 }
 
+/// How objects of a tenant are encrypted.
+fn encryption(of: &str, limits: &TenantLimits) -> Result<Encryption, NodeError> {
+    let wrong = |source| NodeError::Encryption { of: of.to_owned(), source };
+    Encryption::from_settings(&limits.s3_sse_type, &limits.s3_sse_kms_key_id).map_err(wrong)
+}
+
 /// How a bucket is spoken with.
 fn remote(settings: &Settings, limits: &TenantOverrides) -> Result<RemoteOptions, NodeError> {
     let client = &settings.store;
-    let encryption = |of: &str, limits: &TenantLimits| {
-        let wrong = |source| NodeError::Encryption { of: of.to_owned(), source };
-        Encryption::from_settings(&limits.s3_sse_type, &limits.s3_sse_kms_key_id).map_err(wrong)
-    };
     let mut encryption_below = Vec::new();
     for (tenant, limits) in limits.named() {
         // What is no tenant's name has no objects.
@@ -164,6 +168,14 @@ mod tests {
     use hearth_common::units::GoDuration;
 
     use super::*;
+
+    #[test]
+    fn limits_with_which_no_process_starts_are_refused_when_they_are_read() {
+        let mut settings = Settings::default();
+        limits(&settings).expect("the defaults");
+        settings.limits.s3_sse_type = "SSE-S4".to_owned();
+        assert!(matches!(limits(&settings), Err(NodeError::Encryption { .. })));
+    }
 
     #[test]
     fn the_window_is_the_longest_of_any_tenant() {

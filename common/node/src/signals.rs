@@ -1,4 +1,5 @@
-//! SIGTERM, SIGINT and `POST /shutdown`: the first asks for a clean stop, the second ends the process at once.
+//! SIGTERM, SIGINT and `POST /shutdown`: the first asks for a clean stop, the second signal ends the process at once. A request
+//! is no signal: a hook that sends one before a container stops is followed by SIGTERM, which asks for the same.
 
 use std::time::Duration;
 
@@ -10,9 +11,16 @@ use crate::error::NodeError;
 /// What a shell reports for a process that a signal ended.
 const EXIT_CODE_FORCED: i32 = 130;
 
-/// Knows how often the process was asked to stop.
+/// Who asked the process to stop.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
+    by_request: bool,
+    signals: u32,
+}
+
+/// Knows who asked the process to stop.
 #[derive(Debug, Clone)]
-pub(crate) struct Stop(watch::Sender<u32>);
+pub(crate) struct Stop(watch::Sender<Asked>);
 
 impl Stop {
     /// Listens from now on.
@@ -20,45 +28,41 @@ impl Stop {
         let fail = |doing| move |source| NodeError::System { doing, source };
         let terminate = signal(SignalKind::terminate()).map_err(fail("listen for SIGTERM"))?;
         let interrupt = signal(SignalKind::interrupt()).map_err(fail("listen for SIGINT"))?;
-        let stop = Self(watch::Sender::new(0));
+        let stop = Self(watch::Sender::new(Asked::default()));
         tokio::spawn(listen(terminate, interrupt, stop.clone()));
         Ok(stop)
     }
 
-    /// Asks for it, once more.
+    /// A signal asks for it.
     fn ask(&self) {
-        self.0.send_modify(|count| *count += 1);
+        self.0.send_modify(|asked| asked.signals += 1);
     }
 
     /// Asks for a clean stop if nobody has; asking again changes nothing.
     pub(crate) fn ask_cleanly(&self) {
-        self.0.send_if_modified(|count| {
-            let first = *count == 0;
-            *count = (*count).max(1);
-            first
-        });
+        self.0.send_modify(|asked| asked.by_request = true);
     }
 
     /// Waits for the first.
     pub(crate) async fn wait(self) {
         // The sender is this one.
-        let _ = self.0.subscribe().wait_for(|count| *count > 0).await;
+        let _ = self.0.subscribe().wait_for(|asked| asked.by_request || asked.signals > 0).await;
     }
 
-    /// Lets time pass, unless asked a second time.
+    /// Lets time pass, unless a second signal comes.
     pub(crate) async fn pause(self, pause: Duration) {
         if pause.is_zero() {
             return;
         }
         tracing::info!(seconds = pause.as_secs_f64(), "not ready any more; requests are still served");
         // The sender is this one.
-        let _ = tokio::time::timeout(pause, self.0.subscribe().wait_for(|count| *count > 1)).await;
+        let _ = tokio::time::timeout(pause, self.0.subscribe().wait_for(|asked| asked.signals > 1)).await;
     }
 
     /// From now on a second signal ends the process.
     pub(crate) fn second_ends_at_once(self) {
         tokio::spawn(async move {
-            if self.0.subscribe().wait_for(|count| *count > 1).await.is_ok() {
+            if self.0.subscribe().wait_for(|asked| asked.signals > 1).await.is_ok() {
                 tracing::warn!(
                     "asked to stop a second time: ending at once, the log has what was acknowledged"
                 );
@@ -81,5 +85,27 @@ async fn listen(mut terminate: Signal, mut interrupt: Signal, stop: Stop) {
             _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
         }
         stop.ask();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_and_the_signal_behind_it_are_one_wish() {
+        let stop = Stop(watch::Sender::new(Asked::default()));
+        stop.ask_cleanly();
+        stop.clone().wait().await;
+        stop.ask();
+        let (pause, began) = (Duration::from_millis(50), Instant::now());
+        stop.clone().pause(pause).await;
+        assert!(began.elapsed() >= pause, "requests are served for the whole of it");
+        stop.ask();
+        tokio::time::timeout(Duration::from_secs(60), stop.pause(Duration::from_secs(3600)))
+            .await
+            .expect("a second signal ends it");
     }
 }

@@ -56,7 +56,8 @@ pub(crate) fn open(url: &str, options: StoreOptions) -> Result<Store, StoreError
     if bucket.is_empty() {
         return Err(bad_url(url, "names no bucket"));
     }
-    if bucket.contains('@') || rest.contains('?') {
+    // No bucket has a colon in its name: it is in front of a secret that has a slash in it.
+    if bucket.contains(['@', ':']) || rest.contains('?') {
         return Err(bad_url(url, CREDENTIALS));
     }
     let place = Place { url, scheme, bucket, prefix: prefix.trim_matches('/') };

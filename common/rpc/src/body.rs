@@ -1,22 +1,30 @@
-//! Request bodies: read with an idle timeout and within a budget that all requests of the port share.
+//! Request bodies: read while they come fast enough, and within a budget that all requests of the port share.
 //!
 //! Knows nothing of protocols. What a request holds is given back when the request ends, not when its body was read.
 
+use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hearth_common::{Classify, ErrorKind};
+use hearth_common::{Classify, ErrorKind, TenantId};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// How long a client may pause within a body.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Least rate at which a body comes, in bytes for each second of waiting for it …
+const RATE_BYTES_MIN: u64 = 32 << 10;
+/// … beyond the first ones: whoever sends a byte now and then would keep others' room for ever.
+const SLOW_FOR: Duration = Duration::from_secs(60);
+/// What part of the budget one tenant may hold.
+const SHARE: usize = 2;
 /// First allocation for a body whose length is not to be believed.
 const FIRST_BYTES: usize = 64 << 10;
 /// How much of a refused body is still read, so that its sender sees the answer before the connection closes.
@@ -43,6 +51,21 @@ pub(crate) enum BodyFault {
         /// The budget in bytes.
         limit: usize,
     },
+    /// The requests of one tenant hold its share.
+    #[error(
+        "the requests of this tenant that are being served hold {limit} bytes together, which is all that one tenant may \
+         hold: try again"
+    )]
+    ShareTaken {
+        /// The share in bytes.
+        limit: usize,
+    },
+    /// It comes too slowly.
+    #[error(
+        "the request body comes at less than {} KiB a second: send less at once",
+        RATE_BYTES_MIN >> 10
+    )]
+    Slow,
     /// The sender paused for too long.
     #[error("no byte of the request body came for {} s", STALL_TIMEOUT.as_secs())]
     Stalled,
@@ -57,8 +80,10 @@ pub(crate) enum BodyFault {
 impl Classify for BodyFault {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::TooLarge { .. } | Self::Busy { .. } => ErrorKind::ResourceExhausted,
-            Self::Stalled => ErrorKind::DeadlineExceeded,
+            Self::TooLarge { .. } | Self::Busy { .. } | Self::ShareTaken { .. } => {
+                ErrorKind::ResourceExhausted
+            }
+            Self::Slow | Self::Stalled => ErrorKind::DeadlineExceeded,
             Self::Broken(_) => ErrorKind::Canceled,
             Self::Corrupt(_) => ErrorKind::InvalidArgument,
         }
@@ -66,7 +91,9 @@ impl Classify for BodyFault {
 
     fn retry(&self) -> hearth_common::Retry {
         match self {
-            Self::Busy { .. } => hearth_common::Retry::After(Duration::from_secs(1)),
+            Self::Busy { .. } | Self::ShareTaken { .. } => {
+                hearth_common::Retry::After(Duration::from_secs(1))
+            }
             _ => hearth_common::Retry::Never,
         }
     }
@@ -75,29 +102,75 @@ impl Classify for BodyFault {
 /// Bytes that all requests may hold together.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    used: AtomicUsize,
+    used: Mutex<Used>,
     limit: usize,
+    /// Turns for inflating what may become large: until it is counted, nobody knows how much it takes.
+    pub(crate) inflating: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    bytes: usize,
+    /// Of these, by tenant; those who hold none are not there.
+    of_tenant: HashMap<TenantId, usize>,
 }
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), limit })
+        let turns = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let inflating = Arc::new(Semaphore::new(turns));
+        Arc::new(Self { used: Mutex::default(), limit, inflating })
+    }
+
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, tenant: Option<&TenantId>, bytes: usize) -> Result<(), BodyFault> {
+        let mut used = self.used();
+        let all = used.bytes.saturating_add(bytes);
+        if all > self.limit {
+            return Err(BodyFault::Busy { limit: self.limit });
+        }
+        if let Some(tenant) = tenant.filter(|_| bytes > 0) {
+            let (limit, held) = (self.limit / SHARE, used.of_tenant.get(tenant).copied().unwrap_or_default());
+            if held + bytes > limit {
+                return Err(BodyFault::ShareTaken { limit });
+            }
+            used.of_tenant.insert(tenant.clone(), held + bytes);
+        }
+        used.bytes = all;
+        Ok(())
+    }
+
+    fn give_back(&self, tenant: Option<&TenantId>, bytes: usize) {
+        let mut used = self.used();
+        used.bytes = used.bytes.saturating_sub(bytes);
+        let Some(tenant) = tenant else { return };
+        if let Some(held) = used.of_tenant.get_mut(tenant) {
+            *held = held.saturating_sub(bytes);
+            if *held == 0 {
+                used.of_tenant.remove(tenant);
+            }
+        }
     }
 }
 
 /// What one request holds of the budget; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
-    budget: Arc<Budget>,
+    pub(crate) budget: Arc<Budget>,
+    /// Whose share it counts for; nobody's where tenants are not told apart.
+    tenant: Option<TenantId>,
     bytes: AtomicUsize,
     /// Of the body, as sent.
     received: AtomicUsize,
 }
 
 impl Held {
-    pub(crate) fn new(budget: &Arc<Budget>) -> Arc<Self> {
+    pub(crate) fn new(budget: &Arc<Budget>, tenant: Option<TenantId>) -> Arc<Self> {
         let (bytes, received) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { budget: Arc::clone(budget), bytes, received })
+        Arc::new(Self { budget: Arc::clone(budget), tenant, bytes, received })
     }
 
     /// Bytes of the body that have come.
@@ -107,12 +180,7 @@ impl Held {
 
     /// Takes more of the budget.
     pub(crate) fn take(&self, bytes: usize) -> Result<(), BodyFault> {
-        let limit = self.budget.limit;
-        let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > limit {
-            self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(BodyFault::Busy { limit });
-        }
+        self.budget.take(self.tenant.as_ref(), bytes)?;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
@@ -127,13 +195,14 @@ impl Held {
         let less = |held: usize| Some(held.saturating_sub(bytes));
         // It always answers.
         let held = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or_default();
-        self.budget.used.fetch_sub(bytes.min(held), Ordering::Relaxed);
+        self.budget.give_back(self.tenant.as_ref(), bytes.min(held));
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+        let bytes = *self.bytes.get_mut();
+        self.budget.give_back(self.tenant.as_ref(), bytes);
     }
 }
 
@@ -142,22 +211,32 @@ pub(crate) struct GuardedBody {
     inner: Incoming,
     held: Arc<Held>,
     stall: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    /// Since when nothing has come.
+    waiting: Option<Instant>,
+    /// How long was waited for what has come.
+    waited: Duration,
     thrown_away: bool,
 }
 
 impl GuardedBody {
     pub(crate) fn new(inner: Incoming, held: Arc<Held>) -> Self {
-        Self { inner, held, stall: None, waiting: false, thrown_away: false }
+        Self { inner, held, stall: None, waiting: None, waited: Duration::ZERO, thrown_away: false }
     }
 
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL_TIMEOUT)));
-        if !self.waiting {
-            stall.as_mut().reset(Instant::now() + STALL_TIMEOUT);
-            self.waiting = true;
+        if self.waiting.is_none() {
+            let now = Instant::now();
+            stall.as_mut().reset(now + STALL_TIMEOUT);
+            self.waiting = Some(now);
         }
         stall.as_mut().poll(cx)
+    }
+
+    /// Whether less has come than must have in the time that was waited for it.
+    fn is_slow(&self) -> bool {
+        let owed = self.waited.saturating_sub(SLOW_FOR).as_secs().saturating_mul(RATE_BYTES_MIN);
+        (self.held.received() as u64) < owed
     }
 }
 
@@ -173,12 +252,15 @@ impl Body for GuardedBody {
             ready!(self.poll_stall(cx));
             return Poll::Ready(Some(Err(BodyFault::Stalled)));
         };
-        self.waiting = false;
+        if let Some(since) = self.waiting.take() {
+            self.waited += since.elapsed();
+        }
         if let Some(Ok(frame)) = &frame {
             self.held.received.fetch_add(frame.data_ref().map_or(0, Bytes::len), Ordering::Relaxed);
         }
         Poll::Ready(match frame {
             Some(Ok(frame)) if self.thrown_away => Some(Ok(frame)),
+            Some(Ok(_)) if self.is_slow() => Some(Err(BodyFault::Slow)),
             Some(Ok(frame)) => {
                 let held = self.held.take(frame.data_ref().map_or(0, Bytes::len));
                 Some(held.map(|()| frame))
@@ -249,7 +331,7 @@ mod tests {
     #[test]
     fn a_request_gives_back_what_it_held() {
         let budget = Budget::new(100);
-        let (one, two) = (Held::new(&budget), Held::new(&budget));
+        let (one, two) = (Held::new(&budget, None), Held::new(&budget, None));
         assert!(one.take(60).is_ok() && two.take(40).is_ok());
         assert!(matches!(two.take(1), Err(BodyFault::Busy { limit: 100 })));
         drop(one);
@@ -257,14 +339,35 @@ mod tests {
         two.give_back(30);
         assert!(two.take(30).is_ok() && two.take(1).is_err());
         two.give_back(1000);
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.used().bytes, 0);
         assert!(two.take(100).is_ok());
         two.give_back(100);
         two.received.store(10, Ordering::Relaxed);
-        assert!(two.take_inflated(10).is_ok() && two.take_inflated(3).is_ok());
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0, "the body was counted when it came");
-        assert!(two.take_inflated(111).is_err() && two.take_inflated(110).is_ok());
+        assert!(two.take_inflated(10).is_ok() && two.take_inflated(13).is_ok());
+        assert_eq!(budget.used().bytes, 3, "the body was counted when it came");
+        assert!(two.take_inflated(108).is_err() && two.take_inflated(107).is_ok());
         drop(two);
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.used().bytes, 0);
+    }
+
+    #[test]
+    fn one_tenant_leaves_room_for_others() {
+        let budget = Budget::new(100);
+        let tenant = |id| Some(TenantId::parse(id).expect("valid"));
+        let (one, more, other) = (
+            Held::new(&budget, tenant("a")),
+            Held::new(&budget, tenant("a")),
+            Held::new(&budget, tenant("b")),
+        );
+        assert!(one.take(30).is_ok() && more.take(20).is_ok());
+        assert!(matches!(more.take(1), Err(BodyFault::ShareTaken { limit: 50 })));
+        assert!(other.take(50).is_ok());
+        one.give_back(10);
+        assert!(more.take(10).is_ok() && more.take(1).is_err());
+        drop((one, more));
+        assert_eq!(budget.used().of_tenant.len(), 1, "nobody is remembered who holds nothing");
+        drop(other);
+        let used = budget.used();
+        assert_eq!((used.bytes, used.of_tenant.len()), (0, 0));
     }
 }

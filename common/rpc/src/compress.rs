@@ -1,5 +1,7 @@
 //! gzip on the wire: inflating requests within a cap, deflating answers cheaply.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -10,11 +12,17 @@ use hearth_formats::gunzip::{InflateError, inflate_capped};
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::Semaphore;
+
+use crate::body::{BodyFault, Held};
 
 /// Answers smaller than this are not compressed.
 const COMPRESS_BYTES_MIN: usize = 1024;
 /// Work on more bytes than this leaves the threads that answer requests.
 const INLINE_BYTES_MAX: usize = 512 << 10;
+/// So does what inflates to more than this, however short it is.
+const INFLATED_INLINE_MAX: usize = 4 << 20;
 /// Larger plain answers go out as they are: compressing needs them whole.
 const COMPRESS_BYTES_MAX: usize = 256 << 20;
 
@@ -28,14 +36,48 @@ pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Inflates a request, at most `limit` bytes.
-pub(crate) async fn gunzip(bytes: Bytes, limit: usize) -> Result<Bytes, InflateError> {
-    if bytes.len() <= INLINE_BYTES_MAX {
-        return inflate(&bytes, limit);
+/// Why a request is not inflated.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Gunzip {
+    #[error(transparent)]
+    Inflate(#[from] InflateError),
+    #[error(transparent)]
+    Held(#[from] BodyFault),
+}
+
+/// Inflates a request, at most `limit` bytes, and counts them. What becomes large is inflated in a turn, aside; before it is
+/// counted, no more than the turns can take memory. The job keeps both, whether somebody still waits or not.
+pub(crate) async fn gunzip(bytes: Bytes, limit: usize, held: Option<&Arc<Held>>) -> Result<Bytes, Gunzip> {
+    if let Some(inflated) = inflate_small(&bytes, limit) {
+        let inflated = inflated?;
+        held.map_or(Ok(()), |held| held.take(inflated.len()))?;
+        return Ok(inflated);
     }
-    let inflated = tokio::task::spawn_blocking(move || inflate(&bytes, limit)).await;
+    let held = held.map(Arc::clone);
+    let turn = match &held {
+        // It is never closed.
+        Some(held) => Arc::clone(&held.budget.inflating).acquire_owned().await.ok(),
+        None => None,
+    };
+    let work = move || {
+        let inflated = inflate(&bytes, limit)?;
+        held.map_or(Ok(()), |held| held.take(inflated.len()))?;
+        drop(turn);
+        Ok(inflated)
+    };
     // A task that did not end was cut off by the end of the process.
-    inflated.unwrap_or(Err(InflateError::Corrupt))
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Gunzip::Inflate(InflateError::Corrupt)))
+}
+
+/// Inflates what is small, and becomes nothing large; nothing: it is, or does.
+fn inflate_small(bytes: &[u8], limit: usize) -> Option<Result<Bytes, InflateError>> {
+    if bytes.len() > INLINE_BYTES_MAX {
+        return None;
+    }
+    match inflate(bytes, limit.min(INFLATED_INLINE_MAX)) {
+        Err(InflateError::TooLarge { .. }) if limit > INFLATED_INLINE_MAX => None,
+        done => Some(done),
+    }
 }
 
 fn inflate(bytes: &[u8], limit: usize) -> Result<Bytes, InflateError> {
@@ -84,11 +126,33 @@ pub(crate) async fn gzip_response(response: Response) -> Response {
 }
 
 /// gzip inside gRPC's frames; Connect's bodies are inflated and deflated around the library.
-struct Gzip;
+struct Gzip {
+    /// Turns for what becomes large.
+    inflating: Arc<Semaphore>,
+}
+
+impl Gzip {
+    /// Waits for a turn where that holds up no other request.
+    fn inflate(&self, data: &[u8], limit: usize) -> Result<Bytes, InflateError> {
+        if let Some(inflated) = inflate_small(data, limit) {
+            return inflated;
+        }
+        match Handle::try_current() {
+            Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+                tokio::task::block_in_place(|| {
+                    // It is never closed.
+                    let _turn = runtime.block_on(self.inflating.acquire());
+                    inflate(data, limit)
+                })
+            }
+            _ => inflate(data, limit),
+        }
+    }
+}
 
 /// The codings that the port speaks: gzip alone.
-pub(crate) fn registry() -> CompressionRegistry {
-    CompressionRegistry::new().register(Gzip)
+pub(crate) fn registry(inflating: Arc<Semaphore>) -> CompressionRegistry {
+    CompressionRegistry::new().register(Gzip { inflating })
 }
 
 impl CompressionProvider for Gzip {
@@ -107,7 +171,7 @@ impl CompressionProvider for Gzip {
     }
 
     fn decompress_with_limit(&self, data: &[u8], max_size: usize) -> Result<Bytes, ConnectError> {
-        inflate(data, max_size).map_err(|error| match error {
+        self.inflate(data, max_size).map_err(|error| match error {
             InflateError::TooLarge { limit } => ConnectError::resource_exhausted(format!(
                 "message size is larger than configured max {limit} bytes: send less at once"
             )),
@@ -118,7 +182,39 @@ impl CompressionProvider for Gzip {
 
 #[cfg(test)]
 mod tests {
+    use crate::body::Budget;
+
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_becomes_large_is_inflated_in_turns_and_counted() {
+        let zeros = |bytes: usize| deflate(&vec![0; bytes]).expect("memory");
+        let (small, large) = (zeros(1 << 20), zeros(8 << 20));
+        assert!(inflate_small(&small, 16 << 20).is_some_and(|done| done.is_ok_and(|b| b.len() == 1 << 20)));
+        assert!(inflate_small(&large, 16 << 20).is_none(), "{} bytes become 8 MiB", large.len());
+        assert_eq!(
+            inflate_small(&large, 2 << 20),
+            Some(Err(InflateError::TooLarge { limit: 2 << 20 })),
+            "no turn is needed to say so"
+        );
+        let budget = Budget::new(9 << 20);
+        let held = Held::new(&budget, None);
+        let all = budget.inflating.available_permits() as u32;
+        let turns = Arc::clone(&budget.inflating).acquire_many_owned(all).await.expect("open");
+        let waiting = tokio::spawn({
+            let (large, held) = (large.clone(), Arc::clone(&held));
+            async move { gunzip(large, 16 << 20, Some(&held)).await }
+        });
+        assert!(gunzip(small, 16 << 20, Some(&held)).await.is_ok(), "what is small waits for none");
+        assert!(!waiting.is_finished());
+        drop(turns);
+        assert_eq!(waiting.await.expect("ends").expect("fits").len(), 8 << 20);
+        let refused = gunzip(large.clone(), 16 << 20, Some(&held)).await;
+        assert!(matches!(refused, Err(Gunzip::Held(BodyFault::Busy { .. }))), "{refused:?}");
+        let gzip = Gzip { inflating: Arc::clone(&budget.inflating) };
+        assert_eq!(gzip.inflate(&large, 16 << 20).map(|bytes| bytes.len()), Ok(8 << 20));
+        assert_eq!(budget.inflating.available_permits() as u32, all, "turns come back");
+    }
 
     #[test]
     fn who_takes_gzip() {

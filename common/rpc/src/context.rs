@@ -4,14 +4,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
+use bytes::Bytes;
 use hearth_common::ids::{InvalidTenantId, TENANTS_MAX};
 use hearth_common::{ErrorKind, TenantId};
+use hearth_formats::gunzip::InflateError;
 use hearth_telemetry::trace;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::accept::Capabilities;
 use crate::body::Held;
+use crate::compress::{Gunzip, gunzip};
 use crate::error::RpcError;
 use crate::http_error::HttpError;
 
@@ -122,6 +125,16 @@ impl RequestContext {
     /// together; an error when that is too much. They are given back with the answer.
     pub fn hold(&self, bytes: usize) -> Result<(), RpcError> {
         self.held.as_ref().map_or(Ok(()), |held| held.take(bytes)).map_err(RpcError::from)
+    }
+
+    /// Inflates a gzipped body to at most `limit` bytes, which count as [`Self::hold`] says. The outer error: all requests hold too
+    /// much.
+    pub async fn gunzip(&self, bytes: Bytes, limit: usize) -> Result<Result<Bytes, InflateError>, RpcError> {
+        match gunzip(bytes, limit, self.held.as_ref()).await {
+            Ok(inflated) => Ok(Ok(inflated)),
+            Err(Gunzip::Inflate(error)) => Ok(Err(error)),
+            Err(Gunzip::Held(fault)) => Err(fault.into()),
+        }
     }
 
     /// Gives back bytes of the body that a plain handler has passed on and does not hold any more: a body that streams through

@@ -15,7 +15,8 @@ use connectrpc::{CompressionPolicy, ConnectError, ConnectRpcBody, ConnectRpcServ
 use futures::FutureExt;
 use hearth_common::ids::InvalidTenantId;
 use hearth_common::work::Lost;
-use hearth_common::{Aside, Classify, Clock};
+use hearth_common::{Aside, Classify, Clock, TenantId};
+use hearth_formats::gunzip::InflateError;
 use hearth_telemetry::trace;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
@@ -26,7 +27,7 @@ use tracing::Instrument;
 use crate::accept::{self, Capabilities};
 use crate::adapter::{Entry, MethodTable};
 use crate::body::{BodyFault, Budget, GuardedBody, Held, collect, drain};
-use crate::compress::{accepts_gzip, gunzip, gzip_response, registry};
+use crate::compress::{Gunzip, accepts_gzip, gunzip, gzip_response, registry};
 use crate::context::{Caller, Tenancy, Tenants};
 use crate::error::RpcError;
 use crate::http_error::HttpError;
@@ -73,9 +74,10 @@ impl App {
         let limits = Limits::default()
             .with_max_request_body_size(message_bytes_max.saturating_add(ENVELOPE_BYTES))
             .with_max_message_size(message_bytes_max);
+        let budget = Budget::new(BODIES_BYTES_MAX.max(message_bytes_max.saturating_mul(4)));
         let rpc = ConnectRpcService::new(methods.clone())
             .with_limits(limits)
-            .with_compression(registry())
+            .with_compression(registry(Arc::clone(&budget.inflating)))
             .with_compression_policy(CompressionPolicy::default());
         let plain = routes.plain.route_layer(middleware::from_fn_with_state(metrics.clone(), track));
         Self {
@@ -84,7 +86,7 @@ impl App {
             plain: plain.fallback(not_found),
             tenancy,
             message_bytes_max,
-            budget: Budget::new(BODIES_BYTES_MAX.max(message_bytes_max.saturating_mul(4))),
+            budget,
             not_found: RouteLabel::not_found(),
             metrics,
             clock,
@@ -108,12 +110,16 @@ impl App {
         let started = self.clock.monotonic();
         let method = request.method().clone();
         // Lives until the answer is ready: so long the request counts as holding its body.
-        let held = Held::new(&self.budget);
+        let tenants = Tenants::from_headers(request.headers(), self.tenancy);
+        let held = Held::new(&self.budget, self.share_of(&tenants));
         let request = request.map(|body| GuardedBody::new(body, Arc::clone(&held)));
         let gzip = accepts_gzip(request.headers());
-        let tenants = Tenants::from_headers(request.headers(), self.tenancy);
         let place = self.place(&tenants);
         let (mut response, label) = match accept::capabilities(request.headers()) {
+            _ if is_of_another_site(&request) => {
+                let text = "requests that a web page of another site has a browser send are refused\n";
+                ((StatusCode::FORBIDDEN, text).into_response(), self.not_found.clone())
+            }
             Err(part) => {
                 let text = format!("Invalid header format: {part}\n");
                 ((StatusCode::BAD_REQUEST, text).into_response(), self.not_found.clone())
@@ -139,6 +145,12 @@ impl App {
         let received = held.received();
         drop(held);
         response.map(|body| self.metrics.sizes(&method, &label, received, body))
+    }
+
+    /// Of whose share a request takes.
+    fn share_of(&self, tenants: &Result<Tenants, InvalidTenantId>) -> Option<TenantId> {
+        let tenants = tenants.as_ref().ok().filter(|_| self.tenancy == Tenancy::Multi)?;
+        tenants.all().first().cloned()
     }
 
     /// Where a request of these tenants is worked on.
@@ -214,7 +226,7 @@ async fn read(
     protocol: Protocol,
     headers: &mut HeaderMap,
     body: &mut GuardedBody,
-    (limit, held): (usize, &Held),
+    (limit, held): (usize, &Arc<Held>),
 ) -> Result<Bytes, BodyFault> {
     if protocol != Protocol::Connect {
         return collect(body, limit.saturating_add(ENVELOPE_BYTES)).await;
@@ -225,14 +237,13 @@ async fn read(
         return Ok(bytes);
     }
     headers.remove(header::CONTENT_ENCODING);
-    let inflated = gunzip(bytes, limit).await.map_err(|error| match error {
-        hearth_formats::gunzip::InflateError::TooLarge { limit } => {
+    gunzip(bytes, limit, Some(held)).await.map_err(|error| match error {
+        Gunzip::Held(fault) => fault,
+        Gunzip::Inflate(InflateError::TooLarge { limit }) => {
             BodyFault::TooLarge { size: limit.saturating_add(1), limit }
         }
-        other => BodyFault::Corrupt(other),
-    })?;
-    held.take(inflated.len())?;
-    Ok(inflated)
+        Gunzip::Inflate(other) => BodyFault::Corrupt(other),
+    })
 }
 
 /// On the threads that serve sockets, or where it gives way to others.
@@ -258,6 +269,13 @@ fn protocol(headers: &HeaderMap) -> Option<Protocol> {
         // An unknown codec within gRPC: the library answers in gRPC's own way.
         None => is_grpc(headers).then_some(Protocol::Grpc),
     }
+}
+
+/// Whether a web page of another site had a browser send what may change something: without tenants no credential would be
+/// asked for, and a page could delete the profiles of whoever looks at it. Browsers say so, and no other client does.
+fn is_of_another_site<B>(request: &Request<B>) -> bool {
+    let site = request.headers().get("sec-fetch-site");
+    !request.method().is_safe() && site.is_some_and(|site| site == "cross-site")
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

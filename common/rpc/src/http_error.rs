@@ -101,7 +101,7 @@ pub(crate) fn broken_body(error: &(dyn std::error::Error + 'static)) -> HttpErro
     let mut cause = Some(error);
     while let Some(error) = cause {
         match error.downcast_ref::<BodyFault>() {
-            Some(fault @ BodyFault::Busy { .. }) => {
+            Some(fault @ (BodyFault::Busy { .. } | BodyFault::ShareTaken { .. })) => {
                 let retry_after = Some(HeaderValue::from_static("1"));
                 return HttpError { retry_after, ..HttpError::with_status(429, fault.to_string()) };
             }

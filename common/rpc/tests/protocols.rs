@@ -365,6 +365,20 @@ async fn what_is_not_built_says_so_in_every_protocol() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_page_of_another_site_sends_is_refused() {
+    let port = start(Tenancy::Single).await;
+    let from = |site| ("sec-fetch-site", site);
+    let answer = http1(&port, "POST", NAMES, &[PROTO, from("same-origin")], ask("x")).await;
+    assert_eq!(answer.status, 200);
+    let answer = http1(&port, "POST", NAMES, &[PROTO, from("cross-site")], ask("x")).await;
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    let answer = http1(&port, "DELETE", "/anything", &[from("cross-site")], Vec::new()).await;
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    let answer = http1(&port, "GET", "/ready", &[from("cross-site")], Vec::new()).await;
+    assert_ne!(answer.status, 403, "a link to a page changes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_ends_the_handler() {
     let port = start(Tenancy::Single).await;
     let started = Instant::now();

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hearth_common::TenantId;
-use hearth_formats::gunzip::{InflateError, inflate_capped};
+use hearth_formats::gunzip::InflateError;
 use hearth_rpc::{HttpError, RequestContext, RpcError};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -18,7 +18,7 @@ use super::{limited_body, say_delay};
 use crate::Distributor;
 use crate::distributor::{Delivery, DistributeError};
 use crate::otlp::{Encoding, Report, prepare};
-use crate::scratch::{blocking, body_limit_bytes, in_turn};
+use crate::scratch::{body_limit_bytes, in_turn};
 
 /// The path of OTLP/HTTP.
 pub(crate) const PATH: &str = "/v1development/profiles";
@@ -69,9 +69,8 @@ async fn over_http(
     let bytes = match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"identity" | b"") => sent,
         Some(b"gzip") => {
-            let inflated = blocking(sent.len(), || gunzip(&sent, limit))?;
-            context.hold(inflated.len()).map_err(HttpError::from)?;
-            inflated
+            let inflated = context.gunzip(sent, limit).await.map_err(HttpError::from)?;
+            inflated.map_err(not_inflated)?
         }
         Some(other) => {
             let other = String::from_utf8_lossy(other);
@@ -203,15 +202,13 @@ fn media_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
-fn gunzip(sent: &[u8], limit: usize) -> Result<Bytes, HttpError> {
-    let mut out = Vec::new();
-    match inflate_capped(sent, limit, &mut out) {
-        Ok(()) => Ok(Bytes::from(out)),
-        Err(error @ InflateError::TooLarge { .. }) => {
-            Err(HttpError::with_status(413, format!("request body too large: {error}")))
+fn not_inflated(error: InflateError) -> HttpError {
+    match error {
+        InflateError::TooLarge { .. } => {
+            HttpError::with_status(413, format!("request body too large: {error}"))
         }
-        Err(error) => {
-            Err(HttpError::with_status(400, format!("the request body says it is gzip and is not: {error}")))
+        InflateError::Corrupt => {
+            HttpError::with_status(400, format!("the request body says it is gzip and is not: {error}"))
         }
     }
 }

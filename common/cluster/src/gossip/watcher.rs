@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use chitchat::{
     ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, NodeState, ProtocolVersion,
     spawn_chitchat,
 };
+use futures::FutureExt;
 use hearth_common::Clock;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
@@ -55,7 +57,10 @@ enum End {
 impl Watcher {
     pub(super) async fn run(mut self) {
         loop {
-            match self.live().await {
+            // What others send can break a promise that chitchat makes to itself, and it panics in our calls, too. A life with a
+            // new generation knows nothing of it.
+            let life = AssertUnwindSafe(self.live()).catch_unwind().await;
+            match life.unwrap_or_else(|_| End::Failed("it panicked".to_owned())) {
                 End::Stopped => return,
                 End::Failed(error) => {
                     self.metrics.restarts.inc();
