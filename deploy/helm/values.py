@@ -24,6 +24,8 @@ NAMES = {"type": "array", "items": {"type": "string", "minLength": 1}}
 TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 FLAGS = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
 TENANT = "^[A-Za-z0-9!_.*'()-]{1,150}$"
+# A name or an address, and perhaps a port.
+SERVER = "([A-Za-z0-9.-]+|\\[[0-9a-fA-F:]+\\])(:[0-9]+)?"
 ROLES = ["gateway", "distributor", "ingester", "querier", "compactor", "single"]
 
 
@@ -78,6 +80,7 @@ RULES = [
     ("gateway.auth.forward.caFile", {"type": "string", "pattern": "^/[A-Za-z0-9/._-]+$"}),
     ("gateway.auth.users", {"type": "object", "propertyNames": {"pattern": "^[A-Za-z0-9._@-]{1,100}$"},
                             "additionalProperties": {"type": "string", "pattern": TENANT}}),
+    ("gateway.resolver", {"type": "string", "pattern": f"^({SERVER}( {SERVER})*)?$"}),
     ("gateway.upstreams.*", NAMES),
     ("gateway.workerProcesses", {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
     ("gateway.maxBodySize", {"type": "string", "pattern": SIZE}),
@@ -89,6 +92,7 @@ RULES = [
     ("*.targetCPU", {"type": ["integer", "null"], "minimum": 1}), ("*.targetMemory", {"type": ["integer", "null"], "minimum": 1}),
     ("*Seconds", {"type": "integer", "minimum": 0}),
     ("*.size", {"type": "string", "pattern": QUANTITY}),
+    ("canary.url", {"type": "string", "pattern": "^(https?://[^/ ]+(/.*)?)?$"}),
     ("canary.tenant", {"type": "string", "pattern": TENANT}),
     ("canary.interval", {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"}),
     ("canary.oldest", {"type": "string", "pattern": "^[0-9]+(s|m|h|d)$"}),

@@ -20,3 +20,23 @@ datasources:
       {{- end }}
 {{- end }}
 {{- end -}}
+
+{{/* Groups of rules of a file, for this release: pages of alerts at the address that is said, and the names of its jobs in
+     place of a pattern that only fits some names. Arguments: root, path. */}}
+{{- define "hearth.ruleGroups" -}}
+{{- $root := .root -}}
+{{- $p := $root.Values.prometheusRule -}}
+{{- $groups := ($root.Files.Get .path | fromYaml).groups -}}
+{{- $roles := without (include "hearth.roles" $root | fromJsonArray) "gateway" -}}
+{{- $jobs := printf "namespace=%q, job=~%q" $root.Release.Namespace (printf "%s-(%s)-headless" (include "hearth.fullname" $root) (join "|" $roles)) -}}
+{{- if $p.jobPattern }}{{ $jobs = printf "job=~%q" $p.jobPattern }}{{ end -}}
+{{- range $group := $groups -}}
+{{- range $rule := $group.rules -}}
+{{- $_ := set $rule "expr" (replace "job=~\".*hearth.*\"" $jobs $rule.expr) -}}
+{{- with dig "annotations" "runbook_url" "" $rule -}}
+{{- $_ := set $rule.annotations "runbook_url" (printf "%s/%s" (trimSuffix "/" $p.runbookBaseUrl) (base .)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $groups -}}
+{{- end -}}

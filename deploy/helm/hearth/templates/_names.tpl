@@ -83,3 +83,9 @@ labels:
 {{- printf "%s://%s" (ternary "https" "http" .Values.gateway.tls.enabled) (include "hearth.address" (dict "root" . "name" "gateway")) -}}
 {{- if ne $port (ternary 443 80 .Values.gateway.tls.enabled) }}:{{ $port }}{{ end -}}
 {{- end -}}
+
+{{/* The pod of `helm test`: none of the release's, so that network policies do not bind it and no service selects it. */}}
+{{- define "hearth.testLabels" -}}
+app.kubernetes.io/name: hearth-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}

@@ -102,7 +102,7 @@ topologySpreadConstraints:
 {{- end -}}
 
 {{/* A pod template. Arguments: root, role, values, command (list), flags (YAML), gossip (bool), zone, set (name of
-     a zone's StatefulSet), volumes, mounts. */}}
+     a zone's StatefulSet), variables (those of hearth.env), volumes, mounts. */}}
 {{- define "hearth.pod" -}}
 {{- $root := .root -}}
 {{- $v := .values -}}

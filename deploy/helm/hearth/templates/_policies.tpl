@@ -95,3 +95,47 @@ spec:
 {{- if $expressions }}{{ $_ := set $out "matchExpressions" $expressions }}{{ end -}}
 {{- toJson $out -}}
 {{- end -}}
+
+{{/* A rule for the TCP port of a URL, wherever its host is, as JSON: policies know no names. Empty without a URL. */}}
+{{- define "hearth.urlEgress" -}}
+{{- if . -}}
+{{- $url := urlParse . -}}
+{{- $port := default (ternary "443" "80" (eq $url.scheme "https")) (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host)) -}}
+{{- dict "ports" (list (dict "protocol" "TCP" "port" (int $port))) | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where roles get credentials of the object store if no Secret has them: metadata servers of the cloud, and its agents on
+     the node. As JSON: rules, and hosts, rules of Cilium alone, which takes agents on the node for the node. */}}
+{{- define "hearth.metadataEgress" -}}
+{{- $v := .Values -}}
+{{- $type := $v.objectStore.type -}}
+{{- $targets := list -}}
+{{- $ports := list -}}
+{{- if not (or $v.devObjectStore.enabled (include "hearth.storeSecret" .)) -}}
+{{- if has $type (list "s3" "gcs" "azure") -}}
+{{- $targets = append $targets (list "169.254.169.254/32" 80) -}}
+{{- end -}}
+{{- if eq $type "s3" -}}
+{{- /* Pod identity of EKS. */ -}}
+{{- $targets = append $targets (list "169.254.170.23/32" 80) -}}
+{{- $ports = list 80 -}}
+{{- if $v.ipv6 -}}
+{{- $targets = concat $targets (list (list "fd00:ec2::254/128" 80) (list "fd00:ec2::23/128" 80)) -}}
+{{- end -}}
+{{- else if eq $type "gcs" -}}
+{{- /* Workload identity of GKE, to which nodes redirect. */ -}}
+{{- $targets = append $targets (list "169.254.169.252/32" 988) -}}
+{{- $ports = list 988 -}}
+{{- end -}}
+{{- end -}}
+{{- $rules := list -}}
+{{- range $targets -}}
+{{- $rules = append $rules (dict "to" (list (dict "ipBlock" (dict "cidr" (index . 0)))) "ports" (list (dict "protocol" "TCP" "port" (index . 1)))) -}}
+{{- end -}}
+{{- $hosts := list -}}
+{{- range $ports -}}
+{{- $hosts = append $hosts (dict "toEntities" (list "host") "toPorts" (list (dict "ports" (list (dict "protocol" "TCP" "port" (toString .)))))) -}}
+{{- end -}}
+{{- dict "rules" $rules "hosts" $hosts | toJson -}}
+{{- end -}}

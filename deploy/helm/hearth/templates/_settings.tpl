@@ -24,7 +24,8 @@
 {{- with (coalesce $store.s3.accessKeyId $store.s3.secretAccessKey $store.gcs.serviceAccountKey $store.azure.accountKey) }}inline{{ end -}}
 {{- end -}}
 
-{{/* Environment of a container of Hearth. Arguments: root, values, gossip, zone. */}}
+{{/* Environment of a container of Hearth. Arguments: root, values, gossip, zone, variables (name to value: those that the
+     chart computes; extraEnv wins). */}}
 {{- define "hearth.env" -}}
 {{- $v := .root.Values -}}
 - name: POD_NAME
@@ -61,7 +62,15 @@
 - {name: AZURE_STORAGE_ACCOUNT_NAME, value: {{ . | quote }}}
 {{- end }}
 {{- end }}
-{{- with concat $v.extraEnv .values.extraEnv }}
+{{- $own := concat $v.extraEnv .values.extraEnv }}
+{{- $said := list }}
+{{- range $own }}{{ $said = append $said .name }}{{ end }}
+{{- range $name, $value := .variables }}
+{{- if not (has $name $said) }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end }}
+{{- with $own }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
@@ -114,16 +123,44 @@ cluster.tls.server-name: {{ .Values.clusterTls.serverName | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* Bytes of a quantity in MiB, rounded down; 0 if there is none. */}}
-{{- define "hearth.mebibytes" -}}
-{{- $text := ternary (printf "%.0f" (float64 .)) (toString .) (or (kindIs "float64" .) (kindIs "int64" .) (kindIs "int" .)) -}}
+{{/* Bytes of a quantity of Kubernetes, rounded down; 0 if there is none. Arguments: quantity, key (the value that has it),
+     advice (what else can be said). */}}
+{{- define "hearth.bytes" -}}
+{{- $text := ternary (printf "%.0f" (float64 .quantity)) (toString .quantity) (or (kindIs "float64" .quantity) (kindIs "int64" .quantity) (kindIs "int" .quantity)) -}}
 {{- $unit := regexReplaceAll "^[0-9.]+" $text "" -}}
-{{- $units := dict "" 0.00000095367431640625 "k" 0.00095367431640625 "Ki" 0.0009765625 "M" 0.95367431640625 "Mi" 1.0 "G" 953.67431640625 "Gi" 1024.0 "T" 953674.31640625 "Ti" 1048576.0 -}}
+{{- $units := dict "" 1 "k" 1000 "Ki" 1024 "M" 1000000 "Mi" 1048576 "G" 1000000000 "Gi" 1073741824 "T" 1000000000000 "Ti" 1099511627776 -}}
 {{- if not $text -}}0
 {{- else if and (regexMatch "^[0-9]+(\\.[0-9]+)?[A-Za-z]*$" $text) (hasKey $units $unit) -}}
-{{- mulf (float64 (trimSuffix $unit $text)) (get $units $unit) | int -}}
+{{- mulf (float64 (trimSuffix $unit $text)) (get $units $unit) | int64 -}}
 {{- else -}}
-{{- fail (printf "compactor.resources.limits.memory is %s: say it in Mi or Gi, such as 2Gi, or set compactor.memoryBudget" $text) -}}
+{{- fail (printf "%s is %s: say it in Mi or Gi, such as 2Gi, or set %s" .key $text .advice) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Bytes that queriers keep on their cache volume: nine tenths of it, for beyond its limit the pod is evicted. */}}
+{{- define "hearth.diskCacheBytes" -}}
+{{- $size := .Values.querier.diskCache.size -}}
+{{- $bytes := include "hearth.bytes" (dict "quantity" $size "key" "querier.diskCache.size" "advice" "querier.diskCache.enabled=false") | int64 -}}
+{{- $bytes = div (mul $bytes 9) 10 -}}
+{{- if lt $bytes 134217728 -}}
+{{- fail (printf "querier.diskCache.size is %s: nine tenths of it are the cache, which takes at least 128MiB; set 150Mi or more, or enabled=false" $size) -}}
+{{- end -}}
+{{- $bytes -}}
+{{- end -}}
+
+{{/* Most bytes of the log, by the disk that it lies on: a share of the disk leaves room for what lies beside it, and for
+     wal.reserve_bytes. Empty if somebody else says it, or if there is no disk. Arguments: root, persistence, key (of its size),
+     share (quarters), most (bytes; 0: no matter). */}}
+{{- define "hearth.walQuotaBytes" -}}
+{{- $v := .root.Values -}}
+{{- if and .persistence.enabled (not $v.existingConfig) (not (dig "wal" "quota_bytes" "" $v.config)) -}}
+{{- $bytes := include "hearth.bytes" (dict "quantity" .persistence.size "key" .key "advice" "config.wal.quota_bytes") | int64 -}}
+{{- $bytes = div (mul $bytes .share) 4 -}}
+{{- if lt $bytes 536870912 -}}
+{{- fail (printf "%s is %s: the log would get %d quarters of it and needs 512MiB; set %s or more, or say yourself what it may take, config.wal.quota_bytes" .key .persistence.size (int .share) (ternary "1Gi" "2Gi" (gt (int .share) 1))) -}}
+{{- end -}}
+{{- if .most }}{{ $bytes = min $bytes .most }}{{ end -}}
+{{- $bytes -}}
 {{- end -}}
 {{- end -}}
 
@@ -131,7 +168,9 @@ cluster.tls.server-name: {{ .Values.clusterTls.serverName | quote }}
 {{- define "hearth.memoryBudget" -}}
 {{- $limit := dig "limits" "memory" "" .resources -}}
 {{- $mebibytes := 0 -}}
-{{- if not .memoryBudget }}{{ $mebibytes = include "hearth.mebibytes" $limit | int }}{{ end -}}
+{{- if not .memoryBudget }}
+{{- $mebibytes = div (include "hearth.bytes" (dict "quantity" $limit "key" "compactor.resources.limits.memory" "advice" "compactor.memoryBudget") | int64) 1048576 }}
+{{- end -}}
 {{- if .memoryBudget -}}{{ .memoryBudget }}
 {{- else if gt $mebibytes 0 -}}{{ max 64 (sub (div (mul $mebibytes 3) 4) 128) }}MiB
 {{- else -}}512MiB{{- end -}}

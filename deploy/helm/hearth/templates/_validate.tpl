@@ -29,6 +29,9 @@
 {{- fail (printf "config.%s: set %s instead, it would win" $key $value) -}}
 {{- end -}}
 {{- end -}}
+{{- if and $v.querier.diskCache.enabled (hasKey (default dict $v.config.querier) "disk_cache_bytes") -}}
+{{- fail "config.querier.disk_cache_bytes: set querier.diskCache.size instead, it would win" -}}
+{{- end -}}
 {{- if and $v.existingConfig $v.config -}}
 {{- fail (printf "existingConfig is %s, so nobody would read config: set one of them" $v.existingConfig) -}}
 {{- end -}}
@@ -42,6 +45,9 @@
 {{- if and (not $v.single.persistence.enabled) (not $v.single.allowEphemeralWal) -}}
 {{- fail "single.persistence.enabled is false: acknowledged profiles would be lost with the pod; if that is wanted, set single.allowEphemeralWal=true" -}}
 {{- end -}}
+{{- end -}}
+{{- if and $v.grafanaDataSource.tenants (not $v.multitenancy) -}}
+{{- fail "grafanaDataSource.tenants names tenants and multitenancy is false: there is one tenant, and one data source; leave tenants empty" -}}
 {{- end -}}
 {{- if $v.gateway.enabled }}{{ include "hearth.validateGateway" . }}
 {{- else if or $v.ingress.enabled $v.httpRoute.enabled $v.grafanaDataSource.enabled $v.canary.enabled -}}
