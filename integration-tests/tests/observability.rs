@@ -313,18 +313,21 @@ fn profiles_of_the_process_are_read_back_by_itself() {
         assert_eq!(answer.status, 400, "{bad}");
         assert!(answer.text().contains("1 to 60"), "{}", answer.text());
     }
-    let (cpu, heap) = busy(&api, || {
-        let cpu = api.get("/debug/pprof/profile?seconds=3").unwrap();
-        (cpu, api.get("/debug/pprof/heap").unwrap())
-    });
-    for (name, taken) in [("process_cpu", &cpu), ("memory", &heap)] {
+    let take = |name: &str, page: &str| {
+        let taken = busy(&api, || api.get(page).unwrap());
         assert_eq!(taken.status, 200, "{name}: {}", taken.text());
         let answer = api.push(&[("__name__", name), ("service_name", "itself")], &taken.body).unwrap();
         assert_eq!(answer.status, 200, "{name}: {}", answer.text());
-    }
-    // A function that every push runs through, by the name that it has in the source.
+    };
+    // A function that every push runs through, by the name that it has in the source. On a machine that is busy with other
+    // things, few samples meet the process.
     let kind = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
-    assert!(has_function(&api, kind, "itself", "hearth_"), "no function of Hearth");
+    let seen = (0..10).any(|_| {
+        take("process_cpu", "/debug/pprof/profile?seconds=3");
+        has_function(&api, kind, "itself", "hearth_")
+    });
+    assert!(seen, "no function of Hearth");
+    take("memory", "/debug/pprof/heap");
     let heap_kinds =
         api.query("ProfileTypes", &serde_json::json!({"start": 0, "end": i64::from(u32::MAX) * 1000}));
     assert!(heap_kinds.text().contains("memory:inuse_space:bytes:space:bytes"), "{}", heap_kinds.text());
