@@ -134,6 +134,14 @@ pub struct TenantLimits {
     pub symbolizer: Symbolizer,
 }
 
+impl TenantLimits {
+    /// Bytes of the body of a request; `None`: as many as there are.
+    pub fn ingestion_body_limit_bytes(&self) -> Option<usize> {
+        let bytes = self.ingestion_body_limit_mb * 1_048_576.0;
+        (bytes > 0.0).then_some(bytes as usize)
+    }
+}
+
 impl Default for TenantLimits {
     fn default() -> Self {
         Self {

@@ -238,12 +238,16 @@ impl Metrics {
     pub(crate) fn job(&self, why: Why, outcome: Outcome, took: Duration, aside: usize) {
         self.jobs.get_or_create(&JobLabels { why: why.as_str(), outcome: outcome.as_str() }).inc();
         self.job_seconds.observe(took.as_secs_f64());
-        self.blocks_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));
+        self.aside(aside);
     }
 
     /// One more block is set aside; `aside` are there now.
     pub(crate) fn set_aside(&self, aside: usize) {
         self.blocks_set_aside.inc();
+        self.aside(aside);
+    }
+
+    fn aside(&self, aside: usize) {
         self.blocks_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));
     }
 

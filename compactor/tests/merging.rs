@@ -309,11 +309,7 @@ fn tombstone(view: &RootView, selector: &str) -> Tombstone {
 #[tokio::test]
 async fn deletions_are_carried_out_and_then_forgotten() {
     for after_the_day in [false, true] {
-        let bucket = Bucket::new();
-        let profiles = with_values(made_up(11, 80));
-        for part in profiles.chunks(20) {
-            bucket.publish(part).await;
-        }
+        let (bucket, profiles) = published_day().await;
         let compactor = bucket.compactor(options());
         if after_the_day {
             bucket.set_time(DAY_END_NS + HOUR.as_nanos() as i64 * 3);
@@ -343,16 +339,28 @@ async fn deletions_are_carried_out_and_then_forgotten() {
     }
 }
 
-/// The parts of a merge are rewritten together, also if they are more than are merged at a time.
-#[tokio::test]
-async fn deletions_are_carried_out_in_merges_of_many_parts() {
+/// Profiles of a day, published in four blocks.
+async fn published_day() -> (Bucket, Vec<Profile>) {
     let bucket = Bucket::new();
     let profiles = with_values(made_up(11, 80));
     for part in profiles.chunks(20) {
         bucket.publish(part).await;
     }
+    (bucket, profiles)
+}
+
+/// The same, merged after the end of the day.
+async fn merged_day() -> (Bucket, Vec<Profile>) {
+    let (bucket, profiles) = published_day().await;
     bucket.set_time(DAY_END_NS + HOUR.as_nanos() as i64 * 3);
     bucket.compactor(options()).merge_all().await;
+    (bucket, profiles)
+}
+
+/// The parts of a merge are rewritten together, also if they are more than are merged at a time.
+#[tokio::test]
+async fn deletions_are_carried_out_in_merges_of_many_parts() {
+    let (bucket, profiles) = merged_day().await;
     let view = bucket.view().await;
     assert!(view.blocks.len() > 1, "parts of one merge");
     let bury = vec![tombstone(&view, r#"{service_name="web"}"#)];
@@ -386,11 +394,7 @@ async fn a_deletion_waits_for_what_is_not_published() {
 /// A deletion that comes while a merge is under way passes to its output, and is carried out by the next.
 #[tokio::test]
 async fn a_deletion_that_comes_during_a_merge_is_not_lost() {
-    let bucket = Bucket::new();
-    let profiles = with_values(made_up(11, 80));
-    for part in profiles.chunks(20) {
-        bucket.publish(part).await;
-    }
+    let (bucket, profiles) = published_day().await;
     bucket.pass(2 * HOUR);
     let before = bucket.view().await;
     let (compactor, catalog) = (bucket.compactor(options()), bucket.catalog());
@@ -412,13 +416,7 @@ async fn a_deletion_that_comes_during_a_merge_is_not_lost() {
 /// One selector is kept until a time.
 #[tokio::test]
 async fn what_is_kept_for_a_shorter_time_goes_once_all_of_it_in_a_block_is_too_old() {
-    let bucket = Bucket::new();
-    let profiles = with_values(made_up(11, 80));
-    for part in profiles.chunks(20) {
-        bucket.publish(part).await;
-    }
-    bucket.set_time(DAY_END_NS + HOUR.as_nanos() as i64 * 3);
-    bucket.compactor(options()).merge_all().await;
+    let (bucket, profiles) = merged_day().await;
     let version = bucket.view().await.version();
     let selector = r#"{service_name="web"}"#;
     // Some are too old: the block is not rewritten for them yet.

@@ -9,6 +9,7 @@ use hearth_common::units::si_bytes;
 use hearth_common::{TenantLimits, Turn};
 use hearth_formats::gunzip::{InflateError, Inflater, is_gzip};
 use hearth_formats::pprof::Pprof;
+use hearth_rpc::may_block;
 
 use crate::pipeline::Work;
 use crate::reject::{Reason, Rejected};
@@ -65,26 +66,15 @@ pub(crate) fn too_large(limit_bytes: usize) -> Rejected {
 
 /// Bytes of a request body; `usize::MAX` when the limit is off.
 pub(crate) fn body_limit_bytes(limits: &TenantLimits) -> usize {
-    let bytes = limits.ingestion_body_limit_mb * 1_048_576.0;
-    if bytes > 0.0 { bytes as usize } else { usize::MAX }
+    limits.ingestion_body_limit_bytes().unwrap_or(usize::MAX)
 }
 
-/// Runs work that may take long: where it is, when it is short or when the runtime has one thread.
-pub(crate) fn blocking<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    if bytes >= INLINE_BYTES_MAX && may_block() { tokio::task::block_in_place(work) } else { work() }
-}
-
-/// Runs work of a turn, as [`blocking`] does; work that gives way is never done on the threads that serve sockets.
+/// Runs work of a turn: where it is, when it is short or when the runtime has one thread; work that gives way is never done on the threads that serve sockets.
 pub(crate) fn in_turn<T: Send>(turn: &Turn, bytes: usize, work: impl FnOnce() -> T + Send) -> T {
     if turn.gives_way() && may_block() {
         return tokio::task::block_in_place(|| turn.run(work));
     }
-    blocking(bytes, work)
-}
-
-fn may_block() -> bool {
-    let flavor = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
-    flavor.is_ok_and(|flavor| flavor == tokio::runtime::RuntimeFlavor::MultiThread)
+    if bytes >= INLINE_BYTES_MAX && may_block() { tokio::task::block_in_place(work) } else { work() }
 }
 
 thread_local! {

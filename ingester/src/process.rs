@@ -48,7 +48,7 @@ pub fn start(node: &mut Node) -> Result<Running, BoxError> {
         gate,
     };
     let following = follower.begin();
-    let flush = flush(&ingester, node.settings.ingester.flush_timeout.0);
+    let flush = flush(&ingester);
     let internal = Internal { member: me, api: member, links: Arc::<Links>::clone(&links) };
     let stop = Box::pin(async move {
         // Links stay up meanwhile: leadership is handed over.
@@ -88,31 +88,13 @@ pub fn ingester(
     Ok(ingester)
 }
 
-/// Publishes all heads, or says what is not published within the limit: that stays in the log and is tried again.
-pub fn flush(ingester: &Arc<Ingester>, limit: Duration) -> Flush {
+/// What `POST /flush` does.
+pub fn flush(ingester: &Arc<Ingester>) -> Flush {
     let ingester = Arc::clone(ingester);
     Arc::new(move || {
         let ingester = Arc::clone(&ingester);
-        Box::pin(async move {
-            match tokio::time::timeout(limit, ingester.flush()).await {
-                Ok(flushed) => flushed,
-                Err(_) => Err(late(&ingester, limit)),
-            }
-        })
+        Box::pin(async move { ingester.flush_in_time().await })
     })
-}
-
-/// What a flush has not published in time, for people.
-pub(crate) fn late(ingester: &Ingester, limit: Duration) -> String {
-    let limit = format!("not within {limit:?} (ingester.flush_timeout)");
-    if ingester.host_now().is_none() {
-        return format!("{limit}: the write-ahead log is still being read");
-    }
-    let open: Vec<String> = ingester.leads().iter().filter_map(|lead| lead.unpublished()).collect();
-    match open.is_empty() {
-        true => format!("{limit}: what is published is still in the log"),
-        false => format!("{limit}: {}. It stays in the log and is published later", open.join("; ")),
-    }
 }
 
 fn options(settings: &Settings, instance: InstanceId, cells: Cells) -> IngesterOptions {

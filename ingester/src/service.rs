@@ -376,13 +376,6 @@ impl Ingester {
         host.trim().await
     }
 
-    /// The same, for a bounded time: a store that is away must not keep a process from handing over and closing its log.
-    async fn flush_in_time(&self) -> Result<(), String> {
-        let limit = self.common.options.flush_timeout;
-        let flushed = tokio::time::timeout(limit, self.flush()).await;
-        flushed.unwrap_or_else(|_| Err(crate::process::late(self, limit)))
-    }
-
     /// Takes nothing more, publishes everything, closes the log. What cannot be published stays in the log.
     pub async fn stop(&self) -> Result<(), String> {
         self.closed.store(true, Ordering::SeqCst);

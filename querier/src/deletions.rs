@@ -337,25 +337,7 @@ mod tests {
     use super::*;
 
     fn block(id: u128) -> Arc<BlockEntry> {
-        Arc::new(BlockEntry {
-            id: BlockId(id),
-            attempt: "a".to_owned(),
-            format: 1,
-            day: 0,
-            level: 0,
-            min_time: TimestampNs(0),
-            max_time: TimestampNs(1),
-            first_service: "s".to_owned(),
-            last_service: "s".to_owned(),
-            types: Vec::new(),
-            objects: Vec::new(),
-            index_directory_offset: 0,
-            profiles: 1,
-            samples: 1,
-            series: 1,
-            units: 1,
-            sources: Vec::new(),
-        })
+        Arc::new(BlockEntry { id: BlockId(id), ..BlockEntry::default() })
     }
 
     /// A root with these blocks, all of which a deletion names.

@@ -15,8 +15,8 @@ pub struct ObjectEntry {
     pub crc32c: u32,
 }
 
-/// A published block.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A published block. The default is no block that anybody wrote: for whoever fills in what matters.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BlockEntry {
     /// Hash of the sources.
     pub id: BlockId,

@@ -429,10 +429,7 @@ impl OpenPort {
 /// is refused that a tenant may send; who may send less is told so when the push is worked on. A larger message is
 /// `resource_exhausted` (429), as in the reference. Read at the start: a limit that is raised later counts after the next one.
 fn message_bytes_max<'a>(limits: impl Iterator<Item = &'a TenantLimits>) -> usize {
-    let bytes = limits.map(|limits| match limits.ingestion_body_limit_mb {
-        mib if mib > 0.0 => (mib * 1_048_576.0) as usize,
-        _ => MESSAGE_BYTES_UNLIMITED,
-    });
+    let bytes = limits.map(|limits| limits.ingestion_body_limit_bytes().unwrap_or(MESSAGE_BYTES_UNLIMITED));
     bytes.max().unwrap_or_default().clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX)
 }
 

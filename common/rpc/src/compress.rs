@@ -12,9 +12,10 @@ use hearth_formats::gunzip::{InflateError, inflate_capped};
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use crate::blocking::may_block;
 use crate::body::{BodyFault, Held};
 
 /// Answers smaller than this are not compressed.
@@ -137,16 +138,14 @@ impl Gzip {
         if let Some(inflated) = inflate_small(data, limit) {
             return inflated;
         }
-        match Handle::try_current() {
-            Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
-                tokio::task::block_in_place(|| {
-                    // It is never closed.
-                    let _turn = runtime.block_on(self.inflating.acquire());
-                    inflate(data, limit)
-                })
-            }
-            _ => inflate(data, limit),
+        if !may_block() {
+            return inflate(data, limit);
         }
+        tokio::task::block_in_place(|| {
+            // It is never closed.
+            let _turn = Handle::current().block_on(self.inflating.acquire());
+            inflate(data, limit)
+        })
     }
 }
 

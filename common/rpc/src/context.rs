@@ -121,14 +121,8 @@ impl RequestContext {
         }
     }
 
-    /// Counts bytes that a handler has made of the body, such as inflated ones, among those that all requests may hold
-    /// together; an error when that is too much. They are given back with the answer.
-    pub fn hold(&self, bytes: usize) -> Result<(), RpcError> {
-        self.held.as_ref().map_or(Ok(()), |held| held.take(bytes)).map_err(RpcError::from)
-    }
-
-    /// Inflates a gzipped body to at most `limit` bytes, which count as [`Self::hold`] says. The outer error: all requests hold too
-    /// much.
+    /// Inflates a gzipped body to at most `limit` bytes, which count among those that all requests may hold together until the
+    /// answer. The outer error: they hold too much.
     pub async fn gunzip(&self, bytes: Bytes, limit: usize) -> Result<Result<Bytes, InflateError>, RpcError> {
         match gunzip(bytes, limit, self.held.as_ref()).await {
             Ok(inflated) => Ok(Ok(inflated)),

@@ -4,6 +4,7 @@
 
 mod accept;
 mod adapter;
+mod blocking;
 mod body;
 mod builtin;
 mod compress;
@@ -18,6 +19,7 @@ mod server;
 mod sizes;
 mod streamed;
 
+pub use blocking::may_block;
 pub use builtin::{Health, common_routes};
 pub use context::{RequestContext, Tenancy, Tenants};
 pub use entries::EntriesLimit;

@@ -145,25 +145,8 @@ mod tests {
     const BEFORE: TimestampNs = TimestampNs(1000);
 
     fn block(id: u128, newest_ns: i64) -> Arc<BlockEntry> {
-        Arc::new(BlockEntry {
-            id: BlockId(id),
-            attempt: "a".to_owned(),
-            format: 1,
-            day: 0,
-            level: 0,
-            min_time: TimestampNs(0),
-            max_time: TimestampNs(newest_ns),
-            first_service: "s".to_owned(),
-            last_service: "s".to_owned(),
-            types: Vec::new(),
-            objects: Vec::new(),
-            index_directory_offset: 0,
-            profiles: 1,
-            samples: 1,
-            series: 1,
-            units: 1,
-            sources: Vec::new(),
-        })
+        let max_time = TimestampNs(newest_ns);
+        Arc::new(BlockEntry { id: BlockId(id), max_time, ..BlockEntry::default() })
     }
 
     /// As many blocks as one turn looks into are known already, as `seen`; more are not.

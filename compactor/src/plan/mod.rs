@@ -158,7 +158,7 @@ pub fn plan(
             days.entry(set.day).or_default().push(set);
         }
     }
-    let waits = |set: &BlockSet| set.blocks.iter().any(|block| deletes(block));
+    let waits = |set: &BlockSet| waits(set, deletes);
     let mut jobs: Vec<(bool, Job)> = Vec::new();
     for (day, sets) in days {
         let rewrite = sets.iter().find(|set| waits(set) && !is_too_wide(set)).cloned();
@@ -180,8 +180,12 @@ pub fn plan(
 
 /// Merges that have a deletion to carry out and more blocks than can be rewritten: no plan ever names them.
 pub fn stuck(blocks: &[Arc<BlockEntry>], deletes: &dyn Fn(&BlockEntry) -> bool) -> Vec<BlockSet> {
-    let waits = |set: &BlockSet| set.blocks.iter().any(|block| deletes(block));
-    sets_of(blocks).into_iter().filter(|set| is_too_wide(set) && waits(set)).collect()
+    sets_of(blocks).into_iter().filter(|set| is_too_wide(set) && waits(set, deletes)).collect()
+}
+
+/// Whether a merge has a deletion to carry out.
+fn waits(set: &BlockSet, deletes: &dyn Fn(&BlockEntry) -> bool) -> bool {
+    set.blocks.iter().any(|block| deletes(block))
 }
 
 fn is_too_wide(set: &BlockSet) -> bool {

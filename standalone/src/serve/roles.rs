@@ -23,7 +23,7 @@ pub(super) fn start(node: &mut Node) -> Result<Running> {
     let querier = hearth_querier::process::querier(node, Arc::new(heads)).map_err(plain)?;
     let uploads = hearth_distributor::process::debuginfo(node);
     let routes = distributor.routes().merge(uploads).merge(querier.routes());
-    let flush = hearth_ingester::process::flush(&ingester, node.settings.ingester.flush_timeout.0);
+    let flush = hearth_ingester::process::flush(&ingester);
     let stop = Box::pin(async move {
         upkeep.stop().await?;
         // Publishes all heads and closes the log.
